@@ -1,0 +1,1 @@
+"""Trains a pack of trials and writes what it saw; knows torch, not Ray."""

@@ -1,0 +1,108 @@
+"""The plan log: which trials a study has, in which packs; append-only, read by everyone, written by the driver."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from workers.records import PLAN, SCHEMA_VERSION, decode, encode, read_footer
+from workers.settings import Settings, flatten, leaves, settings_from
+from workers.store import PLAN_FOLDER, Store, plan_key
+from workers.trial import Pack, Trial
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the log says now: the newest entry that names a trial decides where it belongs."""
+
+    entries: int
+    """Entries read; the next one gets this number plus 1."""
+    trials: Mapping[str, Trial]
+    """Every trial ever planned, by trial_id, in the order of planning."""
+    pack_of: Mapping[str, str]
+    """The live pack of every trial."""
+    packs: Mapping[str, Pack]
+    """Every pack ever planned, with its newest borders."""
+    footers: tuple[Mapping[str, Any], ...]
+    """What each entry says beside its table: study, grid text, factors, provenance."""
+
+    def live_packs(self) -> list[Pack]:
+        """The packs that trials belong to now, in the order of planning."""
+        live = set(self.pack_of.values())
+        return [pack for pack_id, pack in self.packs.items() if pack_id in live]
+
+    def factors(self) -> dict[str, list[Any]]:
+        """The levels of every factor over all accepted grids, in the order in which they came."""
+        levels: dict[str, list[Any]] = {}
+        for footer in self.footers:
+            for name, new in footer["factors"].items():
+                known = levels.setdefault(name, [])
+                known.extend(level for level in new if level not in known)
+        return levels
+
+
+def read_plan(store: Store) -> Plan:
+    """Fold the log of a study; an empty study gives an empty plan.
+
+    Raises:
+        RecordError: an entry is damaged or of another version; it names the file.
+    """
+    trials: dict[str, Trial] = {}
+    pack_of: dict[str, str] = {}
+    packs: dict[str, Pack] = {}
+    footers: list[Mapping[str, Any]] = []
+    keys = [key for key in store.list(PLAN_FOLDER) if key.endswith(".parquet")]
+    for key in keys:
+        raw = store.read(key)
+        footers.append(read_footer(raw, key))
+        for pack in _packs_in(decode(raw, key)):
+            packs[pack.pack_id] = pack
+            for trial in pack.trials:
+                trials[trial.trial_id] = trial
+                pack_of[trial.trial_id] = pack.pack_id
+    return Plan(len(keys), trials, pack_of, packs, tuple(footers))
+
+
+def append_entry(store: Store, number: int, packs: Iterable[Pack], footer: Mapping[str, Any]) -> bool:
+    """Write entry `number`, create-only; False if somebody else wrote it first: read the plan again, then decide again."""
+    rows = [_row(trial, pack) for pack in packs for trial in pack.trials]
+    table = pa.Table.from_pylist(rows, schema=PLAN)
+    return store.create(plan_key(number), encode(table, {"kind": "plan", **footer}))
+
+
+def _row(trial: Trial, pack: Pack) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "trial_id": trial.trial_id,
+        "pack_id": pack.pack_id,
+        "parent_pack": pack.parent,
+        "from_epoch": pack.from_epoch,
+        "borders": pack.borders,
+        "layer_sizes": [trial.settings.n_z],
+        "fingerprint": trial.fingerprint,
+        **flatten(trial.settings),
+    }
+
+
+def _packs_in(table: pa.Table) -> list[Pack]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        rows.setdefault(row["pack_id"], []).append(row)
+    return [_pack_from(pack_id, members) for pack_id, members in rows.items()]
+
+
+def _pack_from(pack_id: str, rows: list[dict[str, Any]]) -> Pack:
+    first = rows[0]
+    return Pack(
+        pack_id=pack_id,
+        trials=tuple(_trial_from(row) for row in rows),
+        borders=tuple(first["borders"]),
+        parent=first["parent_pack"],
+        from_epoch=first["from_epoch"],
+    )
+
+
+def _trial_from(row: dict[str, Any]) -> Trial:
+    values = {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in leaves(Settings)}
+    return Trial(trial_id=row["trial_id"], fingerprint=row["fingerprint"], settings=settings_from(values))

@@ -1,0 +1,208 @@
+"""The Arrow schemas of everything stored, and files whose content can be checked; builds no path, trains nothing."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.settings import Settings, default_of, leaves
+
+SCHEMA_VERSION = 1
+_FOOTER_KEY = b"study"
+_VECTOR = pa.list_(pa.float32())
+
+
+class RecordError(ValueError):
+    """A stored file is damaged or of a kind that this version does not read; `path` names it."""
+
+    def __init__(self, path: str, problem: str, next_step: str) -> None:
+        """Say which file, what is wrong with it, and what to do."""
+        self.path = path
+        super().__init__(f"{path}: {problem}; {next_step}")
+
+
+class VersionError(RecordError):
+    """A stored file is whole, but was written by a version with another schema."""
+
+
+EPOCHS = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("trial_id", pa.string()),
+        ("decoder", pa.string()),
+        ("k", pa.int32()),
+        ("batch_norm", pa.bool_()),
+        ("warmup", pa.int32()),
+        ("n_z", pa.int32()),
+        ("seed", pa.int64()),
+        ("epoch", pa.int32()),
+        ("beta", pa.float64()),
+        ("train_objective", pa.float64()),
+        ("train_bound", pa.float64()),
+        ("test_bound", pa.float64()),
+        ("test_elbo", pa.float64()),
+        ("test_reconstruction", pa.float64()),
+        ("test_kl", pa.float64()),
+        ("ess", pa.float64()),
+        ("active_units", pa.int32()),
+        ("activity", _VECTOR),
+        ("activity_test", _VECTOR),
+        ("kl_per_unit", _VECTOR),
+        ("kl_per_unit_test", _VECTOR),
+        ("posterior_mean", _VECTOR),
+        ("posterior_variance", _VECTOR),
+        ("reconstruction_per_class", _VECTOR),
+        ("seconds", pa.float64()),
+    ]
+)
+"""A row a (trial, epoch); epoch 0 is before training. Nats per example; vectors have one entry a latent unit."""
+
+TRIALS = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("trial_id", pa.string()),
+        ("pack_id", pa.string()),
+        ("decoder", pa.string()),
+        ("k", pa.int32()),
+        ("batch_norm", pa.bool_()),
+        ("warmup", pa.int32()),
+        ("n_z", pa.int32()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("epochs", pa.int32()),
+        ("last_epoch", pa.int32()),
+        ("train_bound", pa.float64()),
+        ("test_bound", pa.float64()),
+        ("test_elbo", pa.float64()),
+        ("nll", pa.float64()),
+        ("nll_samples", pa.int32()),
+        ("active_units", pa.int32()),
+        ("baseline_bound", pa.float64()),
+        ("seconds", pa.float64()),
+        ("device", pa.string()),
+    ]
+)
+"""A row a finished trial. status: completed | diverged (then the bounds are those of last_epoch and nll is null)."""
+
+
+def _column_type(name: str) -> pa.DataType:
+    value = default_of(name)
+    if isinstance(value, bool):
+        return pa.bool_()
+    if isinstance(value, int):
+        return pa.int64()
+    if isinstance(value, float):
+        return pa.float64()
+    if isinstance(value, tuple):
+        return pa.list_(pa.int32())
+    return pa.string()
+
+
+PLAN = pa.schema(
+    [
+        ("schema_version", pa.int32()),
+        ("trial_id", pa.string()),
+        ("pack_id", pa.string()),
+        ("parent_pack", pa.string()),
+        ("from_epoch", pa.int32()),
+        ("borders", pa.list_(pa.int32())),
+        ("layer_sizes", pa.list_(pa.int32())),
+        ("fingerprint", pa.string()),
+        *((name, _column_type(name)) for name in leaves(Settings)),
+    ]
+)
+"""A row a planned trial: its pack, its borders and every setting under its dotted name."""
+
+# Wall time and the machine's name are not content: the same trial elsewhere has the same content.
+NOT_CONTENT = ("seconds", "device")
+
+
+def content_sha256(table: pa.Table) -> str:
+    """Hash of the decoded columns but `seconds` and `device`: names, types and values, however they are stored."""
+    digest = hashlib.sha256()
+    for field in table.schema:
+        if field.name in NOT_CONTENT:
+            continue
+        # Not str(type): it names the list's items, and Parquet renames them.
+        kind = f"list<{field.type.value_type}>" if pa.types.is_list(field.type) else str(field.type)
+        digest.update(f"{field.name}:{kind};".encode())
+        _hash_array(digest, table.column(field.name).combine_chunks())
+    return digest.hexdigest()
+
+
+def _hash_array(digest: "hashlib._Hash", array: pa.Array) -> None:
+    digest.update(len(array).to_bytes(8, "little"))
+    digest.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+    if pa.types.is_list(array.type):
+        lengths = array.value_lengths().fill_null(0)
+        digest.update(lengths.to_numpy(zero_copy_only=False).tobytes())
+        _hash_array(digest, array.flatten())
+    elif pa.types.is_string(array.type):
+        for text in array.fill_null("").to_pylist():
+            raw = text.encode()
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+    else:
+        zero = pa.scalar(0).cast(array.type)
+        digest.update(array.fill_null(zero).to_numpy(zero_copy_only=False).tobytes())
+
+
+def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
+    """A whole Parquet file as bytes: page checksums on; the footer carries `footer` and the content hash."""
+    text = json.dumps({**footer, "schema_version": SCHEMA_VERSION, "content_sha256": content_sha256(table)}, sort_keys=True)
+    vectors = {field.name for field in table.schema if field.type == _VECTOR}
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata({_FOOTER_KEY: text.encode()}),
+        sink,
+        write_page_checksum=True,
+        compression="zstd",
+        # A dictionary of random floats only costs time and space.
+        use_dictionary=[field.name for field in table.schema if field.name not in vectors],  # type: ignore[arg-type]
+    )
+    return sink.getvalue()
+
+
+def decode(raw: bytes, path: str, columns: list[str] | None = None) -> pa.Table:
+    """The table of a file that `encode` made; with all columns its content hash is verified, else its page checksums.
+
+    Raises:
+        VersionError: the file's schema_version is not this version's.
+        RecordError: the bytes are damaged, not Parquet, or not written by this project.
+    """
+    footer = read_footer(raw, path)
+    try:
+        table = pq.read_table(pa.BufferReader(raw), columns=columns, page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if columns is None and content_sha256(table) != footer.get("content_sha256"):
+        raise _damaged(path, "its content is not what was written")
+    return table
+
+
+def read_footer(raw: bytes, path: str) -> dict[str, Any]:
+    """What `encode` was given beside the table, with schema_version and content_sha256.
+
+    Raises:
+        VersionError: the file's schema_version is not this version's.
+        RecordError: the bytes are damaged, not Parquet, or not written by this project.
+    """
+    try:
+        metadata = pq.read_schema(pa.BufferReader(raw)).metadata or {}
+        footer: dict[str, Any] = json.loads(metadata[_FOOTER_KEY])
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise _damaged(path, f"not a whole Parquet file of a study ({type(error).__name__})") from error
+    if footer.get("schema_version") != SCHEMA_VERSION:
+        version = footer.get("schema_version")
+        raise VersionError(
+            path, f"has schema_version {version}, this program reads {SCHEMA_VERSION}", "use the program that wrote it"
+        )
+    return footer
+
+
+def _damaged(path: str, problem: str) -> RecordError:
+    return RecordError(path, f"damaged: {problem}", "restore it from a copy, or move it away and run the study again")
