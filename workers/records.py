@@ -162,7 +162,7 @@ def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
         write_page_checksum=True,
         compression="zstd",
         # A dictionary of random floats only costs time and space.
-        use_dictionary=[field.name for field in table.schema if field.name not in vectors],  # type: ignore[arg-type]
+        use_dictionary=[field.name for field in table.schema if field.name not in vectors],
     )
     return sink.getvalue()
 

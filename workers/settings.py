@@ -164,7 +164,7 @@ def value_of(settings: Frozen, name: str) -> SettingValue:
     return value  # type: ignore[no-any-return]  # leaves are SettingValue by construction
 
 
-def build(model: type[Frozen], values: Mapping[str, SettingValue]) -> dict[str, Any]:
+def build(values: Mapping[str, SettingValue]) -> dict[str, Any]:
     """Nest a table of dotted names into the keyword arguments of a model."""
     nested: dict[str, Any] = {}
     for name, value in values.items():
@@ -182,4 +182,4 @@ def settings_from(values: Mapping[str, SettingValue]) -> Settings:
     Raises:
         pydantic.ValidationError: a name is unknown or a value is not allowed.
     """
-    return Settings.model_validate(build(Settings, values))
+    return Settings.model_validate(build(values))

@@ -1,0 +1,66 @@
+"""Grid to cells to trials: pure and deterministic; reads nothing, draws nothing at random."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+
+from study.grid import Grid
+from workers.settings import Level, Settings, flatten, settings_from
+from workers.trial import Trial, trial_of
+
+MAX_TRIALS = 1_000_000
+
+
+class DesignError(ValueError):
+    """A grid whose design is empty or too large."""
+
+
+def cells_of(grid: Grid) -> list[Mapping[str, Level]]:
+    """Every cell once: the full product of the factors but `seed`, less `exclude`, then the cells named one by one.
+
+    Named cells stand instead of the product if no factor but `seed` is given.
+
+    Raises:
+        DesignError: nothing is left, or more than a million trials.
+    """
+    factors = {name: levels for name, levels in grid.factors.items() if name != "seed"}
+    size = math.prod(map(len, factors.values())) * len(grid.factors["seed"])
+    if size > MAX_TRIALS:
+        raise DesignError(f"{grid.source}: factors: {size:,} trials; at most {MAX_TRIALS:,} are allowed; remove levels")
+    product: list[Mapping[str, Level]] = []
+    if factors or not grid.cells:
+        product = [dict(zip(factors, levels, strict=True)) for levels in itertools.product(*factors.values())]
+    cells = [cell for cell in [*product, *grid.cells] if not _excluded(cell, grid)]
+    unique = {tuple(sorted(flatten(settings_of(grid, cell)).items())): cell for cell in reversed(cells)}
+    if not unique:
+        raise DesignError(f"{grid.source}: exclude: leaves no cell; remove an entry")
+    return list(reversed(unique.values()))
+
+
+def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:
+    """Every cell with every seed, cell by cell.
+
+    Raises:
+        DesignError: see cells_of, or every seed of every cell is excluded.
+    """
+    trials = list(_trials(grid, fingerprint))
+    if not trials:
+        raise DesignError(f"{grid.source}: exclude: leaves no trial; remove an entry")
+    return trials
+
+
+def _trials(grid: Grid, fingerprint: str) -> Iterator[Trial]:
+    for cell in cells_of(grid):
+        for seed in grid.factors["seed"]:
+            whole = {**cell, "seed": seed}
+            if not _excluded(whole, grid):
+                yield trial_of(settings_of(grid, whole), fingerprint)
+
+
+def settings_of(grid: Grid, cell: Mapping[str, Level]) -> Settings:
+    """The settings of a cell: the base with the cell's levels put in."""
+    return settings_from({**flatten(grid.base), **cell})
+
+
+def _excluded(cell: Mapping[str, Level], grid: Grid) -> bool:
+    return any(all(name in cell and cell[name] in levels for name, levels in entry.items()) for entry in grid.exclude)

@@ -1,0 +1,89 @@
+"""The words of error messages: what a setting takes, what was written, what may have been meant."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from study import nodes
+from study.nodes import Node
+from workers.settings import Frozen, Settings, adapter_of
+
+
+def allowed(name: str, model: type[Frozen] = Settings) -> str:
+    """What a setting takes, in words."""
+    return _in_words(adapter_of(name, model).json_schema())
+
+
+def _in_words(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_in_words(option) for option in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        words = "a whole number" if kind == "integer" else "a number"
+        limits = [
+            text
+            for key, text in (
+                ("minimum", "from {}"),
+                ("exclusiveMinimum", "above {}"),
+                ("maximum", "to {}"),
+                ("exclusiveMaximum", "below {}"),
+            )
+            if key in schema
+            for text in [text.format(schema[key])]
+        ]
+        return " ".join([words, *limits])
+    if kind == "array":
+        return f"a list of {_in_words(schema['items']).removeprefix('a ').replace('number', 'numbers', 1)}"
+    return {"boolean": "true or false", "string": "text", "null": "null"}[str(kind)]
+
+
+def words_of(name: str, model: type[Frozen]) -> list[str]:
+    """The words that a setting takes; none if it takes numbers."""
+    schema = adapter_of(name, model).json_schema()
+    options = schema.get("anyOf", [schema])
+    return [str(word) for option in options for word in option.get("enum", [option["const"]] if "const" in option else [])]
+
+
+def close_to(text: str, words: Iterable[str]) -> str:
+    """A question that names the nearest word, or nothing."""
+    found = difflib.get_close_matches(text, list(words), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def suggest(key: str, here: Iterable[str], anywhere: Iterable[str]) -> str:
+    """The nearest key of this place, the home of a key of that name elsewhere, or all keys of this place."""
+    here = list(here)
+    if close := close_to(key, here):
+        return close
+    homes = [name for name in anywhere if name.rsplit(".", 1)[-1] == key]
+    if homes:
+        return f"did you mean {homes[0]}?" if "." in homes[0] else f"did you mean factors.{homes[0]}?"
+    return f"allowed: {', '.join(here)}"
+
+
+def allowed_of(words: Iterable[str], got: str) -> str:
+    """All words, and the nearest one."""
+    words = list(words)
+    hint = close_to(got, words)
+    return f"allowed: {', '.join(words)}" + (f"; {hint}" if hint else "")
+
+
+def yes_or_no(text: str, name: str, model: type[Frozen]) -> str:
+    """A question for those who write yes for true."""
+    if allowed(name, model) == "true or false" and text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false"):
+        return f"; did you mean {'true' if text.lower() in ('yes', 'on', 'y', 'true') else 'false'}?"
+    return ""
+
+
+def shown_of(node: Node) -> str:
+    """What was written, short; text in quotes."""
+    if isinstance(node, nodes.Mapping):
+        return "keys and values"
+    if isinstance(node, nodes.Sequence):
+        return "a list"
+    text = node.text if len(node.text) <= 60 else f"{node.text[:57]}..."
+    if node.value is None:
+        return "nothing"
+    return repr(text) if isinstance(node.value, str) else text

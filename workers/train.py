@@ -1,0 +1,209 @@
+"""The loop from a pack's newest commit to its last border; runs alike in a test, a notebook or under Ray."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from workers.activity import active_units
+from workers.checkpoint import State, weights_to_bytes
+from workers.commit import commit, newest_state
+from workers.commit import committed as committed_segments
+from workers.data import Data
+from workers.device import describe_device
+from workers.evaluate import Measurement, baseline_bound, measure, negative_log_likelihood
+from workers.learning import Learner
+from workers.records import EPOCHS, SCHEMA_VERSION, TRIALS, decode, encode
+from workers.settings import FACTORS, value_of
+from workers.store import Store, trials_key, weights_key
+from workers.trial import Pack, Trial, next_border
+
+FINAL_COLUMNS = ("train_bound", "test_bound", "test_elbo", "active_units")
+"""What the row of a finished trial takes over from its last epoch."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a worker tells the driver after every epoch."""
+
+    pack_id: str
+    epoch: int
+    committed: int
+    """The newest border stored; -1 before the first."""
+    diverged: Mapping[str, int]
+    """trial_id of every diverged trial and the epoch in which it did."""
+    seconds: float
+    """Wall time of this epoch."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    status: str
+    """done | stopped"""
+    diverged: Mapping[str, int]
+
+
+def train(
+    pack: Pack,
+    data: Data,
+    store: Store,
+    *,
+    device: torch.device,
+    attempt: str,
+    parent: Pack | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train a pack to its last border, storing every epoch's rows at the borders, and a row a trial at the end.
+
+    Raises:
+        ConflictError: stored rows of the same device type and versions differ from these.
+        OSError: the store cannot be written; what is committed stays.
+    """
+    full_provenance = {**(provenance or {}), **describe_device(device), "fingerprint": data.fingerprint}
+    learner = Learner(pack, data, device)
+    state = newest_state(store, pack, parent, device)
+    diverged: list[int | None] = [None] * len(pack.trials)
+    epoch = -1
+    if state is not None:
+        learner.restore(state)
+        epoch, diverged = state.epoch, list(state.diverged_at)
+    committed = epoch
+
+    while (border := next_border(pack.borders, epoch)) is not None and None in diverged:
+        if should_stop():
+            return Outcome("stopped", _by_trial(pack, diverged))
+        first, rows = epoch + 1, []
+        for epoch in range(first, border + 1):
+            started = time.perf_counter()
+            objective, bound = learner.train_epoch(epoch)
+            measured = measure(learner.parameters, learner.architecture, data, learner.seeds, learner.k, epoch)
+            seconds = time.perf_counter() - started
+            finite = torch.isfinite(objective + bound + measured.test_bound + measured.activity.sum(-1)).tolist()
+            for replica, is_finite in enumerate(finite):
+                if diverged[replica] is None and not is_finite:
+                    diverged[replica] = epoch
+            rows += _rows(pack, learner.betas(epoch), epoch, objective, bound, measured, diverged, seconds)
+            report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), seconds))
+            if None not in diverged:
+                break
+        table = pa.Table.from_pylist(rows, schema=EPOCHS)
+        state = learner.state(epoch, tuple(diverged))
+        facts = {"threshold": pack.trials[0].settings.measure.threshold}
+        if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts):
+            # Another worker, on another device, was first: its rows are the study's, so its state is the one to go on from.
+            state = newest_state(store, pack, parent, device)
+            assert state is not None, "somebody's rows stand at this border"
+            learner.restore(state)
+            epoch, diverged = state.epoch, list(state.diverged_at)
+        committed = border
+        report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), 0.0))
+
+    assert state is not None, "a pack has at least one border"
+    _finish(pack, data, store, learner, state, full_provenance)
+    return Outcome("done", _by_trial(pack, diverged))
+
+
+def _by_trial(pack: Pack, diverged: list[int | None]) -> dict[str, int]:
+    return {trial.trial_id: epoch for trial, epoch in zip(pack.trials, diverged, strict=True) if epoch is not None}
+
+
+def _factors(trial: Trial) -> dict[str, Any]:
+    return {name: value_of(trial.settings, name) for name in FACTORS}
+
+
+def _rows(
+    pack: Pack,
+    betas: list[float],
+    epoch: int,
+    objective: torch.Tensor,
+    bound: torch.Tensor,
+    measured: Measurement,
+    diverged: list[int | None],
+    seconds: float,
+) -> list[dict[str, Any]]:
+    scalars = {
+        name: getattr(measured, name).tolist()
+        for name in ("test_bound", "test_elbo", "test_reconstruction", "test_kl", "ess")
+    }
+    vectors = {
+        name: getattr(measured, name).cpu().numpy().astype(np.float32)
+        for name in (
+            "activity",
+            "activity_test",
+            "kl_per_unit",
+            "kl_per_unit_test",
+            "posterior_mean",
+            "posterior_variance",
+            "reconstruction_per_class",
+        )
+    }
+    active = active_units(measured.activity, pack.trials[0].settings.measure.threshold).tolist()
+    objectives, bounds = objective.tolist(), bound.tolist()
+    return [
+        {
+            "schema_version": SCHEMA_VERSION,
+            "trial_id": trial.trial_id,
+            **_factors(trial),
+            "epoch": epoch,
+            "beta": betas[i],
+            "train_objective": objectives[i],
+            "train_bound": bounds[i],
+            **{name: values[i] for name, values in scalars.items()},
+            "active_units": active[i],
+            **{name: values[i] for name, values in vectors.items()},
+            # The trial's share of what its pack took.
+            "seconds": seconds / len(pack.trials),
+        }
+        for i, trial in enumerate(pack.trials)
+        if diverged[i] is None
+    ]
+
+
+def _finish(pack: Pack, data: Data, store: Store, learner: Learner, state: State, provenance: Mapping[str, Any]) -> None:
+    """Store the weights, then the trials file, which says that the pack is done."""
+    first = pack.trials[0].settings
+    samples = first.measure.nll_samples
+    nll = negative_log_likelihood(learner.parameters, learner.architecture, data, learner.seeds, samples, state.epoch)
+    last = _last_rows(store, pack)
+    rows = []
+    for i, trial in enumerate(pack.trials):
+        at = state.diverged_at[i]
+        facts = {"trial_id": trial.trial_id, "epoch": state.epoch, "settings": trial.settings.model_dump(mode="json")}
+        if at is None:
+            store.create(weights_key(trial.trial_id, pack.epochs), weights_to_bytes(state, i, facts))
+        rows.append(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "trial_id": trial.trial_id,
+                "pack_id": pack.pack_id,
+                **_factors(trial),
+                "status": "completed" if at is None else "diverged",
+                "epochs": pack.epochs,
+                "last_epoch": pack.epochs if at is None else at - 1,
+                **{name: last.get(trial.trial_id, {}).get(name) for name in FINAL_COLUMNS},
+                "nll": None if at is not None else nll[i].item(),
+                "nll_samples": samples,
+                "baseline_bound": baseline_bound(data, trial.settings.decoder),
+                "seconds": state.seconds / len(pack.trials),
+                "device": provenance["device_name"],
+            }
+        )
+    footer = {"kind": "trials", "pack_id": pack.pack_id, "provenance": dict(provenance)}
+    store.create(trials_key(pack.pack_id, pack.epochs), encode(pa.Table.from_pylist(rows, schema=TRIALS), footer))
+
+
+def _last_rows(store: Store, pack: Pack) -> dict[str, dict[str, Any]]:
+    """The newest stored row of every trial of a pack, by trial_id."""
+    last: dict[str, dict[str, Any]] = {}
+    for segment in committed_segments(store, pack.pack_id):
+        table = decode(store.read(segment.key), segment.key).select(["trial_id", *FINAL_COLUMNS])
+        last |= {row["trial_id"]: row for row in table.to_pylist()}
+    return last
