@@ -3,16 +3,17 @@
 The rows file is the commit. A checkpoint that no rows file names is ignored, so nothing waits for it or trusts it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import safetensors
 import torch
 
+from workers.borders import committed
 from workers.checkpoint import State, from_bytes, sha256, take, to_bytes
 from workers.records import content_sha256, encode, read_footer
-from workers.store import Segment, Store, checkpoint_key, checkpoints, epochs_key, segments
+from workers.store import Store, checkpoint_key, epochs_key
 from workers.trial import Pack
 
 SAME_NUMBERS = ("device", "device_name", "torch", "numpy", "precision", "generator", "platform")
@@ -71,11 +72,6 @@ def commit(
     return False
 
 
-def committed(store: Store, pack_id: str) -> list[Segment]:
-    """The committed segments of a pack, oldest first."""
-    return [segment for segment in segments(store) if segment.pack_id == pack_id]
-
-
 def newest_state(store: Store, pack: Pack, parent: Pack | None, device: torch.device) -> State | None:
     """Where a pack goes on: its newest commit with a whole checkpoint, else its parent's state, else None (epoch 0)."""
     if state := _newest(store, pack.pack_id, device):
@@ -103,21 +99,3 @@ def _newest(store: Store, pack_id: str, device: torch.device) -> State | None:
             pass
         # Damaged or gone: the border before it still leads here, by computing these epochs again.
     return None
-
-
-def prune_checkpoints(store: Store, pack_id: str, keep: int) -> None:
-    """Delete a pack's checkpoints but those named by its newest `keep` commits; for the driver alone.
-
-    One above the newest commit is left: a worker may be about to name it.
-    """
-    commits = committed(store, pack_id)
-    if not commits:
-        return
-    named = {read_footer(store.read(segment.key), segment.key)["checkpoint"] for segment in commits[-keep:]}
-    _delete(store, (key for pack, epoch, key in checkpoints(store) if pack == pack_id and epoch <= commits[-1].last), named)
-
-
-def _delete(store: Store, keys: Iterable[str], but: set[str]) -> None:
-    for key in keys:
-        if key not in but:
-            store.delete(key)

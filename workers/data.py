@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workers.images import Images, fingerprint_of, load_images
+from workers.images import Images, known, load_images
 from workers.rng import EVALUATION_SEED, Seeds, Stream, generator
 from workers.settings import DataSettings, MeasureSettings
 
@@ -42,7 +42,7 @@ def load_data(settings: DataSettings, measure: MeasureSettings, device: torch.de
     Raises:
         DataError: see workers.images.load_images.
     """
-    return data_from(load_images(settings), fingerprint_of(settings), measure, device)
+    return data_from(load_images(settings), known(settings).fingerprint, measure, device)
 
 
 def data_from(images: Images, fingerprint: str, measure: MeasureSettings, device: torch.device) -> Data:

@@ -17,12 +17,24 @@ from workers.settings import DataSettings
 
 DEFAULT_ROOT = "~/.cache/factorial-iwae"
 
-FINGERPRINTS = {
-    "digits": "beb221bc1ffc93be026c16fa78be0a5834070253790d4a44bb65f629be2af323",
-    "mnist": "c6d9aa0a770e46a1a8abdd0c2f51ddc5ec5bcb6856874af2766872c9a5253c40",
-    "fashion_mnist": "264e4065286e063221252c4fe0b7b1401b57358e0721986fb92922422438e20d",
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a data set before its files are seen, so that a plan needs none."""
+
+    fingerprint: str
+    """sha256 over the decoded arrays; see `fingerprint`."""
+    n_train: int
+    n_test: int
+    n_x: int
+    """Pixels an image."""
+
+
+KNOWN = {
+    "digits": Known("beb221bc1ffc93be026c16fa78be0a5834070253790d4a44bb65f629be2af323", 1_437, 360, 64),
+    "mnist": Known("c6d9aa0a770e46a1a8abdd0c2f51ddc5ec5bcb6856874af2766872c9a5253c40", 60_000, 10_000, 784),
+    "fashion_mnist": Known("264e4065286e063221252c4fe0b7b1401b57358e0721986fb92922422438e20d", 60_000, 10_000, 784),
 }
-"""sha256 over the decoded arrays of each known data set, so that a plan needs no data; see `fingerprint`."""
 
 _IDX_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 _IDX_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -54,7 +66,7 @@ def load_images(settings: DataSettings) -> Images:
         DamagedDataError: it is there, but its content is not what its fingerprint says.
     """
     images = _load(settings)
-    if settings.name in FINGERPRINTS and fingerprint(images) != FINGERPRINTS[settings.name]:
+    if settings.name in KNOWN and fingerprint(images) != KNOWN[settings.name].fingerprint:
         where = f" in {_root(settings)}" if settings.name in _IDX_FOLDERS else ""
         raise DamagedDataError(
             f"data: {settings.name}{where} does not have the content it should have; remove its files and run again"
@@ -68,13 +80,16 @@ def load_images(settings: DataSettings) -> Images:
     return Images(images.train[kept], images.test, labels, images.test_labels)
 
 
-def fingerprint_of(settings: DataSettings) -> str:
-    """The fingerprint that these settings ask for: a constant for known data, else that of the file's arrays.
+def known(settings: DataSettings) -> Known:
+    """The constants of known data, else those of the file's arrays.
 
     Raises:
         DataError: `name: npz` and its file is not there or has another form.
     """
-    return FINGERPRINTS[settings.name] if settings.name in FINGERPRINTS else fingerprint(_load(settings))
+    if settings.name in KNOWN:
+        return KNOWN[settings.name]
+    images = _load(settings)
+    return Known(fingerprint(images), len(images.train), len(images.test), images.train[0].size)
 
 
 def fingerprint(images: Images) -> str:

@@ -115,6 +115,15 @@ class MemoryStore:
             self._objects.delete(key)
 
 
+def exists(store: Store, key: str) -> bool:
+    """Whether a key is there."""
+    try:
+        store.read(key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def open_store(url: str) -> Store:
     """The store of a study's results: a folder today.
 

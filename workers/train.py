@@ -10,9 +10,9 @@ import pyarrow as pa
 import torch
 
 from workers.activity import active_units
+from workers.borders import committed as committed_segments
 from workers.checkpoint import State, weights_to_bytes
 from workers.commit import commit, newest_state
-from workers.commit import committed as committed_segments
 from workers.data import Data
 from workers.device import describe_device
 from workers.evaluate import Measurement, baseline_bound, measure, negative_log_likelihood

@@ -1,0 +1,128 @@
+"""The command line of `python -m study.run`: reads words, prints sentences, returns exit codes."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from study.design import DesignError, cells_of, settings_of, trials_of
+from study.grid import Grid, GridError, read_grid
+from study.machine import MachineError, in_words, this_machine
+from study.planning import Machine, PlanConflictError, Work, find_work
+from study.progress import say_error
+from study.selection import SelectionError, select, smoke
+from workers.images import DamagedDataError, DataError, Known, known, load_images
+from workers.records import RecordError
+from workers.store import StoreError, open_store, study_url
+
+BAD_INPUT, DAMAGED = 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit codes are those of the README."""
+    words = _parser().parse_args(argv)
+    try:
+        return run_grid(
+            words.grid,
+            sets=[*words.set, *([f"run.out={words.out}"] if words.out else [])],
+            only=words.only,
+            is_smoke=words.smoke,
+            plan_only=words.plan,
+            executor=words.executor,
+            address=words.address,
+        )
+    except (RecordError, DamagedDataError) as error:
+        say_error(str(error))
+        return DAMAGED
+    except (GridError, DesignError, SelectionError, MachineError, PlanConflictError, StoreError, DataError) as error:
+        say_error(str(error))
+        return BAD_INPUT
+
+
+def run_grid(
+    path: str | Path,
+    *,
+    sets: Iterable[str] = (),
+    only: Sequence[str] = (),
+    is_smoke: bool = False,
+    plan_only: bool = False,
+    executor: str = "ray",
+    address: str | None = None,
+) -> int:
+    """What the command does, with its words as arguments; errors of the user are raised."""
+    grid = read_grid(path, sets)
+    if is_smoke:
+        grid = smoke(grid)
+    machine = this_machine(grid.run)
+    where = f"Ray at {address}" if address else in_words(machine)
+    print(f"study {grid.study} on {where}", flush=True)
+    data = known(grid.base.data)
+    trials = trials_of(grid, data.fingerprint)
+    wanted = select(trials, only) if only else trials
+    for line in _warnings(grid):
+        print(line)
+    store = open_store(study_url(grid.run.out, grid.study))
+    work = find_work(store, grid, wanted, machine, data)
+    _say_plan(grid, work, wanted, machine, data, plan_only)
+    if plan_only:
+        return 0
+    if work.missing:
+        # Before Ray starts and before a worker waits for it: the data are there, whole and what they should be.
+        load_images(grid.base.data)
+    from study.driver import drive
+
+    return drive(
+        store, grid, wanted, machine, data, executor=executor, address=address, say=lambda text: print(text, flush=True)
+    ).exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.run",
+        description="Run what is missing of a study: start, resume, extend, or do nothing if all is done.",
+        epilog="Exit codes: 0 all done; 1 done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
+        "4 conflicting content; 130 interrupted.",
+    )
+    parser.add_argument("grid", help="the grid file, like grid.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that wins over the file")
+    parser.add_argument("--out", help="folder of all results, like --set run.out=OUT")
+    parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
+    parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
+    parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")
+    parser.add_argument("--address", help="of a Ray cluster that is up, like auto or ray-head:6379")
+    return parser
+
+
+def _warnings(grid: Grid) -> list[str]:
+    epochs = grid.base.training.epochs
+    warmups = {settings_of(grid, cell).warmup for cell in cells_of(grid)}
+    return [
+        f"note: warmup {warmup} is longer than training.epochs {epochs}: beta ends at {(epochs - 1) / warmup:.2f}"
+        for warmup in sorted(warmups)
+        if epochs <= warmup
+    ]
+
+
+def _say_plan(grid: Grid, work: Work, wanted: Sequence[object], machine: Machine, data: Known, whole: bool) -> None:
+    levels = ", ".join(f"{name} {len(levels)}" for name, levels in grid.factors.items())
+    new = sum(len(pack.trials) for pack in work.new)
+    print(f"{len(cells_of(grid))} cells, {len(wanted)} trials ({levels}), {grid.base.training.epochs} epochs each")
+    print(
+        f"{len(work.done)} trials done, {len(wanted) - len(work.done)} to do in {len(work.missing)} packs, {new} of them new"
+    )
+    if whole:
+        _say_packs(grid, work)
+
+
+def _say_packs(grid: Grid, work: Work) -> None:
+    for name, levels in grid.factors.items():
+        print(f"  {name}: {', '.join(map(str, levels))}")
+    sizes = sorted({len(pack.trials) for pack in work.missing})
+    if sizes:
+        borders = sorted({pack.borders[0] - pack.from_epoch for pack in work.missing})
+        print(f"packs of {_span(sizes)} trials, stored every {_span(borders)} epochs")
+    print(f"results in {study_url(grid.run.out, grid.study)}")
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,151 @@
+"""Two ways to run packs: Ray Tune, or this process without importing Ray; both tell a Listener what happens."""
+
+import logging
+import os
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from workers.job import Job
+
+
+class Listener(Protocol):
+    """What an executor tells the driver."""
+
+    def epoch(self, pack_id: str, epoch: int, committed: int, diverged: Mapping[str, int]) -> None:
+        """A pack has finished an epoch; `committed` is its newest border."""
+
+    def ended(self, pack_id: str, status: str) -> None:
+        """A pack has returned: done | stopped."""
+
+    def retried(self, pack_id: str, error: str) -> None:
+        """A pack has failed and begins again from its newest commit."""
+
+    def failed(self, pack_id: str, error: str) -> None:
+        """A pack has failed for good; the error's last line comes first."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one pack takes, and how often it may fail."""
+
+    cpus: float
+    gpus: float
+    max_failures: int
+    slots: int
+    address: str | None
+    """Of a Ray cluster that is up; None: a Ray of this machine's own."""
+
+
+def run_inline(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
+    """Run packs one after the other in this process; Ray is not imported."""
+    from workers.worker import run_job
+
+    for job in jobs:
+        pack_id = job.pack.pack_id
+        for attempt in range(resources.max_failures + 1):
+            try:
+                outcome = run_job(job, lambda p: listener.epoch(p.pack_id, p.epoch, p.committed, p.diverged))
+            except Exception as error:  # a pack that fails must not take the others with it
+                text = f"{type(error).__name__}: {error}"
+                if attempt < resources.max_failures and worth_retrying(text):
+                    listener.retried(pack_id, text)
+                    continue
+                listener.failed(pack_id, f"{text}\n{traceback.format_exc()}")
+            else:
+                listener.ended(pack_id, outcome.status)
+            break
+
+
+def worth_retrying(error: str) -> bool:
+    """Whether the same attempt may end otherwise: not with damaged files or conflicting numbers."""
+    return not any(name in error for name in ("RecordError", "VersionError", "ConflictError", "DataError", "LookupError"))
+
+
+def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
+    """Run packs as Tune trials. Tune keeps no state that matters: no logger, no checkpoint, a folder that is thrown away."""
+    _quiet_environment()
+    import ray
+    from ray import tune
+
+    from study.trainable import run_pack
+
+    packs = {job.model_dump_json(): job.pack.pack_id for job in jobs}
+
+    class Bridge(tune.Callback):
+        """Passes Tune's events on to the listener."""
+
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            if "outcome" in result:
+                listener.ended(result["pack_id"], result["outcome"])
+            elif "pack_id" in result:
+                listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
+
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            listener.retried(packs[trial.config["job"]], _reason(trial))
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            listener.failed(packs[trial.config["job"]], _reason(trial))
+
+    if not ray.is_initialized():
+        if resources.address is None:
+            ray.init(
+                address="local",
+                num_cpus=resources.slots,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                # Rows go to files, not through Ray: the least that Ray accepts is enough.
+                object_store_memory=100 * 2**20,
+            )
+        else:
+            ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            param_space={"job": tune.grid_search(list(packs))},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name="packs",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[Bridge()],
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            ),
+        )
+        tuner.fit()
+
+
+def _name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def _reason(trial: Any) -> str:
+    """The error of a Tune trial, its last line first."""
+    try:
+        with open(trial.error_file) as file:
+            text = file.read().strip()
+    except (OSError, TypeError):
+        text = str(getattr(trial, "pickled_error", None) or "no reason given")
+    return f"{text.splitlines()[-1]}\n{text}" if text else "no reason given"
+
+
+def _quiet_environment() -> None:
+    """Before Ray is imported: its own loggers, signal handler and statistics off, one thread a process."""
+    for name, value in {
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    }.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,81 @@
+"""Trials to packs: same shapes and operations together, sized to the device; decides nothing about where they run."""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from study.cost import border_every, epoch_seconds
+from workers.images import Known
+from workers.settings import RunSettings, SettingValue, flatten
+from workers.trial import Pack, Trial, extend_borders, pack_id_of
+
+MAX_PACK = {"cpu": 8, "cuda": 64, "mps": 16}
+"""Trials a pack. On a CPU packs of 4 to 8 are fastest (the working set leaves the cache beyond); a GPU fills with more."""
+
+_MAY_DIFFER = ("seed", "warmup", "data.root", "data.path")
+
+
+def pack_trials(trials: Iterable[Trial], run: RunSettings, device: str, slots: int, data: Known) -> list[Pack]:
+    """Group trials that may train side by side; lower seeds first, so that a whole one-seed factorial stands early.
+
+    Args:
+        trials: with pairwise different ids.
+        run: packing and borders.
+        device: cpu | cuda | mps.
+        slots: packs that can run at once; a small study is split so that all are used.
+        data: sizes of the data set.
+    """
+    groups: dict[tuple[tuple[str, SettingValue], ...], list[Trial]] = {}
+    for trial in trials:
+        shape = tuple((name, value) for name, value in flatten(trial.settings).items() if name not in _MAY_DIFFER)
+        groups.setdefault(shape, []).append(trial)
+    total = sum(map(len, groups.values()))
+    largest = 1 if run.packing == "none" else max(1, min(MAX_PACK[device], math.ceil(total / slots)))
+    packs = [make_pack(members, run, device, data) for group in groups.values() for members in _even(group, largest)]
+    return sorted(packs, key=lambda pack: (_first_seed(pack), -pack_seconds(pack, data, device)))
+
+
+def make_pack(
+    members: Sequence[Trial], run: RunSettings, device: str, data: Known, parent: str | None = None, from_epoch: int = 0
+) -> Pack:
+    """A pack of these trials with its borders, from a parent's last epoch on if there is one."""
+    draft = Pack(
+        pack_id=pack_id_of([trial.trial_id for trial in members], parent, from_epoch),
+        trials=tuple(members),
+        borders=(members[0].settings.training.epochs,),
+        parent=parent,
+        from_epoch=from_epoch,
+    )
+    every = commit_every(draft, run, device, data)
+    first = tuple(border for border in range(from_epoch + every, draft.epochs, every))
+    return draft.model_copy(update={"borders": (*first, draft.epochs)})
+
+
+def lengthen(pack: Pack, trials: Sequence[Trial], run: RunSettings, device: str, data: Known) -> Pack:
+    """The same pack with more epochs; the borders it has stay."""
+    every = commit_every(pack, run, device, data)
+    borders = extend_borders(pack.borders, every, trials[0].settings.training.epochs)
+    return pack.model_copy(update={"borders": borders, "trials": tuple(trials)})
+
+
+def commit_every(pack: Pack, run: RunSettings, device: str, data: Known) -> int:
+    """Epochs from one border to the next."""
+    if run.commit_every != "auto":
+        return run.commit_every
+    return border_every(epoch_seconds(pack, data, device), pack.epochs)
+
+
+def pack_seconds(pack: Pack, data: Known, device: str) -> float:
+    """Rough time of a whole pack."""
+    return epoch_seconds(pack, data, device) * (pack.epochs - pack.from_epoch)
+
+
+def _first_seed(pack: Pack) -> int:
+    return min(trial.settings.seed for trial in pack.trials)
+
+
+def _even(group: list[Trial], largest: int) -> list[list[Trial]]:
+    ordered = sorted(group, key=lambda trial: (trial.settings.seed, trial.settings.warmup))
+    parts = math.ceil(len(ordered) / largest)
+    edges = [round(i * len(ordered) / parts) for i in range(parts + 1)]
+    return [ordered[a:b] for a, b in pairwise(edges)]

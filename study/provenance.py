@@ -1,0 +1,34 @@
+"""Which code runs: commit and dirty flag of a checkout, or the version of an installed package."""
+
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "factorial-iwae"
+
+
+def code_provenance() -> dict[str, Any]:
+    """Version, and of a git checkout the commit and whether tracked files differ from it; null where there is none."""
+    here = Path(__file__).resolve().parent.parent
+    commit = _git(here, "rev-parse", "HEAD")
+    dirty = None if commit is None else bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
+    return {"package": PACKAGE, "version": _version(), "commit": commit, "dirty": dirty}
+
+
+def _version() -> str | None:
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # Only this project's own checkout: a package installed below somebody else's has no commit.
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

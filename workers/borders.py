@@ -1,0 +1,29 @@
+"""Which borders of a pack are committed, and which checkpoints nobody needs any more; knows no torch."""
+
+from collections.abc import Iterable
+
+from workers.records import read_footer
+from workers.store import Segment, Store, checkpoints, segments
+
+
+def committed(store: Store, pack_id: str) -> list[Segment]:
+    """The committed segments of a pack, oldest first."""
+    return [segment for segment in segments(store) if segment.pack_id == pack_id]
+
+
+def prune_checkpoints(store: Store, pack_id: str, keep: int) -> None:
+    """Delete a pack's checkpoints but those named by its newest `keep` commits; for the driver alone.
+
+    One above the newest commit is left: a worker may be about to name it.
+    """
+    commits = committed(store, pack_id)
+    if not commits:
+        return
+    named = {read_footer(store.read(segment.key), segment.key)["checkpoint"] for segment in commits[-keep:]}
+    _delete(store, (key for pack, epoch, key in checkpoints(store) if pack == pack_id and epoch <= commits[-1].last), named)
+
+
+def _delete(store: Store, keys: Iterable[str], but: set[str]) -> None:
+    for key in keys:
+        if key not in but:
+            store.delete(key)

@@ -1,0 +1,21 @@
+"""One pack with everything that a worker needs to train it, as text that crosses processes; knows no torch."""
+
+from typing import Any
+
+from workers.settings import Frozen
+from workers.trial import Pack
+
+
+class Job(Frozen):
+    """A pack, where its data and results lie, and who asked for it."""
+
+    pack: Pack
+    parent: Pack | None
+    root: str | None
+    """The data folder of this run; where data lie is no property of a trial."""
+    path: str | None
+    """The .npz file of this run."""
+    store: str
+    device: str
+    run_id: str
+    provenance: dict[str, Any]
