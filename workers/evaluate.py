@@ -1,6 +1,7 @@
 """What is measured of a pack: every epoch on fixed images, and nll once at the end; changes no parameter."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
@@ -29,6 +30,9 @@ CHUNK = 100
 NLL_CHUNK = 10
 """Importance samples at a time for nll; keys the noise too."""
 
+_ROWS = {"cpu": 200, "cuda": 20_000, "mps": 2_000}
+"""Decoder rows a replica at a time; on a CPU the activations of a pack then stay in the cache. Changes no number."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -51,23 +55,32 @@ class Measurement:
 @torch.no_grad()
 def measure(parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, k: int, epoch: int) -> Measurement:
     """Measure every replica on the fixed training and test images; all bounds at beta 1."""
-    normalise = evaluation_statistics(parameters, architecture, data, seeds, epoch)
-    train = _posterior(parameters, architecture, data.measured, normalise)
-    test = _posterior(parameters, architecture, data.test, normalise)
-    sampled = _sampled(parameters, architecture, data, seeds, k, epoch, normalise)
+    normalise, posterior = evaluation_statistics(parameters, architecture, data, seeds, epoch)
+    train = posterior or _posterior(
+        [_encode(parameters, architecture, x, seeds, normalise) for x in data.measured.split(CHUNK)]
+    )
+    codes, sampled = [], []
+    for part, x in enumerate(data.test.split(CHUNK)):
+        mean, log_variance = _encode(parameters, architecture, x, seeds, normalise)
+        noise = seeds.normal(Stream.TEST_NOISE, epoch, (k, len(x), mean.shape[-1]), part=part)
+        log_px, log_w = _sampled(parameters, architecture, x, mean, log_variance, noise, normalise)
+        codes.append((mean, log_variance))
+        sampled.append((iwae_bound(log_w), log_w.mean(1), log_px.mean(1), effective_share(log_w)))
+    bound, elbo, reconstruction, ess = (torch.cat(column, dim=-1) for column in zip(*sampled, strict=True))
+    test = _posterior(codes)
     return Measurement(
-        test_bound=sampled.bound.mean(-1),
-        test_elbo=sampled.elbo.mean(-1),
-        test_reconstruction=sampled.reconstruction.mean(-1),
+        test_bound=bound.mean(-1),
+        test_elbo=elbo.mean(-1),
+        test_reconstruction=reconstruction.mean(-1),
         test_kl=test.kl.sum(-1),
-        ess=sampled.ess.mean(-1),
+        ess=ess.mean(-1),
         activity=train.activity,
         activity_test=test.activity,
         kl_per_unit=train.kl,
         kl_per_unit_test=test.kl,
         posterior_mean=train.mean,
         posterior_variance=train.variance,
-        reconstruction_per_class=_per_class(sampled.reconstruction, data),
+        reconstruction_per_class=_per_class(reconstruction, data),
     )
 
 
@@ -76,20 +89,17 @@ def negative_log_likelihood(
     parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, samples: int, epoch: int
 ) -> Float[Tensor, "replica"]:
     """nll = -L_S on the test images, in nats per example, S = `samples`; Burda et al. 2016, sec. 5 (S = 5000)."""
-    normalise = evaluation_statistics(parameters, architecture, data, seeds, epoch)
+    normalise, _ = evaluation_statistics(parameters, architecture, data, seeds, epoch)
     total = torch.zeros(len(seeds.index), dtype=torch.float64, device=data.test.device)
     for part, x in enumerate(data.test.split(CHUNK)):
-        inputs = x.expand(len(seeds.index), -1, -1)
-        mean, log_variance = encode(parameters, architecture, inputs, normalise)
+        mean, log_variance = _encode(parameters, architecture, x, seeds, normalise)
         log_sum = torch.full(mean.shape[:2], -math.inf, dtype=torch.float64, device=x.device)
         for group, start in enumerate(range(0, samples, NLL_CHUNK)):
             k = min(NLL_CHUNK, samples - start)
             # Part and group share the counter's word: 2^32 groups a part are enough.
             noise = seeds.normal(Stream.NLL_NOISE, epoch, (k, len(x), mean.shape[-1]), part=(part << 32) + group)
-            z = reparameterise(mean, log_variance, noise)
-            log_w = log_likelihood(parameters, architecture, inputs, z, normalise)
-            log_w = log_w + log_prior_ratio(z, log_variance, noise)
-            log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_w.double(), dim=1))
+            _, log_w = _sampled(parameters, architecture, x, mean, log_variance, noise, normalise)
+            log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_w, dim=1))
         total += (log_sum - math.log(samples)).sum(-1)
     return -total / len(data.test)
 
@@ -97,21 +107,24 @@ def negative_log_likelihood(
 @torch.no_grad()
 def evaluation_statistics(
     parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, epoch: int
-) -> Normaliser:
+) -> tuple[Normaliser, "Posterior | None"]:
     """Batch-norm statistics for evaluation: measured anew, layer by layer, on all fixed training images with K = 1.
 
     Sonderby et al.'s code recomputes them in one pass over the training set before every evaluation; moving averages
     would depend on the path of training.
+
+    Returns:
+        How to normalise, and the posterior of the fixed training images, which comes out of the same pass (None without
+        batch normalisation).
     """
     seen: dict[str, tuple[Tensor, Tensor]] = {}
     if not architecture.batch_norm:
-        return fixed_statistics(seen)
+        return fixed_statistics(seen), None
     note = batch_statistics(seen)
-    x = data.measured.expand(len(seeds.index), -1, -1)
-    mean, log_variance = encode(parameters, architecture, x, note)
+    mean, log_variance = _encode(parameters, architecture, data.measured, seeds, note)
     noise = seeds.normal(Stream.STATISTICS_NOISE, epoch, (1, *mean.shape[1:]))
     hidden_layers(parameters, architecture, "decoder", reparameterise(mean, log_variance, noise)[:, 0], note)
-    return fixed_statistics(seen)
+    return fixed_statistics(seen), _posterior([(mean, log_variance)])
 
 
 def baseline_bound(data: Data, decoder: str) -> float:
@@ -131,44 +144,46 @@ def baseline_bound(data: Data, decoder: str) -> float:
 
 
 @dataclass(frozen=True)
-class _Posterior:
+class Posterior:
+    """What the encoder says of a set of images, [replica, unit]."""
+
     activity: Tensor
     kl: Tensor
     mean: Tensor
     variance: Tensor
 
 
-def _posterior(parameters: Parameters, architecture: Architecture, images: Tensor, normalise: Normaliser) -> _Posterior:
-    replicas = next(iter(parameters.values())).shape[0]
-    parts = []
-    for x in images.split(CHUNK):
-        mean, log_variance = encode(parameters, architecture, x.expand(replicas, -1, -1), normalise)
-        parts.append((moments(mean), moments(kl_per_unit(mean, log_variance)), moments(torch.exp(log_variance))))
+def _posterior(codes: Iterable[tuple[Tensor, Tensor]]) -> Posterior:
+    """From mu and log sigma^2 of the parts of a set of images."""
+    parts = ((moments(mean), moments(kl_per_unit(mean, lv)), moments(torch.exp(lv))) for mean, lv in codes)
     mean, kl, variance = (reduce(merge, column) for column in zip(*parts, strict=True))
-    return _Posterior(mean.variance, kl.mean, mean.mean, variance.mean)
+    return Posterior(mean.variance, kl.mean, mean.mean, variance.mean)
 
 
-@dataclass(frozen=True)
-class _Sampled:
-    bound: Tensor
-    elbo: Tensor
-    reconstruction: Tensor
-    ess: Tensor
+def _encode(
+    parameters: Parameters, architecture: Architecture, x: Tensor, seeds: Seeds, normalise: Normaliser
+) -> tuple[Tensor, Tensor]:
+    return encode(parameters, architecture, x.expand(len(seeds.index), -1, -1), normalise)
 
 
 def _sampled(
-    parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, k: int, epoch: int, normalise: Normaliser
-) -> _Sampled:
-    parts = []
-    for part, x in enumerate(data.test.split(CHUNK)):
-        inputs = x.expand(len(seeds.index), -1, -1)
-        mean, log_variance = encode(parameters, architecture, inputs, normalise)
-        noise = seeds.normal(Stream.TEST_NOISE, epoch, (k, len(x), mean.shape[-1]), part=part)
-        z = reparameterise(mean, log_variance, noise)
-        log_px = log_likelihood(parameters, architecture, inputs, z, normalise)
-        log_w = (log_px + log_prior_ratio(z, log_variance, noise)).double()
-        parts.append((iwae_bound(log_w), log_w.mean(1), log_px.double().mean(1), effective_share(log_w)))
-    return _Sampled(*(torch.cat(column, dim=-1) for column in zip(*parts, strict=True)))
+    parameters: Parameters,
+    architecture: Architecture,
+    x: Tensor,
+    mean: Tensor,
+    log_variance: Tensor,
+    noise: Tensor,
+    normalise: Normaliser,
+) -> tuple[Tensor, Tensor]:
+    """log p(x|z) and log w of every sample, [replica, k, image], in float64."""
+    z = reparameterise(mean, log_variance, noise)
+    inputs = x.expand(len(mean), -1, -1)
+    at_once = max(1, _ROWS[x.device.type] // len(x))
+    log_px = torch.cat(
+        [log_likelihood(parameters, architecture, inputs, part, normalise) for part in z.split(at_once, dim=1)], 1
+    )
+    log_px = log_px.double()
+    return log_px, log_px + log_prior_ratio(z, log_variance, noise)
 
 
 def _per_class(reconstruction: Tensor, data: Data) -> Tensor:
