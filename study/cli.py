@@ -52,8 +52,13 @@ def run_grid(
     grid = read_grid(path, sets)
     if is_smoke:
         grid = smoke(grid)
-    machine = this_machine(grid.run)
-    where = f"Ray at {address}" if address else in_words(machine)
+    if address:
+        from study.cluster import join_cluster, refuse_private_folder
+
+        machine, where = join_cluster(address, grid.run)
+    else:
+        machine = this_machine(grid.run)
+        where = in_words(machine)
     print(f"study {grid.study} on {where}", flush=True)
     data = known(grid.base.data)
     trials = trials_of(grid, data.fingerprint)
@@ -68,11 +73,15 @@ def run_grid(
     if work.missing:
         # Before Ray starts and before a worker waits for it: the data are there, whole and what they should be.
         load_images(grid.base.data)
+        if address:
+            refuse_private_folder(grid.run.out)
     from study.driver import drive
 
-    return drive(
-        store, grid, wanted, machine, data, executor=executor, address=address, say=lambda text: print(text, flush=True)
-    ).exit_code
+    return drive(store, grid, wanted, machine, data, executor=executor, say=_say).exit_code
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -85,7 +85,6 @@ def drive(
     data: Known,
     *,
     executor: str,
-    address: str | None,
     say: Callable[[str], None],
 ) -> Ending:
     """Run until nothing is missing or everything missing has failed in this run.
@@ -105,7 +104,7 @@ def drive(
             if not packs:
                 break
             tried |= {(pack.pack_id, pack.epochs) for pack in packs}
-            errors |= _round(store, grid, machine, data, work, packs, run_id, provenance, executor, address)
+            errors |= _round(store, grid, machine, data, work, packs, run_id, provenance, executor)
     ending = _ending(store, grid, wanted, machine, data, errors, interrupted())
     _say_ending(ending, errors, time.monotonic() - started, bool(tried), say)
     return ending
@@ -121,7 +120,6 @@ def _round(
     run_id: str,
     provenance: Mapping[str, object],
     executor: str,
-    address: str | None,
 ) -> dict[str, str]:
     """Run these packs once; returns the error of every pack that failed."""
     parents = parents_of(packs, work.plan)
@@ -144,7 +142,6 @@ def _round(
         gpus=gpus_of_pack(grid.run) if on_gpu else 0.0,
         max_failures=grid.run.max_failures,
         slots=max(machine.slots, os.cpu_count() or 1) if on_gpu else machine.slots,
-        address=address,
     )
     seconds = {pack.pack_id: pack_seconds(pack, data, machine.device) for pack in packs}
     with Display(seconds, {pack.pack_id: pack for pack in packs}, len(work.done)) as display:

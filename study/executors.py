@@ -35,8 +35,7 @@ class Resources:
     gpus: float
     max_failures: int
     slots: int
-    address: str | None
-    """Of a Ray cluster that is up; None: a Ray of this machine's own."""
+    """Cores that a Ray of this machine's own gets; a cluster that was joined before has its own."""
 
 
 def run_inline(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
@@ -66,7 +65,7 @@ def worth_retrying(error: str) -> bool:
 
 def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
     """Run packs as Tune trials. Tune keeps no state that matters: no logger, no checkpoint, a folder that is thrown away."""
-    _quiet_environment()
+    quiet_environment()
     import ray
     from ray import tune
 
@@ -92,18 +91,15 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
             listener.failed(packs[trial.config["job"]], _reason(trial))
 
     if not ray.is_initialized():
-        if resources.address is None:
-            ray.init(
-                address="local",
-                num_cpus=resources.slots,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                # Rows go to files, not through Ray: the least that Ray accepts is enough.
-                object_store_memory=100 * 2**20,
-            )
-        else:
-            ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address="local",
+            num_cpus=resources.slots,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            # Rows go to files, not through Ray: the least that Ray accepts is enough.
+            object_store_memory=100 * 2**20,
+        )
     with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -138,7 +134,7 @@ def _reason(trial: Any) -> str:
     return f"{text.splitlines()[-1]}\n{text}" if text else "no reason given"
 
 
-def _quiet_environment() -> None:
+def quiet_environment() -> None:
     """Before Ray is imported: its own loggers, signal handler and statistics off, one thread a process."""
     for name, value in {
         "OMP_NUM_THREADS": "1",
