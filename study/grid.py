@@ -27,7 +27,7 @@ from workers.settings import (
     settings_from,
 )
 
-ROOMS = ("data", "model", "training", "measure")
+ROOMS = ("data", "model", "objective", "training", "measure")
 TOP = ("study", "preset", "factors", "exclude", "cells", *ROOMS, "run")
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 

@@ -12,6 +12,7 @@ PRESETS: Mapping[str, Mapping[str, SettingValue]] = {
         "data.n_valid": 5000,
         "model.hidden": (200, 200),
         "model.activation": "softplus",
+        "objective.kl": "auto",
         "training.epochs": 300,
         "training.batch_size": 100,
         "training.learning_rate": 1e-3,

@@ -53,8 +53,7 @@ class Display:
     def epoch(self, pack_id: str, epoch: int, diverged: Mapping[str, int]) -> None:
         """A pack has finished an epoch."""
         self._begun.setdefault(pack_id, epoch - 1)
-        if epoch > self._epoch.get(pack_id, -1):
-            self._epochs += len(self._packs[pack_id].trials)
+        self._epochs += max(0, epoch - self._epoch.get(pack_id, self._begun[pack_id])) * len(self._packs[pack_id].trials)
         self._epoch[pack_id] = epoch
         for trial_id, at in diverged.items():
             if trial_id not in self._diverged:

@@ -1,16 +1,36 @@
 """The one bridge between Tune and workers; no logic."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 
 from ray import tune
 
 from workers.job import Job
+from workers.train import Progress
 from workers.worker import run_job
+
+REPORT_EVERY_S = 2.0
+
+
+class _Report:
+    """Tells Tune of an epoch, but not of each one of small models: a report waits until the driver has taken it."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+        self._told: tuple[object, ...] = ()
+
+    def __call__(self, progress: Progress) -> None:
+        news = (progress.committed, len(progress.diverged))
+        now = time.monotonic()
+        if now - self._last >= REPORT_EVERY_S or news != self._told:
+            self._last, self._told = now, news
+            tune.report(asdict(progress))
 
 
 def run_pack(config: Mapping[str, str]) -> None:
-    """Train one pack as one Tune trial, reporting every epoch."""
+    """Train one pack as one Tune trial, reporting its epochs."""
     job = Job.model_validate_json(config["job"])
-    outcome = run_job(job, lambda progress: tune.report(asdict(progress)))
+    report = _Report()
+    outcome = run_job(job, report)
     tune.report({"pack_id": job.pack.pack_id, "outcome": outcome.status})

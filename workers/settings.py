@@ -53,6 +53,16 @@ class ModelSettings(Frozen):
     activation: Literal["softplus", "tanh", "relu"] = Field("softplus", description="of the hidden layers")
 
 
+class ObjectiveSettings(Frozen):
+    """How the bound that is trained is estimated."""
+
+    kl: Literal["auto", "sampled"] = Field(
+        "auto",
+        description="of the variational term; auto: in closed form at k = 1 (the paper's eq. 2), sampled with the "
+        "importance weights at k > 1 (eq. 3); sampled: always",
+    )
+
+
 class TrainingSettings(Frozen):
     """The optimizer and its schedule."""
 
@@ -82,7 +92,7 @@ class MeasureSettings(Frozen):
 class Settings(Frozen):
     """One trial: the six factors, then everything else by room."""
 
-    decoder: Literal["bernoulli", "gaussian"] = Field("bernoulli", description="p(x|z)")
+    decoder: Literal["bernoulli", "gaussian"] = Field("bernoulli", description="likelihood of the pixels given z")
     k: int = Field(1, ge=1, le=10_000, description="importance samples K of the bound L_K that is trained")
     batch_norm: bool = Field(False, description="batch normalisation before the activation of every hidden layer")
     warmup: int = Field(0, ge=0, description="epochs in which beta rises from 0 to 1; 0: beta is always 1")
@@ -90,6 +100,7 @@ class Settings(Frozen):
     seed: int = Field(0, ge=0, lt=2**63, description="of initial weights, data order, binarisation and noise")
     data: DataSettings = Field(default_factory=DataSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
+    objective: ObjectiveSettings = Field(default_factory=ObjectiveSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     measure: MeasureSettings = Field(default_factory=MeasureSettings)
 

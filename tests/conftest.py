@@ -1,0 +1,8 @@
+"""Every annotated shape of workers is checked while tests run; one thread a process, as in real runs."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+os.environ["OMP_NUM_THREADS"] = "1"
+install_import_hook("workers", "beartype.beartype")
