@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import socket
 from pathlib import Path
 
 from study.executors import quiet_environment
@@ -17,6 +18,7 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
         MachineError: nobody answers, or the cluster has nothing that a pack could run on.
     """
     quiet_environment()
+    _knock(address)
     import ray
 
     try:
@@ -39,6 +41,19 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
     slots = int(gpus / gpus_of_pack(run)) if device == "cuda" else cpus
     thing = f"{gpus} GPU{'s' if gpus != 1 else ''}" if device == "cuda" else f"{cpus} core{'s' if cpus != 1 else ''}"
     return Machine(device, max(1, slots)), f"cluster {address}, {len(_nodes())} nodes, {thing}"
+
+
+def _knock(address: str) -> None:
+    # Ray itself tries for minutes.
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise MachineError(
+            f"--address {address}: no Ray cluster answers there ({error}); start it, or leave --address out"
+        ) from error
 
 
 def refuse_private_folder(out: str) -> None:

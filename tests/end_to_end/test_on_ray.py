@@ -1,0 +1,182 @@
+"""The whole path with real Ray: grid file, packs, Parquet, report; and the same after processes were killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+GRID = """
+study: short
+factors:
+  decoder: [bernoulli, gaussian]
+  k: [1, 2]
+  n_z: [3]
+  warmup: [0, 4]
+  seed: [0, 1]
+model: {hidden: [48]}
+training: {epochs: 40}
+measure: {nll_samples: 20}
+run: {commit_every: 5}
+"""
+TRIALS, EPOCHS = 16, 40
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    path = tmp_path_factory.mktemp("grid") / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(grid, tmp_path_factory):
+    out = tmp_path_factory.mktemp("inline")
+    done = run(grid, out, "--executor", "inline")
+    assert done.returncode == 0, done.stderr
+    return content(out)
+
+
+def command(grid: Path, out: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "study.run", str(grid), "--out", str(out), *words]
+
+
+def run(grid: Path, out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(grid, out, *words), capture_output=True, text=True, timeout=300)
+
+
+def start(grid: Path, out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(grid, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def content(out: Path) -> pd.DataFrame:
+    rows = pd.read_parquet(out / "short" / "epochs").drop(columns="seconds")
+    return rows.sort_values(["trial_id", "epoch"], ignore_index=True)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    folders = ("plan", "epochs", "trials", "weights")
+    return {str(path): path.read_bytes() for folder in folders for path in (out / "short" / folder).glob("*")}
+
+
+def wait_for_files(out: Path, count: int, process: subprocess.Popen[str]) -> None:
+    for _ in range(3000):
+        if len(list((out / "short" / "epochs").glob("*.parquet"))) >= count:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    raise AssertionError("no rows came")
+
+
+def family(pid: int) -> dict[int, str]:
+    """The living descendants of a process, with their command lines."""
+    parents, lines = {}, {}
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit():
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended while we looked
+    found, layer = {}, {pid}
+    while layer:
+        layer = {child for child, parent in parents.items() if parent in layer}
+        found |= {child: lines[child] for child in layer}
+    return found
+
+
+def workers_of(pid: int) -> list[int]:
+    return [child for child, line in family(pid).items() if line.startswith("ray::ImplicitFunc")]
+
+
+def end_leftovers(pids: set[int]) -> None:
+    """Ray's helper processes outlive a killed driver by minutes: end those that this test started."""
+    for pid in pids:
+        try:
+            if "ray" in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def test_from_grid_to_figure(grid, undisturbed, tmp_path):
+    done = run(grid, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0].startswith("study short on this machine, ")
+    assert f"{TRIALS} of {TRIALS} trials completed" in done.stdout
+    rows = content(tmp_path)
+    assert len(rows) == TRIALS * (EPOCHS + 1)
+    pd.testing.assert_frame_equal(rows, undisturbed)  # Ray changes no bit
+
+    before = files(tmp_path)
+    again = run(grid, tmp_path)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
+    assert files(tmp_path) == before
+
+    report = subprocess.run(
+        [sys.executable, "-m", "analysis.report", str(tmp_path / "short")], capture_output=True, text=True, timeout=300
+    )
+    assert report.returncode == 0, report.stderr
+    page = (tmp_path / "short" / "report.html").read_text()
+    assert "<img" in page
+    assert list((tmp_path / "short" / "figures").glob("*.png"))
+
+
+@pytest.mark.parametrize("victim", ["driver", "worker", "both"])
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds Ray's processes in /proc, which only Linux has")
+def test_kill_9_loses_nothing(grid, undisturbed, tmp_path, victim):
+    process = start(grid, tmp_path)
+    wait_for_files(tmp_path, 3, process)
+    relatives = family(process.pid)
+    if victim in ("worker", "both"):
+        workers = workers_of(process.pid)
+        assert workers, relatives
+        os.kill(workers[0], signal.SIGKILL)
+    if victim in ("driver", "both"):
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert len(list((tmp_path / "short" / "trials").glob("*.parquet"))) < 4, "killed too late to show anything"
+        # At once: workers that have not noticed yet run beside the new ones, and must not be able to do harm.
+        done = run(grid, tmp_path)
+        end_leftovers(set(relatives))
+        assert done.returncode == 0, done.stdout + done.stderr
+    else:
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, out
+        assert "failed and goes on from its last border" in out
+    rows = content(tmp_path)
+    assert not rows.duplicated(["trial_id", "epoch"]).any()
+    pd.testing.assert_frame_equal(rows, undisturbed)
+
+
+def test_ctrl_c_stops_at_a_border_and_the_same_command_goes_on(grid, undisturbed, tmp_path):
+    process = start(grid, tmp_path)
+    wait_for_files(tmp_path, 1, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group gets it
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, out
+    assert "stopping at the next border" in out
+    stopped = content(tmp_path)
+    assert 0 < len(stopped) < len(undisturbed)
+    assert not list((tmp_path / "short" / "checkpoints").glob("stop-*"))
+    before = files(tmp_path)
+    done = run(grid, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert before.items() <= files(tmp_path).items(), "no stored file was touched"
+    pd.testing.assert_frame_equal(content(tmp_path), undisturbed)
+
+
+def test_a_cluster_that_is_not_there_is_said_in_one_sentence(grid, tmp_path):
+    done = run(grid, tmp_path, "--address", "127.0.0.1:1")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "no Ray cluster answers there" in done.stderr
+    assert "Traceback" not in done.stderr
