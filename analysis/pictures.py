@@ -44,7 +44,7 @@ def curve_picture(study: Study, one: Contrast, value: str) -> Picture:
     with matplotlib.rc_context(figures.STYLE):
         figure = Figure(figsize=(5.6, 3.5))
         # Room on the right for the names of the curves, below for what the figure rests on.
-        axes = figure.add_axes((0.115, 0.235, 0.62, 0.655))
+        axes = figure.add_axes((0.135, 0.235, 0.6, 0.655))
         draw(table, axes)
         axes.set_title(figures.typeset(title))
         figure.text(0.012, 0.022, figures.typeset(_footnote(table, one)), fontsize=6.8, color=figures.GREY, va="bottom")

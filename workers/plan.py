@@ -6,10 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from workers.records import PLAN, SCHEMA_VERSION, decode, encode, read_footer
+from workers.records import PLAN, SCHEMA_VERSION, VersionError, decode, encode, read_footer
 from workers.settings import Settings, flatten, leaves, settings_from
 from workers.store import PLAN_FOLDER, Store, plan_key
 from workers.trial import Pack, Trial
+
+UPDATE = "use the program that wrote it, or a later one"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def read_plan(store: Store) -> Plan:
     """Fold the log of a study; an empty study gives an empty plan.
 
     Raises:
-        RecordError: an entry is damaged or of another version; it names the file.
+        VersionError: an entry was written by a later version.
+        RecordError: an entry is damaged; it names the file.
     """
     trials: dict[str, Trial] = {}
     pack_of: dict[str, str] = {}
@@ -56,7 +59,10 @@ def read_plan(store: Store) -> Plan:
     for key in keys:
         raw = store.read(key)
         footers.append(read_footer(raw, key))
-        for pack in _packs_in(decode(raw, key)):
+        table = decode(raw, key)
+        if unknown := set(table.column_names) - set(PLAN.names):
+            raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
+        for pack in _packs_in(table):
             packs[pack.pack_id] = pack
             for trial in pack.trials:
                 trials[trial.trial_id] = trial
@@ -104,5 +110,7 @@ def _pack_from(pack_id: str, rows: list[dict[str, Any]]) -> Pack:
 
 
 def _trial_from(row: dict[str, Any]) -> Trial:
-    values = {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in leaves(Settings)}
+    # An entry of an earlier version lacks settings that came later: they are at their default, as they were then.
+    known = [name for name in leaves(Settings) if name in row]
+    values = {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in known}
     return Trial(trial_id=row["trial_id"], fingerprint=row["fingerprint"], settings=settings_from(values))

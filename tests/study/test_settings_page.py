@@ -1,4 +1,4 @@
-"""docs/settings.md says of every setting what the code says; `python tests/study/test_settings_page.py` prints its tables."""
+"""docs/settings.md says of every setting what the code says; run as a script, this file prints its table."""
 
 from pathlib import Path
 
