@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from study.design import DesignError, cells_of, settings_of, trials_of
@@ -14,7 +15,7 @@ from workers.images import DamagedDataError, DataError, Known, known, load_image
 from workers.records import RecordError
 from workers.store import StoreError, open_store, study_url
 
-BAD_INPUT, DAMAGED = 2, 3
+BAD_INPUT, DAMAGED, INTERRUPTED = 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,13 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run_grid(
             words.grid,
-            sets=[*words.set, *([f"run.out={words.out}"] if words.out else [])],
+            sets=words.set,
+            out=words.out,
             only=words.only,
             is_smoke=words.smoke,
             plan_only=words.plan,
             executor=words.executor,
             address=words.address,
         )
+    except KeyboardInterrupt:
+        say_error("interrupted; the same command goes on")
+        return INTERRUPTED
     except (RecordError, DamagedDataError) as error:
         say_error(str(error))
         return DAMAGED
@@ -42,6 +47,7 @@ def run_grid(
     path: str | Path,
     *,
     sets: Iterable[str] = (),
+    out: str | None = None,
     only: Sequence[str] = (),
     is_smoke: bool = False,
     plan_only: bool = False,
@@ -50,6 +56,9 @@ def run_grid(
 ) -> int:
     """What the command does, with its words as arguments; errors of the user are raised."""
     grid = read_grid(path, sets)
+    if out is not None:
+        # As it is written: a folder may have a name that YAML would read as a number.
+        grid = replace(grid, run=grid.run.model_copy(update={"out": out}))
     if is_smoke:
         grid = smoke(grid)
     if address:
@@ -63,6 +72,9 @@ def run_grid(
     data = known(grid.base.data)
     trials = trials_of(grid, data.fingerprint)
     wanted = select(trials, only) if only else trials
+    most = max(trial.settings.data.n_valid for trial in wanted)
+    if most >= data.n_train:
+        raise DataError(f"data.n_valid: {most} leaves no image of {data.n_train} to train on; set a smaller one")
     for line in _warnings(grid):
         print(line)
     store = open_store(study_url(grid.run.out, grid.study))
@@ -113,7 +125,8 @@ def _warnings(grid: Grid) -> list[str]:
 
 
 def _say_plan(grid: Grid, work: Work, wanted: Sequence[object], machine: Machine, data: Known, whole: bool) -> None:
-    levels = ", ".join(f"{name} {len(levels)}" for name, levels in grid.factors.items())
+    counts = {name: len(levels) for name, levels in grid.factors.items()} | ({"seed": 1} if grid.one_seed else {})
+    levels = ", ".join(f"{name} {count}" for name, count in counts.items())
     new = sum(len(pack.trials) for pack in work.new)
     print(f"{len(cells_of(grid))} cells, {len(wanted)} trials ({levels}), {grid.base.training.epochs} epochs each")
     print(

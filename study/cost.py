@@ -29,7 +29,7 @@ def _epoch_flops(settings: Settings, data: Known) -> float:
     heads = 1 if settings.decoder == "bernoulli" else 2
     encoder = hidden + 2 * last * settings.n_z
     decoder = hidden + last * settings.n_z + (heads - 1) * settings.model.hidden[0] * data.n_x
-    n = data.n_train - settings.data.n_valid
+    n = max(1, data.n_train - settings.data.n_valid)
     measured = min(n, settings.measure.images)
     # A multiplication and an addition a weight; forward once, backward twice that.
     training = 6 * n * (encoder + settings.k * decoder)

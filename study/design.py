@@ -26,15 +26,19 @@ def cells_of(grid: Grid) -> list[Mapping[str, Level]]:
     factors = {name: levels for name, levels in grid.factors.items() if name != "seed"}
     size = math.prod(map(len, factors.values())) * len(grid.factors["seed"])
     if size > MAX_TRIALS:
-        raise DesignError(f"{grid.source}: factors: {size:,} trials; at most {MAX_TRIALS:,} are allowed; remove levels")
+        raise DesignError(
+            f"{grid.place('factors')}: factors: {size:,} trials; at most {MAX_TRIALS:,} are allowed; remove levels"
+        )
     product: list[Mapping[str, Level]] = []
     if factors or not grid.cells:
         product = [dict(zip(factors, levels, strict=True)) for levels in itertools.product(*factors.values())]
-    cells = [cell for cell in [*product, *grid.cells] if not _excluded(cell, grid)]
-    unique = {tuple(sorted(flatten(settings_of(grid, cell)).items())): cell for cell in reversed(cells)}
+    unique: dict[Settings, Mapping[str, Level]] = {}
+    for cell in [*product, *grid.cells]:
+        if not _excluded(cell, grid):
+            unique.setdefault(settings_of(grid, cell), cell)
     if not unique:
-        raise DesignError(f"{grid.source}: exclude: leaves no cell; remove an entry")
-    return list(reversed(unique.values()))
+        raise DesignError(f"{grid.place('exclude')}: exclude: leaves no cell; remove an entry")
+    return list(unique.values())
 
 
 def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:
@@ -45,7 +49,7 @@ def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:
     """
     trials = list(_trials(grid, fingerprint))
     if not trials:
-        raise DesignError(f"{grid.source}: exclude: leaves no trial; remove an entry")
+        raise DesignError(f"{grid.place('exclude')}: exclude: leaves no trial; remove an entry")
     return trials
 
 
@@ -55,6 +59,8 @@ def _trials(grid: Grid, fingerprint: str) -> Iterator[Trial]:
             whole = {**cell, "seed": seed}
             if not _excluded(whole, grid):
                 yield trial_of(settings_of(grid, whole), fingerprint)
+                if grid.one_seed:
+                    break
 
 
 def settings_of(grid: Grid, cell: Mapping[str, Level]) -> Settings:

@@ -15,14 +15,13 @@ from study.executors import Resources, run_inline, run_on_ray
 from study.grid import Grid
 from study.machine import gpus_of_pack
 from study.packing import pack_seconds
-from study.planning import Machine, Work, find_work, parents_of, settle
+from study.planning import Machine, Work, diverged_of, find_work, parents_of, settle
 from study.progress import Display
 from study.provenance import code_provenance
 from workers.borders import prune_checkpoints
 from workers.images import Known
 from workers.job import Job
-from workers.records import decode
-from workers.store import Store, stop_key, trials_key
+from workers.store import Store, stop_key
 from workers.trial import Pack, Trial
 
 INTERRUPTED = 130
@@ -193,11 +192,7 @@ def _ending(
     interrupted: bool,
 ) -> Ending:
     work = find_work(store, grid, wanted, machine, data)
-    diverged = set()
-    for pack_id in {work.plan.pack_of[trial_id] for trial_id in work.done}:
-        key = trials_key(pack_id, work.plan.packs[pack_id].epochs)
-        rows = decode(store.read(key), key).select(["trial_id", "status"]).to_pylist()
-        diverged |= {row["trial_id"] for row in rows if row["status"] == "diverged"}
+    diverged = diverged_of(store, work)
     done = set(work.done)
     missing = tuple(trial.trial_id for trial in wanted if trial.trial_id not in done)
     code = 0

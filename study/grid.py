@@ -50,13 +50,21 @@ class Grid:
     source: str
     text: str
     factors: Mapping[str, tuple[Level, ...]]
-    """Levels by setting, in the order of the file; `seed` is always there."""
+    """Levels by setting, in the order of workers.settings; `seed` is always there."""
     exclude: tuple[Mapping[str, tuple[Level, ...]], ...]
     """Combinations to leave out: a cell that has one of the levels of every name."""
     cells: tuple[Mapping[str, Level], ...]
     """Cells named one by one."""
     base: Settings
     run: RunSettings
+    places: Mapping[str, Place]
+    """Where the file's top keys stand."""
+    one_seed: bool = False
+    """Every cell with its first seed only."""
+
+    def place(self, key: str) -> str:
+        """Where a top key stands; the file alone if it is not there."""
+        return str(self.places.get(key, self.source))
 
 
 def read_grid(path: str | Path, sets: Iterable[str] = ()) -> Grid:
@@ -130,7 +138,8 @@ class _Reader:
         if self.problems:
             return None
         base = settings_from(values)
-        return Grid(study, source, text, factors, exclude, cells, base, RunSettings.model_validate(build(run)))
+        places = {name: place for name, (place, _) in root.entries.items()}
+        return Grid(study, source, text, factors, exclude, cells, base, RunSettings.model_validate(build(run)), places)
 
     def _study(self, root: nodes.Mapping) -> str:
         place, node = root.entries.get("study", (root.place, None))
@@ -218,7 +227,8 @@ class _Reader:
             levels = self._levels(name, items, f"factors.{name}", indexed=isinstance(node, nodes.Sequence))
             factors[name] = tuple(levels)
         factors.setdefault("seed", (0,))
-        return factors
+        # Not the file's order: the same grid written otherwise is the same list of trials.
+        return {name: factors[name] for name in leaves() if name in factors}
 
     def _is_factor(self, name: str, place: Place, shown: str) -> bool:
         if name not in leaves():

@@ -33,8 +33,9 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        """One line for the terminal."""
-        return f"{self.place}: {self.text}"
+        """One line for the terminal, whatever a key of the file holds."""
+        line = f"{self.place}: {self.text}"
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def pack_trials(trials: Iterable[Trial], run: RunSettings, device: str, slots: i
     total = sum(map(len, groups.values()))
     largest = 1 if run.packing == "none" else max(1, min(MAX_PACK[device], math.ceil(total / slots)))
     packs = [make_pack(members, run, device, data) for group in groups.values() for members in _even(group, largest)]
-    return sorted(packs, key=lambda pack: (_first_seed(pack), -pack_seconds(pack, data, device)))
+    return sorted(packs, key=lambda pack: urgency(pack, data, device))
 
 
 def make_pack(
@@ -70,8 +70,9 @@ def pack_seconds(pack: Pack, data: Known, device: str) -> float:
     return epoch_seconds(pack, data, device) * (pack.epochs - pack.from_epoch)
 
 
-def _first_seed(pack: Pack) -> int:
-    return min(trial.settings.seed for trial in pack.trials)
+def urgency(pack: Pack, data: Known, device: str) -> tuple[int, float, str]:
+    """Sorts packs: lower seeds first, within them the longest first, so that none is left alone at the end."""
+    return min(trial.settings.seed for trial in pack.trials), -pack_seconds(pack, data, device), pack.pack_id
 
 
 def _even(group: list[Trial], largest: int) -> list[list[Trial]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from workers.settings import FACTORS, default_of, flatten
 from workers.trial import Pack
 
 PLAIN_LINE_EVERY_S = 10.0
@@ -72,8 +73,9 @@ class Display:
 
     def _words_of(self, pack_id: str, trial_id: str) -> str:
         trial = next(trial for trial in self._packs[pack_id].trials if trial.trial_id == trial_id)
-        s = trial.settings
-        cell = f"decoder={s.decoder} k={s.k} batch_norm={s.batch_norm} warmup={s.warmup} n_z={s.n_z} seed={s.seed}"
+        values = flatten(trial.settings)
+        told = [name for name, value in values.items() if name in FACTORS or value != default_of(name)]
+        cell = " ".join(f"{name}={values[name]}" for name in told if not name.startswith(("data.", "measure.")))
         return f"{cell}; its rows before that epoch are kept, the other trials of its pack go on"
 
     def _draw(self) -> None:

@@ -36,7 +36,7 @@ def select(trials: Sequence[Trial], only: Iterable[str]) -> list[Trial]:
     if levels and not chosen:
         raise SelectionError(f"--only {' '.join(only)}: matches no trial of this grid; --plan lists factors and levels")
     for beginning in ids:
-        found = [trial for trial in trials if trial.trial_id.startswith(beginning)]
+        found = [trial for trial in trials if beginning and trial.trial_id.startswith(beginning)]
         if not found:
             raise SelectionError(
                 f"--only {beginning}: no trial of this grid has an id that begins so; use FACTOR=LEVEL or an id"
@@ -48,8 +48,7 @@ def select(trials: Sequence[Trial], only: Iterable[str]) -> list[Trial]:
 def smoke(grid: Grid) -> Grid:
     """The same cells for two epochs with the first seed, in a study of its own: finds in a minute what breaks."""
     values = flatten(grid.base) | {"training.epochs": SMOKE_EPOCHS, "measure.nll_samples": SMOKE_NLL_SAMPLES}
-    factors = {**grid.factors, "seed": grid.factors["seed"][:1]}
-    return replace(grid, study=f"{grid.study[:58]}-smoke", factors=factors, base=settings_from(values))
+    return replace(grid, study=f"{grid.study[:58]}-smoke", base=settings_from(values), one_seed=True)
 
 
 def _matches(trial: Trial, levels: Mapping[str, list[Level]]) -> bool:

@@ -1,8 +1,11 @@
-"""Every annotated shape of workers is checked while tests run; one thread a process, as in real runs."""
+"""Every annotated tensor shape of workers is checked while tests run; one thread a process, as in real runs."""
 
 import os
 
 from jaxtyping import install_import_hook
 
 os.environ["OMP_NUM_THREADS"] = "1"
-install_import_hook("workers", "beartype.beartype")
+install_import_hook(
+    [f"workers.{name}" for name in ("activity", "data", "evaluate", "learning", "model", "objective", "optimizer", "rng")],
+    "beartype.beartype",
+)

@@ -131,10 +131,10 @@ def _npz(path: str | None) -> Images:
     if not Path(path).is_file():
         raise DataError(f"data.path: {path} is no file (looked from {Path.cwd()}); name an .npz file")
     try:
-        # Never unpickle: an object array raises ValueError.
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # Not np.load: it takes other files for archives, keeps members that are no arrays, and can be told to unpickle.
+        with zipfile.ZipFile(path) as archive:
+            arrays = {name.removesuffix(".npy"): _read_npy(archive, name) for name in archive.namelist()}
+    except Exception as error:  # any byte may be wrong, and each of three formats complains in its own way
         raise DamagedDataError(
             f"data.path: {path} is no .npz file of plain arrays ({error}); write it with np.savez"
         ) from error
@@ -154,6 +154,12 @@ def _npz(path: str | None) -> Images:
         f"data.path: {path} holds {', '.join(sorted(arrays)) or 'nothing'}; "
         "allowed are images (and labels), or train_images and test_images (and train_labels, test_labels)"
     )
+
+
+def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
+    with archive.open(name) as member:
+        array: NDArray[np.generic] = np.lib.format.read_array(member, allow_pickle=False)
+    return array
 
 
 def _pixels(path: str, name: str, array: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -40,7 +40,10 @@ class DataSettings(Frozen):
         "dynamic", description="how pixels become inputs; dynamic: binarised anew every time an image is used"
     )
     n_valid: int = Field(
-        0, ge=0, description="training images set aside at the front and not used (55,000 of MNIST's 60,000: 5000)"
+        0,
+        ge=0,
+        le=2**31 - 1,
+        description="training images set aside at the front and not used (55,000 of MNIST's 60,000: 5000)",
     )
 
 
@@ -67,7 +70,7 @@ class TrainingSettings(Frozen):
     """The optimizer and its schedule."""
 
     epochs: int = Field(300, ge=1, le=1_000_000, description="passes over the training images; a study can be made longer")
-    batch_size: int = Field(100, ge=1, description="images a step; the last batch of an epoch may be smaller")
+    batch_size: int = Field(100, ge=1, le=2**31 - 1, description="images a step; the last batch of an epoch may be smaller")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Adam's step size")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
     beta2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment (the paper's 0.9, 0.999 elsewhere)")
@@ -82,7 +85,10 @@ class MeasureSettings(Frozen):
 
     threshold: float = Field(0.1, gt=0, description="a unit is active if its activity is above this")
     images: int = Field(
-        10_000, ge=2, description="at most that many fixed training images for activity and batch-norm statistics"
+        10_000,
+        ge=2,
+        le=2**31 - 1,
+        description="at most that many fixed training images for activity and batch-norm statistics",
     )
     nll_samples: int = Field(
         5000, ge=1, le=1_000_000, description="importance samples of nll = -L_S, measured once on the test images at the end"
@@ -95,7 +101,7 @@ class Settings(Frozen):
     decoder: Literal["bernoulli", "gaussian"] = Field("bernoulli", description="likelihood of the pixels given z")
     k: int = Field(1, ge=1, le=10_000, description="importance samples K of the bound L_K that is trained")
     batch_norm: bool = Field(False, description="batch normalisation before the activation of every hidden layer")
-    warmup: int = Field(0, ge=0, description="epochs in which beta rises from 0 to 1; 0: beta is always 1")
+    warmup: int = Field(0, ge=0, le=2**31 - 1, description="epochs in which beta rises from 0 to 1; 0: beta is always 1")
     n_z: int = Field(50, ge=1, le=8192, description="latent units")
     seed: int = Field(0, ge=0, lt=2**63, description="of initial weights, data order, binarisation and noise")
     data: DataSettings = Field(default_factory=DataSettings)

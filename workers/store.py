@@ -132,8 +132,10 @@ def open_store(url: str) -> Store:
     """
     if "://" in url:
         raise StoreError(f"run.out: got {url}; allowed is a folder; object stores are not supported yet")
-    if Path(url).exists() and not Path(url).is_dir():
-        raise StoreError(f"run.out: {url} is a file; name a folder")
+    for folder in (Path(url), *Path(url).parents):
+        if folder.exists() and not folder.is_dir():
+            where = "is a file" if folder == Path(url) else f"cannot be made, as {folder} is a file"
+            raise StoreError(f"run.out: {url} {where}; name a folder")
     return FolderStore(url)
 
 

@@ -98,11 +98,13 @@ def train(
         state = learner.state(epoch, tuple(diverged))
         facts = {"threshold": pack.trials[0].settings.measure.threshold}
         if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts):
-            # Another worker, on another device, was first: its rows are the study's, so its state is the one to go on from.
-            state = newest_state(store, pack, parent, device)
-            assert state is not None, "somebody's rows stand at this border"
-            learner.restore(state)
-            epoch, diverged = state.epoch, list(state.diverged_at)
+            # Another worker, on another device, was first: its rows are the study's, so its state is the one to go on from,
+            # unless that is lost; then ours, which is the same up to rounding.
+            theirs = newest_state(store, pack, parent, device)
+            if theirs is not None and theirs.epoch >= epoch:
+                state = theirs
+                learner.restore(state)
+                epoch, diverged = state.epoch, list(state.diverged_at)
         committed = border
         report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), 0.0))
 

@@ -1,0 +1,202 @@
+"""Packs: every trial in exactly one, side by side only what has equal shapes, sized to the device, in a good order."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_study import DIGITS
+
+from study.cost import SECONDS_BETWEEN_BORDERS, border_every, epoch_seconds
+from study.packing import MAX_PACK, lengthen, make_pack, pack_seconds, pack_trials
+from workers.images import KNOWN
+from workers.settings import RunSettings, flatten, settings_from
+from workers.trial import Trial, trial_of
+
+POSSIBLE = {
+    "decoder": ["bernoulli", "gaussian"],
+    "k": [1, 5],
+    "batch_norm": [False, True],
+    "warmup": [0, 3, 20],
+    "n_z": [2, 10, 50],
+    "seed": list(range(12)),
+    "training.learning_rate": [0.001, 0.01],
+    "model.hidden": [(8,), (200, 200)],
+}
+
+
+def trial(**values: object) -> Trial:
+    named = {name.replace("__", "."): value for name, value in values.items()}
+    return trial_of(settings_from({"training.epochs": 60, **named}), DIGITS.fingerprint)
+
+
+@st.composite
+def some_trials(draw):
+    n = draw(st.integers(1, 400))
+    one = st.fixed_dictionaries({name: st.sampled_from(levels) for name, levels in POSSIBLE.items()})
+    values = draw(st.lists(one, min_size=1, max_size=40, unique_by=lambda v: str(sorted(v.items()))))
+    return [trial_of(settings_from({"training.epochs": n, **v}), DIGITS.fingerprint) for v in values]
+
+
+some_runs = st.builds(
+    RunSettings, packing=st.sampled_from(["auto", "none"]), commit_every=st.sampled_from(["auto", 1, 7, 1000])
+)
+devices = st.sampled_from(sorted(MAX_PACK))
+slots = st.integers(1, 20)
+
+
+def shape_of(trial: Trial) -> dict:
+    return {n: v for n, v in flatten(trial.settings).items() if n not in ("seed", "warmup", "data.root", "data.path")}
+
+
+@settings(deadline=None)
+@given(some_trials(), some_runs, devices, slots)
+def test_laws_of_packs(trials, run, device, slots):
+    packs = pack_trials(trials, run, device, slots, DIGITS)
+
+    packed = [trial for pack in packs for trial in pack.trials]
+    assert sorted(t.trial_id for t in packed) == sorted(t.trial_id for t in trials), "every trial exactly once"
+    assert {t.trial_id: t for t in packed} == {t.trial_id: t for t in trials}, "settings unchanged"
+    assert len({pack.pack_id for pack in packs}) == len(packs)
+    for pack in packs:
+        assert all(shape_of(trial) == shape_of(pack.trials[0]) for trial in pack.trials)
+        assert len(pack.trials) <= (1 if run.packing == "none" else MAX_PACK[device])
+        assert len(pack.trials) <= -(-len(trials) // slots), "no slot waits while a pack has more than its share"
+        assert list(pack.borders) == sorted(set(pack.borders))
+        assert pack.borders[0] >= 1
+        assert pack.epochs == trials[0].settings.training.epochs
+        assert (pack.parent, pack.from_epoch) == (None, 0)
+    assert pack_trials(trials, run, device, slots, DIGITS) == packs, "the same again"
+
+
+@settings(deadline=None)
+@given(some_trials(), devices, slots)
+def test_low_seeds_first_and_then_long_packs(trials, device, slots):
+    packs = pack_trials(trials, RunSettings(), device, slots, DIGITS)
+    keys = [(min(t.settings.seed for t in p.trials), -pack_seconds(p, DIGITS, device)) for p in packs]
+    assert keys == sorted(keys)
+    for seed in range(12):
+        early = [p for p in packs if min(t.settings.seed for t in p.trials) <= seed]
+        assert packs[: len(early)] == early
+        covered = {t.trial_id for p in early for t in p.trials}
+        assert {t.trial_id for t in trials if t.settings.seed <= seed} <= covered
+
+
+@settings(deadline=None)
+@given(some_trials(), devices, slots, st.randoms())
+def test_packs_do_not_depend_on_the_order_of_trials(trials, device, slots, random):
+    shuffled = random.sample(trials, len(trials))
+    one, other = ({p.pack_id for p in pack_trials(t, RunSettings(), device, slots, DIGITS)} for t in (trials, shuffled))
+    assert one == other
+
+
+@pytest.mark.parametrize(("n", "slots"), [(2, 2), (4, 2), (4, 8), (16, 16), (6, 3), (1, 5)])
+def test_a_small_study_uses_all_slots(n, slots):
+    packs = pack_trials([trial(seed=s) for s in range(n)], RunSettings(), "cpu", slots, DIGITS)
+    assert len(packs) == min(n, slots)
+
+
+def test_packs_of_a_group_are_even():
+    sizes = [len(p.trials) for p in pack_trials([trial(seed=s) for s in range(20)], RunSettings(), "cpu", 1, DIGITS)]
+    assert sorted(sizes) == [6, 7, 7]
+
+
+@pytest.mark.parametrize("device", sorted(MAX_PACK))
+def test_the_largest_pack_is_full(device):
+    trials = [trial(seed=s) for s in range(MAX_PACK[device])]
+    assert len(pack_trials(trials, RunSettings(), device, 1, DIGITS)) == 1
+    assert len(pack_trials([*trials, trial(seed=999)], RunSettings(), device, 1, DIGITS)) == 2
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [{"k": 5}, {"n_z": 2}, {"batch_norm": True}, {"decoder": "gaussian"}, {"training__beta1": 0.5}, {"model__hidden": (8,)}],
+    ids=lambda differs: next(iter(differs)),
+)
+def test_what_differs_in_shape_or_operations_is_not_packed(differs):
+    assert len(pack_trials([trial(), trial(**differs)], RunSettings(), "cpu", 1, DIGITS)) == 2
+
+
+def test_seeds_warmups_and_data_folders_are_packed_side_by_side():
+    trials = [
+        trial(seed=s, warmup=w, data__root=r) for s, w, r in [(0, 0, None), (1, 0, "/a"), (0, 20, "/b"), (1, 20, "/a")]
+    ]
+    assert len(pack_trials(trials, RunSettings(), "cpu", 1, DIGITS)) == 1
+
+
+# ---- Borders ----
+
+
+@settings(deadline=None)
+@given(st.floats(1e-9, 1e6), st.integers(1, 1_000_000))
+def test_borders_are_about_ten_seconds_apart(seconds, epochs):
+    every = border_every(seconds, epochs)
+    assert 1 <= every <= epochs
+    if 1 < every < epochs:
+        assert abs(every * seconds - SECONDS_BETWEEN_BORDERS) <= seconds / 2 * (1 + 1e-9)
+    if every == epochs > 1:
+        assert (epochs - 0.5) * seconds <= SECONDS_BETWEEN_BORDERS * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "borders"),
+    [(1, 3, (1, 2, 3)), (7, 20, (7, 14, 20)), (7, 21, (7, 14, 21)), (100, 20, (20,)), (20, 20, (20,))],
+)
+def test_commit_every_is_respected(every, epochs, borders):
+    run = RunSettings(commit_every=every)
+    pack = make_pack([trial(training__epochs=epochs)], run, "cpu", DIGITS)
+    assert pack.borders == borders
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.integers(0, 50), st.sampled_from(["auto", 1, 7, 40]), st.sampled_from(["auto", 1, 5]))
+def test_a_longer_pack_keeps_its_id_and_its_borders(epochs, more, every, every_now):
+    members = [trial(seed=s, training__epochs=epochs) for s in (0, 1)]
+    pack = make_pack(members, RunSettings(commit_every=every), "cpu", DIGITS)
+    today = [trial(seed=s, training__epochs=epochs + more) for s in (0, 1)]
+    longer = lengthen(pack, today, RunSettings(commit_every=every_now), "cpu", DIGITS)
+    assert longer.pack_id == pack.pack_id
+    assert longer.borders[: len(pack.borders)] == pack.borders
+    assert list(longer.borders) == sorted(set(longer.borders))
+    assert longer.epochs == epochs + more
+    assert longer.trials == tuple(today)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50), st.sampled_from(["auto", 1, 7]))
+def test_a_child_begins_where_its_parent_ended(epochs, more, every):
+    child = make_pack(
+        [trial(training__epochs=epochs + more)], RunSettings(commit_every=every), "cpu", DIGITS, "a" * 16, epochs
+    )
+    assert (child.parent, child.from_epoch, child.epochs) == ("a" * 16, epochs, epochs + more)
+    assert child.borders[0] > epochs
+    assert list(child.borders) == sorted(set(child.borders))
+    assert child.pack_id != make_pack(child.trials, RunSettings(), "cpu", DIGITS).pack_id
+
+
+# ---- Cost: only its order matters ----
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"k": 5}, {"n_z": 100}, {"decoder": "gaussian"}, {"batch_norm": True}, {"model__hidden": (400, 400)}],
+    ids=lambda more: next(iter(more)),
+)
+@pytest.mark.parametrize("device", sorted(MAX_PACK))
+def test_more_work_costs_more(more, device):
+    small, large = (make_pack([trial(**values)], RunSettings(), device, DIGITS) for values in ({}, more))
+    assert 0 < epoch_seconds(small, DIGITS, device) < epoch_seconds(large, DIGITS, device)
+
+
+def test_a_pack_costs_what_its_trials_cost_and_more_data_cost_more():
+    one, two = ([trial(seed=s) for s in range(n)] for n in (1, 2))
+    packs = [make_pack(members, RunSettings(), "cpu", DIGITS) for members in (one, two)]
+    assert pack_seconds(packs[1], DIGITS, "cpu") == pytest.approx(2 * pack_seconds(packs[0], DIGITS, "cpu"))
+    assert pack_seconds(packs[0], KNOWN["mnist"], "cpu") > 10 * pack_seconds(packs[0], DIGITS, "cpu")
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2000))
+def test_images_set_aside_never_make_a_pack_free(n_valid):
+    """A grid that sets aside more images than there are is refused later, with a sentence; planning must get there."""
+    pack = make_pack([trial(data__n_valid=n_valid)], RunSettings(), "cpu", DIGITS)
+    assert pack.borders[0] >= 1
+    assert pack_seconds(pack, DIGITS, "cpu") > 0

@@ -1,0 +1,299 @@
+"""Stored files: whole, checked, and read back as they were written."""
+
+import contextlib
+import math
+
+import hypothesis
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers import records
+from workers.records import (
+    EPOCHS,
+    NOT_CONTENT,
+    PLAN,
+    SCHEMA_VERSION,
+    TRIALS,
+    RecordError,
+    VersionError,
+    content_sha256,
+    decode,
+    encode,
+    read_footer,
+)
+
+# A row of an epochs table is 26 columns to draw.
+FEW = hypothesis.settings(tiny.LAWS, max_examples=10)
+
+SCHEMAS = {"epochs": EPOCHS, "trials": TRIALS, "plan": PLAN}
+schemas = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+
+VALUES = {
+    pa.bool_(): st.booleans(),
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float64(): st.floats(),
+    pa.string(): st.text(max_size=8),
+    pa.list_(pa.int32()): st.lists(st.integers(-(2**31), 2**31 - 1), max_size=4),
+    pa.list_(pa.float32()): st.lists(st.floats(width=32), max_size=4),
+}
+
+
+def rows(schema, min_size=0):
+    row = st.fixed_dictionaries({field.name: st.none() | VALUES[field.type] for field in schema})
+    return st.lists(row, min_size=min_size, max_size=3)
+
+
+def table_of(values, schema):
+    return pa.Table.from_pylist(values, schema=schema)
+
+
+def some_epochs(n=20):
+    rng = np.random.default_rng(0)
+
+    def value(field, i):
+        if pa.types.is_list(field.type):
+            return rng.standard_normal(5)
+        if pa.types.is_string(field.type):
+            return f"{field.name}{i}"
+        return bool(i % 2) if pa.types.is_boolean(field.type) else i if pa.types.is_integer(field.type) else rng.random()
+
+    return table_of([{field.name: value(field, i) for field in EPOCHS} for i in range(n)], EPOCHS)
+
+
+@schemas
+@FEW
+@given(data=st.data())
+def test_what_is_written_is_read(schema, data):
+    table = table_of(data.draw(rows(schema)), schema)
+    raw = encode(table, {"kind": "law", "n": 1})
+    again = decode(raw, "file")
+    # repr: NaN equals itself there, and -0.0 is not 0.0.
+    assert repr(again.to_pylist()) == repr(table.to_pylist())
+    assert [(field.name, field.type) for field in again.schema] == [(field.name, field.type) for field in schema]
+    assert content_sha256(again) == content_sha256(table)
+    assert read_footer(raw, "file") == {
+        "kind": "law",
+        "n": 1,
+        "schema_version": SCHEMA_VERSION,
+        "content_sha256": content_sha256(table),
+    }
+
+
+@schemas
+@FEW
+@given(data=st.data())
+def test_content_is_of_values_and_not_of_their_storage(schema, data):
+    table = table_of(data.draw(rows(schema)), schema)
+    cut = data.draw(st.integers(0, len(table)))
+    pieces = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
+    assert content_sha256(pieces) == content_sha256(table)
+    copied = table_of(table.slice(cut).to_pylist(), schema)
+    assert content_sha256(table.slice(cut)) == content_sha256(copied)
+
+
+@schemas
+@FEW
+@given(data=st.data())
+def test_any_other_value_is_other_content(schema, data):
+    values = data.draw(rows(schema, min_size=1))
+    row = data.draw(st.integers(0, len(values) - 1))
+    field = schema.field(data.draw(st.sampled_from([name for name in schema.names if name not in NOT_CONTENT])))
+    old = values[row][field.name]
+    new = data.draw((st.none() | VALUES[field.type]).filter(lambda value: repr(value) != repr(old)))
+    changed = [dict(r) for r in values]
+    changed[row][field.name] = new
+    assert content_sha256(table_of(changed, schema)) != content_sha256(table_of(values, schema))
+
+
+def test_wall_time_and_machine_are_no_content():
+    table = some_epochs()
+    slower = table.set_column(table.schema.get_field_index("seconds"), "seconds", pa.array([9.0] * len(table)))
+    assert content_sha256(slower) == content_sha256(table)
+    ends = table_of([{"trial_id": "a", "device": "one", "seconds": 1.0}], TRIALS)
+    elsewhere = table_of([{"trial_id": "a", "device": "two", "seconds": 2.0}], TRIALS)
+    assert content_sha256(ends) == content_sha256(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [([[1.0], [2.0, 3.0]], [[1.0, 2.0], [3.0]]), ([[], None], [None, []]), ([[0.0]], [[None]]), ([[math.nan]], [[None]])],
+    ids=["where lists end", "null or empty", "null or 0", "null or nan"],
+)
+def test_lists_do_not_run_into_each_other(a, b):
+    tables = [table_of([{"activity": value} for value in values], EPOCHS) for values in (a, b)]
+    assert content_sha256(tables[0]) != content_sha256(tables[1])
+
+
+def test_order_of_rows_is_content():
+    table = some_epochs(2)
+    assert content_sha256(table.take([1, 0])) != content_sha256(table)
+
+
+def test_another_name_or_type_is_other_content():
+    table = some_epochs()
+    assert content_sha256(table.rename_columns({"epoch": "step"})) != content_sha256(table)
+    index = table.schema.get_field_index("epoch")
+    wider = table.set_column(index, "epoch", table.column("epoch").cast(pa.int64()))
+    assert content_sha256(wider) != content_sha256(table)
+
+
+def test_a_plain_reader_sees_the_rows(tmp_path):
+    table = some_epochs()
+    (tmp_path / "a.parquet").write_bytes(encode(table, {}))
+    frame = pq.read_table(tmp_path).to_pandas()
+    assert list(frame.columns) == EPOCHS.names
+    assert len(frame) == 20
+    np.testing.assert_array_equal(frame["activity"][3], table.column("activity")[3].as_py())
+
+
+def test_some_columns_can_be_read_alone():
+    table = decode(encode(some_epochs(), {}), "file", columns=["epoch", "activity"])
+    assert table.column_names == ["epoch", "activity"]
+
+
+# ---- Damage ----
+
+
+def test_a_flipped_bit_is_noticed_or_harmless():
+    table = some_epochs()
+    raw, content = encode(table, {"kind": "epochs"}), content_sha256(table)
+    rng = np.random.default_rng(0)
+    errors = []
+    for bit in rng.integers(0, 8 * len(raw), 300):
+        damaged = bytearray(raw)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        try:
+            assert content_sha256(decode(bytes(damaged), "epochs/x.parquet")) == content
+        except RecordError as error:
+            errors.append(error)
+    assert len(errors) > 200
+    assert all(error.path == "epochs/x.parquet" and str(error).startswith("epochs/x.parquet: ") for error in errors)
+
+
+def test_a_flipped_bit_is_noticed_where_some_columns_are_read():
+    """There the content hash says nothing, and the pages' own checksums, which leave out the pages' headers, must do."""
+    table, columns = some_epochs(200), ["epoch", "test_bound", "activity"]
+    raw, expected = encode(table, {}), table.select(columns).to_pylist()
+    wrong = 0
+    for bit in np.random.default_rng(0).integers(0, 8 * len(raw), 300):
+        damaged = bytearray(raw)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        with contextlib.suppress(RecordError):
+            wrong += decode(bytes(damaged), "file", columns).to_pylist() != expected
+    assert wrong <= 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 100, -1, -9])
+def test_a_truncated_file_is_noticed(length):
+    raw = encode(some_epochs(), {})
+    with pytest.raises(RecordError, match=r"a\.parquet: damaged: .*; restore it from a copy"):
+        decode(raw[:length], "a.parquet")
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path):
+    pq.write_table(some_epochs(), tmp_path / "theirs.parquet")
+    with pytest.raises(RecordError, match="not a whole Parquet file of a study"):
+        decode((tmp_path / "theirs.parquet").read_bytes(), "theirs.parquet")
+
+
+def test_content_that_is_not_its_hash_is_refused():
+    table = some_epochs()
+    other = encode(table.slice(1), {})
+    forged = io_with_footer_of(other, table)
+    with pytest.raises(RecordError, match="its content is not what was written"):
+        decode(forged, "forged.parquet")
+
+
+def io_with_footer_of(raw, table):
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(pq.read_schema(pa.BufferReader(raw)).metadata), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("read", [decode, read_footer])
+@pytest.mark.parametrize("version", [0, 2, 99])
+def test_another_schema_version_is_refused_by_name(read, version, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "SCHEMA_VERSION", version)
+        raw = encode(some_epochs(), {})
+    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 1; use the program that wrote it"
+    with pytest.raises(VersionError, match=words):
+        read(raw, "plan/1.parquet")
+
+
+def test_schemas_are_those_of_version_1():
+    """A change of a schema needs another SCHEMA_VERSION: old and new files would lie in one folder."""
+    texts = {name: [f"{field.name}: {field.type}" for field in schema] for name, schema in SCHEMAS.items()}
+    assert SCHEMA_VERSION == 1
+    assert texts["epochs"] == EPOCHS_1
+    assert texts["trials"] == TRIALS_1
+
+
+EPOCHS_1 = [
+    "schema_version: int32",
+    "trial_id: string",
+    "decoder: string",
+    "k: int32",
+    "batch_norm: bool",
+    "warmup: int32",
+    "n_z: int32",
+    "seed: int64",
+    "epoch: int32",
+    *(
+        f"{name}: double"
+        for name in (
+            "beta",
+            "train_objective",
+            "train_bound",
+            "test_bound",
+            "test_elbo",
+            "test_reconstruction",
+            "test_kl",
+            "ess",
+        )
+    ),
+    "active_units: int32",
+    *(
+        f"{name}: list<item: float>"
+        for name in (
+            "activity",
+            "activity_test",
+            "kl_per_unit",
+            "kl_per_unit_test",
+            "posterior_mean",
+            "posterior_variance",
+            "reconstruction_per_class",
+        )
+    ),
+    "seconds: double",
+]
+
+TRIALS_1 = [
+    "schema_version: int32",
+    "trial_id: string",
+    "pack_id: string",
+    "decoder: string",
+    "k: int32",
+    "batch_norm: bool",
+    "warmup: int32",
+    "n_z: int32",
+    "seed: int64",
+    "status: string",
+    "epochs: int32",
+    "last_epoch: int32",
+    "train_bound: double",
+    "test_bound: double",
+    "test_elbo: double",
+    "nll: double",
+    "nll_samples: int32",
+    "active_units: int32",
+    "baseline_bound: double",
+    "seconds: double",
+    "device: string",
+]
