@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+from workers.optimizer import MOMENTS
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def to_bytes(state: State) -> bytes:
     """The state as one safetensors file."""
     tensors = {f"parameter/{name}": tensor for name, tensor in state.parameters.items()}
     for name, kinds in state.moments.items():
-        tensors |= {f"{kind}/{name}": kinds[kind] for kind in _MOMENTS}
+        tensors |= {f"{kind}/{name}": kinds[kind] for kind in MOMENTS}
     facts = {"epoch": state.epoch, "step": state.step, "diverged_at": state.diverged_at, "seconds": state.seconds}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(contiguous, metadata={"state": json.dumps(facts)})
@@ -61,7 +61,7 @@ def from_bytes(raw: bytes, device: torch.device) -> State:
     tensors = {name: tensor.to(device) for name, tensor in load(raw).items()}
     facts = _facts(raw)
     parameters = {name.removeprefix("parameter/"): t for name, t in tensors.items() if name.startswith("parameter/")}
-    moments = {name: {kind: tensors[f"{kind}/{name}"] for kind in _MOMENTS} for name in parameters}
+    moments = {name: {kind: tensors[f"{kind}/{name}"] for kind in MOMENTS} for name in parameters}
     return State(facts["epoch"], facts["step"], parameters, moments, tuple(facts["diverged_at"]), facts["seconds"])
 
 

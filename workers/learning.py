@@ -10,7 +10,7 @@ from workers.checkpoint import State
 from workers.data import Data, training_batch
 from workers.model import architecture_of, batch_statistics, encode, initial_parameters, log_likelihood
 from workers.objective import iwae_bound, kl_per_unit, log_prior_ratio, reparameterise
-from workers.optimizer import adam, step
+from workers.optimizer import Adam
 from workers.rng import Seeds, Stream
 from workers.trial import Pack
 from workers.warmup import beta_at
@@ -40,18 +40,12 @@ class Learner:
 
     def _start(self, parameters: dict[str, Tensor]) -> None:
         self.parameters = {name: tensor.requires_grad_() for name, tensor in parameters.items()}
-        self._optimizer = adam(self.parameters.values(), self._settings)
+        self._leaves = list(self.parameters.values())
+        self._optimizer = Adam(self.parameters, self._settings)
 
     def state(self, epoch: int, diverged_at: tuple[int | None, ...]) -> State:
         """A copy of everything that training needs to go on."""
-        empty = self.step == 0
-        moments = {
-            name: {
-                kind: torch.zeros_like(p) if empty else self._optimizer.state[p][kind].clone()
-                for kind in ("exp_avg", "exp_avg_sq")
-            }
-            for name, p in self.parameters.items()
-        }
+        moments = {name: {kind: m.clone() for kind, m in kinds.items()} for name, kinds in self._optimizer.moments.items()}
         parameters = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
         return State(epoch, self.step, parameters, moments, diverged_at, self.seconds)
 
@@ -60,9 +54,9 @@ class Learner:
         self._start({name: tensor.clone() for name, tensor in state.parameters.items()})
         self.step = state.step
         self.seconds = state.seconds
-        for name, p in self.parameters.items():
-            moments = {kind: moment.clone() for kind, moment in state.moments[name].items()}
-            self._optimizer.state[p] = {"step": torch.tensor(float(state.step), device=self._device), **moments}
+        self._optimizer.moments = {
+            name: {kind: m.clone() for kind, m in kinds.items()} for name, kinds in state.moments.items()
+        }
 
     def betas(self, epoch: int) -> list[float]:
         """The warm-up weight of every replica in an epoch."""
@@ -89,15 +83,12 @@ class Learner:
             with torch.set_grad_enabled(update):
                 objective, bound = self._objective(x, beta, t)
             if update:
-                self._optimizer.zero_grad(set_to_none=True)
                 # The sum over replicas of means over the batch: every replica gets the gradient it would get alone.
-                (-objective.mean(-1).sum()).backward()
-                step(self._optimizer, self._settings, t)
+                gradients = torch.autograd.grad(-objective.mean(-1).sum(), self._leaves)
+                self._optimizer.step(list(gradients), t)
                 self.step = t
             total_objective += objective.detach().double().sum(-1)
             total_bound += bound.double().sum(-1)
-        if update:
-            self._optimizer.zero_grad(set_to_none=True)
         self.seconds += time.perf_counter() - started
         return total_objective / n, total_bound / n
 

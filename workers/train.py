@@ -101,7 +101,7 @@ def train(
             # Another worker, on another device, was first: its rows are the study's, so its state is the one to go on from,
             # unless that is lost; then ours, which is the same up to rounding.
             theirs = newest_state(store, pack, parent, device)
-            if theirs is not None and theirs.epoch >= epoch:
+            if theirs is not None and theirs.epoch >= first:
                 state = theirs
                 learner.restore(state)
                 epoch, diverged = state.epoch, list(state.diverged_at)
