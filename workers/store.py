@@ -49,7 +49,7 @@ class FolderStore:
     def create(self, key: str, raw: bytes) -> bool:
         """See Store.create. Raises OSError: the disk is full or not writable; nothing is left half written."""
         target = self.root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         # Readers of Parquet folders ignore names that begin with a dot.
         aside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
         try:
@@ -137,6 +137,14 @@ def open_store(url: str) -> Store:
             where = "is a file" if folder == Path(url) else f"cannot be made, as {folder} is a file"
             raise StoreError(f"run.out: {url} {where}; name a folder")
     return FolderStore(url)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        # Else the first commit of a study could be lost with the folder it lies in.
+        _fsync_folder(folder.parent)
 
 
 def _fsync_folder(folder: Path) -> None:

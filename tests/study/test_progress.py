@@ -150,7 +150,7 @@ def test_long_times_have_hours(clock, capsys):
 
 @pytest.mark.parametrize(
     "text",
-    ["grid.yaml:1:2: [bold]got[/bold] {x}", "long " * 60 + ".", "grid.yaml:4:100: factors.k: got 0", "two\nlines", "ü €"],
+    ["grid.yaml:1:2: [bold]got[/bold] {x}", "long " * 60 + ".", "grid.yaml:100:4: factors.k: got 0", "two\nlines", "ü €"],
     ids=["markup", "long", "an emoji to rich", "lines", "letters"],
 )
 def test_errors_go_to_stderr_as_they_are(capsys, text):
