@@ -61,7 +61,7 @@ def find_work(store: Store, grid: Grid, wanted: Sequence[Trial], machine: Machin
     done: dict[str, tuple[str, int]] = {}
     for pack, members in _wanted_packs(plan, wanted):
         end = reached.get(pack.pack_id, 0)
-        fallen = _diverged(store, pack.pack_id, end) if end else set()
+        fallen = _diverged(store, pack.pack_id, end) if 0 < end < goal else set()
         going_on = [trial for trial in members if end < goal and trial.trial_id not in fallen]
         done |= {trial.trial_id: (pack.pack_id, end) for trial in members if trial not in going_on}
         if not going_on:

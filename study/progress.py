@@ -47,7 +47,7 @@ class Display:
     def say(self, text: str) -> None:
         """A line that stays."""
         if self._live:
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
             print(text, flush=True)
 
@@ -111,4 +111,4 @@ def _clock(seconds: float) -> str:
 
 def say_error(text: str) -> None:
     """A sentence for the user on stderr."""
-    Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="red")
+    Console(stderr=True, soft_wrap=True, emoji=False).print(text, markup=False, highlight=False, style="red")
