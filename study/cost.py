@@ -9,7 +9,7 @@ from workers.trial import Pack
 SECONDS_BETWEEN_BORDERS = 10.0
 
 _FLOPS_PER_SECOND = {"cpu": 4e10, "cuda": 5e12, "mps": 5e11}
-"""Of one process in eager PyTorch, measured on one machine of each kind but mps: a guess until it is calibrated."""
+"""Of one process in eager PyTorch: the first from one two-core machine, the other two are guesses until calibrated."""
 
 
 def epoch_seconds(pack: Pack, data: Known, device: str) -> float:

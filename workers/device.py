@@ -52,8 +52,8 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 
 
 def _keep_freed_memory() -> None:
-    # glibc gives blocks of some MB back to the system and asks for them anew in every step: page faults then take as
-    # long as the arithmetic. 32 MB is the highest threshold that it accepts.
+    # glibc gives blocks of some MB back to the system and asks for them anew in every step, at the cost of page faults.
+    # 32 MB is the highest threshold that it accepts.
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
