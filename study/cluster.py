@@ -73,9 +73,9 @@ def refuse_private_folder(out: str) -> None:
     probe = folder / f".probe-{secrets.token_hex(8)}"
     probe.touch()
     try:
-        sees = ray.remote(_sees).options(num_cpus=0)
+        sees = ray.remote(_sees)
         pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in others]
-        asked = [sees.options(scheduling_strategy=strategy).remote(str(probe)) for strategy in pinned]
+        asked = [sees.options(num_cpus=0, scheduling_strategy=strategy).remote(str(probe)) for strategy in pinned]
         blind = sum(not seen for seen in ray.get(asked))
     finally:
         probe.unlink()

@@ -180,3 +180,20 @@ def test_a_cluster_that_is_not_there_is_said_in_one_sentence(grid, tmp_path):
     assert done.returncode == 2, done.stdout + done.stderr
     assert "no Ray cluster answers there" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
+def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        address = cluster.address
+        done = run(grid, tmp_path, "--address", address)
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"on cluster {address}, 2 nodes, 2 cores" in done.stdout
+    pd.testing.assert_frame_equal(content(tmp_path), undisturbed)
+    assert not list(tmp_path.glob(".probe-*")), "what asked the nodes is gone"
