@@ -11,12 +11,9 @@ from scipy.special import stdtrit
 
 from analysis.labels import cell_text
 from analysis.load import Study
-from analysis.stored import VECTORS
+from analysis.stored import TRIAL_MEASURES, VECTORS
 
 Floats = NDArray[np.float64]
-
-TRIAL_MEASURES = ("nll", "baseline_bound", "seconds")
-"""Measured once a trial, at its end; every other value is a column of the stream."""
 
 
 class AverageError(ValueError):
@@ -42,7 +39,7 @@ def average(
 
     Args:
         study: what `load` gave.
-        value: a scalar column of `study.epochs`, such as test_bound, or one of `nll`, `baseline_bound`, `seconds`.
+        value: a scalar column of `study.epochs`, such as test_bound, or one of stored.TRIAL_MEASURES, such as nll.
         by: factors whose levels get a row each; None: every factor that varies.
         at: factor to level, or to a list of levels: only those trials.
         pool_over: factors to average over; the decoder is refused.

@@ -9,19 +9,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.plan import Plan
-from workers.records import EPOCHS, RecordError, decode, read_footer
-from workers.settings import flatten
+from workers.records import EPOCHS, TRIALS, RecordError, decode, read_footer
+from workers.settings import FACTORS, flatten
 from workers.store import EPOCHS_FOLDER, Store
 
 VECTORS = tuple(field.name for field in EPOCHS if pa.types.is_list(field.type))
 """Columns of `epochs` with an entry a latent unit (or a class)."""
 
-# A row of `trials` also repeats its settings, which the plan has; these are what only it knows.
-_ENDED = ("status", "last_epoch", "train_bound", "test_bound", "test_elbo", "nll", "nll_samples", "active_units")
-_COUNTS = ("last_epoch", "nll_samples", "active_units")
 _ENDED_ALWAYS = ("baseline_bound", "seconds", "device")
+# A row of `trials` also repeats its settings, which the plan has; these are what only it knows of a trial that has ended.
+_REPEATED = ("schema_version", "trial_id", "pack_id", *FACTORS, "epochs")
+_ENDED = tuple(field for field in TRIALS if field.name not in (*_REPEATED, *_ENDED_ALWAYS))
 # What the independent-pixel bound depends on: the decoder's family and the images.
-_BASELINE_OF = ["decoder", "fingerprint", "data.n_valid", "data.input"]
+_BASELINE_OF = [
+    "decoder",
+    "model.decoder_logvar",
+    "model.decoder_logvar_value",
+    "model.decoder_logvar_limit",
+    "fingerprint",
+    "data.n_valid",
+    "data.input",
+    "data.classes",
+    "data.subset",
+]
+
+TRIAL_MEASURES = (
+    *(field.name for field in TRIALS if pa.types.is_floating(field.type) and field.name not in EPOCHS.names),
+    "seconds",
+)
+"""Measured once a trial, at its end; every other value is a column of the stream."""
 
 
 def read_folder(store: Store, folder: str, schema: pa.Schema) -> tuple[list[pa.Table], list[Mapping[str, Any]]]:
@@ -108,9 +124,11 @@ def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.Da
     has_ended = longest["status"].notna() & (
         (longest["status"] != "completed") | (longest["epochs"] >= frame["epochs_goal"])
     )
-    for name in _ENDED:
-        known = longest[name].where(has_ended)
-        frame[name] = known.astype("Int64") if name in _COUNTS else known
+    for field in _ENDED:
+        known = longest[field.name].where(has_ended)
+        if pa.types.is_floating(field.type):
+            known = known.astype(float)
+        frame[field.name] = known.astype("Int64") if pa.types.is_integer(field.type) else known
     frame["status"] = frame["status"].fillna("unfinished")
     for name in _ENDED_ALWAYS:
         frame[name] = longest[name]

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from study.design import DesignError, cells_of, settings_of, trials_of
+from study.checks import notes, refuse
+from study.design import DesignError, cells_by_settings, trials_of
 from study.grid import Grid, GridError, read_grid
 from study.machine import MachineError, in_words, this_machine
-from study.planning import Machine, PlanConflictError, Work, find_work
+from study.planning import PlanConflictError, Work, find_work
 from study.progress import say_error
 from study.selection import SelectionError, select, smoke
-from workers.images import DamagedDataError, DataError, Known, known, load_images
+from study.wording import shown_level
+from workers.images import DamagedDataError, DataError, known, load_images
 from workers.records import RecordError
 from workers.store import StoreError, open_store, study_url
 
@@ -61,6 +63,8 @@ def run_grid(
         grid = replace(grid, run=grid.run.model_copy(update={"out": out}))
     if is_smoke:
         grid = smoke(grid)
+    cells = cells_by_settings(grid)
+    refuse(grid, cells)
     if address:
         from study.cluster import join_cluster, refuse_private_folder
 
@@ -75,16 +79,17 @@ def run_grid(
     most = max(trial.settings.data.n_valid for trial in wanted)
     if most >= data.n_train:
         raise DataError(f"data.n_valid: {most} leaves no image of {data.n_train} to train on; set a smaller one")
-    for line in _warnings(grid):
+    for line in notes(grid, cells):
         print(line)
     store = open_store(study_url(grid.run.out, grid.study))
     work = find_work(store, grid, wanted, machine, data)
-    _say_plan(grid, work, wanted, machine, data, plan_only)
+    _say_plan(grid, len(cells), work, wanted, plan_only)
     if plan_only:
         return 0
     if work.missing:
         # Before Ray starts and before a worker waits for it: the data are there, whole and what they should be.
-        load_images(grid.base.data)
+        for settings in dict.fromkeys(trial.settings.data for trial in wanted):
+            load_images(settings)
         if address:
             refuse_private_folder(grid.run.out)
     from study.driver import drive
@@ -114,21 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _warnings(grid: Grid) -> list[str]:
-    epochs = grid.base.training.epochs
-    warmups = {settings_of(grid, cell).warmup for cell in cells_of(grid)}
-    return [
-        f"note: warmup {warmup} is longer than training.epochs {epochs}: beta ends at {(epochs - 1) / warmup:.2f}"
-        for warmup in sorted(warmups)
-        if epochs <= warmup
-    ]
-
-
-def _say_plan(grid: Grid, work: Work, wanted: Sequence[object], machine: Machine, data: Known, whole: bool) -> None:
+def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], whole: bool) -> None:
     counts = {name: len(levels) for name, levels in grid.factors.items()} | ({"seed": 1} if grid.one_seed else {})
     levels = ", ".join(f"{name} {count}" for name, count in counts.items())
     new = sum(len(pack.trials) for pack in work.new)
-    print(f"{len(cells_of(grid))} cells, {len(wanted)} trials ({levels}), {grid.base.training.epochs} epochs each")
+    print(f"{n_cells} cells, {len(wanted)} trials ({levels}), {grid.base.training.epochs} epochs each")
     print(
         f"{len(work.done)} trials done, {len(wanted) - len(work.done)} to do in {len(work.missing)} packs, {new} of them new"
     )
@@ -138,7 +133,7 @@ def _say_plan(grid: Grid, work: Work, wanted: Sequence[object], machine: Machine
 
 def _say_packs(grid: Grid, work: Work) -> None:
     for name, levels in grid.factors.items():
-        print(f"  {name}: {', '.join(map(str, levels))}")
+        print(f"  {name}: {', '.join(shown_level(name, level) for level in levels)}")
     sizes = sorted({len(pack.trials) for pack in work.missing})
     if sizes:
         borders = sorted({pack.borders[0] - pack.from_epoch for pack in work.missing})

@@ -3,13 +3,16 @@
 from itertools import pairwise
 
 from workers.images import Known
-from workers.settings import Settings
+from workers.settings import Settings, layers_above
 from workers.trial import Pack
 
 SECONDS_BETWEEN_BORDERS = 10.0
 
 _FLOPS_PER_SECOND = {"cpu": 4e10, "cuda": 5e12, "mps": 5e11}
 """Of one process in eager PyTorch: the first from one two-core machine, the other two are guesses until calibrated."""
+
+_CLASSES = 10
+"""Of digits, MNIST and Fashion-MNIST, all about equally large; a guess for your own data."""
 
 
 def epoch_seconds(pack: Pack, data: Known, device: str) -> float:
@@ -23,16 +26,31 @@ def border_every(pack_epoch_seconds: float, epochs: int) -> int:
 
 
 def _epoch_flops(settings: Settings, data: Known) -> float:
-    sizes = [data.n_x, *settings.model.hidden]
-    hidden = sum(a * b for a, b in pairwise(sizes))
-    last = settings.model.hidden[-1]
-    heads = 1 if settings.decoder == "bernoulli" else 2
-    encoder = hidden + 2 * last * settings.n_z
-    decoder = hidden + last * settings.n_z + (heads - 1) * settings.model.hidden[0] * data.n_x
+    encoder, decoder, above = _weights(settings, data.n_x)
+    sampled = settings.k * (decoder + above)
     n = max(1, data.n_train - settings.data.n_valid)
+    n_test: float = data.n_test
+    if settings.data.classes != "all":
+        share = min(1, (1 + settings.data.classes.count(",")) / _CLASSES)
+        n, n_test = max(1, round(n * share)), n_test * share if settings.data.subset == "classes" else n_test
     measured = min(n, settings.measure.images)
     # A multiplication and an addition a weight; forward once, backward twice that.
-    training = 6 * n * (encoder + settings.k * decoder)
-    measuring = 2 * (measured * encoder + data.n_test * (encoder + settings.k * decoder))
-    statistics = 2 * measured * (encoder + decoder) if settings.batch_norm else 0
+    training = 6 * n * (encoder + sampled)
+    measuring = 2 * (measured * (encoder + above) + n_test * (encoder + sampled))
+    statistics = 2 * measured * (encoder + decoder + above) if settings.batch_norm else 0
     return training + measuring + statistics
+
+
+def _weights(settings: Settings, n_x: int) -> tuple[float, float, float]:
+    """Weights of the encoder and the decoder around the first latent layer, and of both around all layers above it."""
+    hidden, n_z = settings.model.hidden, settings.n_z
+    between = sum(a * b for a, b in pairwise(hidden))
+    has_logvar_head = settings.decoder == "gaussian" and settings.model.decoder_logvar in ("tanh", "linear_clamped")
+    encoder = n_x * hidden[0] + between + 2 * hidden[-1] * n_z
+    decoder = n_z * hidden[-1] + between + (1 + has_logvar_head) * hidden[0] * n_x
+    above, below = 0, n_z
+    for sizes, units in layers_above(settings.model):
+        # Both ways: from the layer below through the hidden ones to mean and log-variance, and back again.
+        above += 2 * sum(a * b for a, b in pairwise(sizes)) + 3 * (sizes[0] * below + sizes[-1] * units)
+        below = units
+    return encoder, decoder, above

@@ -16,8 +16,14 @@ class DesignError(ValueError):
 
 
 def cells_of(grid: Grid) -> list[Mapping[str, Level]]:
-    """Every cell once: the full product of the factors but `seed`, less `exclude`, then the cells named one by one.
+    """Every cell once; see cells_by_settings."""
+    return list(cells_by_settings(grid).values())
 
+
+def cells_by_settings(grid: Grid) -> dict[Settings, Mapping[str, Level]]:
+    """Every cell once, by its settings with the base's seed.
+
+    They are the full product of the factors but `seed`, less `exclude`, then the cells named one by one.
     Named cells stand instead of the product if no factor but `seed` is given.
 
     Raises:
@@ -38,7 +44,7 @@ def cells_of(grid: Grid) -> list[Mapping[str, Level]]:
             unique.setdefault(settings_of(grid, cell), cell)
     if not unique:
         raise DesignError(f"{grid.place('exclude')}: exclude: leaves no cell; remove an entry")
-    return list(unique.values())
+    return unique
 
 
 def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from study.grid import Grid
-from study.nodes import Scalar, read_nodes
+from study.nodes import read_nodes
+from study.values import plain
 from study.wording import allowed, suggest
 from workers.settings import Level, adapter_of, flatten, leaves, settings_from, value_of
 from workers.trial import Trial
@@ -60,7 +61,7 @@ def _level(entry: str, name: str, text: str) -> Level:
         raise SelectionError(f"--only {entry}: {name} is no setting; {suggest(name, leaves(), leaves())}")
     node, _ = read_nodes(text, "--only")
     try:
-        level: Level = adapter_of(name).validate_python(node.value if isinstance(node, Scalar) else None)
+        level: Level = adapter_of(name).validate_python(None if node is None else plain(node))
     except ValidationError as error:
         raise SelectionError(f"--only {entry}: got {text!r}; allowed: {allowed(name)}") from error
     return level

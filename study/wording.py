@@ -2,15 +2,36 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from study import nodes
 from study.nodes import Node
-from workers.settings import Frozen, Settings, adapter_of
+from workers.settings import Frozen, Settings, SettingValue, adapter_of
+
+
+@dataclass(frozen=True)
+class ListWords:
+    """The words of a setting that is written as a list and stored as text."""
+
+    things: str
+    allowed: str
+
+
+LISTS: Mapping[str, ListWords] = {
+    "data.classes": ListWords("classes", "all, or a list of whole numbers from 0 to 9999, like [1, 2, 3]"),
+    "model.layers_above": ListWords(
+        "layers",
+        "none, a list of layers like [{hidden: [100, 100], n_z: 50}], or in short 100-100-z50; at most 8 layers, each "
+        "with 1 to 8 hidden sizes, all from 1 to 9999",
+    ),
+}
 
 
 def allowed(name: str, model: type[Frozen] = Settings) -> str:
     """What a setting takes, in words."""
+    if model is Settings and name in LISTS:
+        return LISTS[name].allowed
     return _in_words(adapter_of(name, model).json_schema())
 
 
@@ -87,3 +108,23 @@ def shown_of(node: Node) -> str:
     if node.value is None:
         return "nothing"
     return repr(text) if isinstance(node.value, str) else text
+
+
+def flow_of(node: Node) -> str:
+    """What was written, as one line of YAML, short."""
+    if isinstance(node, nodes.Sequence):
+        text = f"[{', '.join(flow_of(item) for item in node.items)}]"
+    elif isinstance(node, nodes.Mapping):
+        text = f"{{{', '.join(f'{key}: {flow_of(value)}' for key, (_, value) in node.entries.items())}}}"
+    else:
+        text = shown_of(node)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def shown_level(name: str, level: SettingValue) -> str:
+    """A value of a setting as a grid file writes it."""
+    if isinstance(level, bool):
+        return str(level).lower()
+    if name == "data.classes" and level != "all":
+        return f"[{str(level).replace(',', ', ')}]"
+    return str(level)

@@ -6,6 +6,25 @@ from jaxtyping import install_import_hook
 
 os.environ["OMP_NUM_THREADS"] = "1"
 install_import_hook(
-    [f"workers.{name}" for name in ("activity", "data", "evaluate", "learning", "model", "objective", "optimizer", "rng")],
+    [
+        f"workers.{name}"
+        for name in (
+            "activity",
+            "architecture",
+            "baseline",
+            "data",
+            "densities",
+            "evaluate",
+            "final",
+            "importance",
+            "information",
+            "layers",
+            "learning",
+            "model",
+            "objective",
+            "optimizer",
+            "rng",
+        )
+    ],
     "beartype.beartype",
 )

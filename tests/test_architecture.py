@@ -26,9 +26,9 @@ def test_imports_go_one_way():
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("workers/warmup.py", "import ray"),
+        ("workers/schedules.py", "import ray"),
         ("analysis/labels.py", "import torch"),
-        ("workers/warmup.py", "import study.grid"),
+        ("workers/schedules.py", "import study.grid"),
         ("analysis/labels.py", "import workers.model"),
         ("workers/plan.py", "import torch"),
         ("study/grid.py", "import study.run"),

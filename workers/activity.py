@@ -1,5 +1,6 @@
 """Activity of latent units: the variance over data of the posterior mean, gathered in any number of parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,3 +40,22 @@ def merge(a: Moments, b: Moments) -> Moments:
 def active_units(activity: Float[Tensor, "*axes unit"], threshold: float) -> torch.Tensor:
     """Number of units with A_u = Var_x(E_q[u|x]) > threshold; Burda et al. 2016, sec. 5 (the paper's eq. 5)."""
     return (activity > threshold).sum(-1)
+
+
+def principal_variances(
+    parts: Sequence[Float[Tensor, "replica _row unit"]], whole: Moments, layers: Sequence[int]
+) -> Float[Tensor, "replica unit"]:
+    """Eigenvalues of Cov_x(E_q[z|x]), divisor n, the largest first, within each layer of so many units.
+
+    Those above a threshold are active directions, whatever basis the units lie in; Arnal et al. 2021.
+    """
+    # Centred in float64; the products in float32 err by some 1e-7 of the largest eigenvalue.
+    centred = torch.cat([(part - whole.mean.unsqueeze(-2)).float() for part in parts], 1)
+    found = []
+    for block in centred.split(list(layers), -1):
+        covariance = (block.transpose(1, 2) @ block).double() / whole.n
+        # NaN has no eigenvalues: a diverged replica must not stop its pack.
+        is_finite = torch.isfinite(covariance).all(-1, keepdim=True).all(-2, keepdim=True)
+        values = torch.linalg.eigvalsh(torch.where(is_finite, covariance, 0.0)).flip(-1).clamp(min=0)
+        found.append(torch.where(is_finite.squeeze(-1), values, torch.nan))
+    return torch.cat(found, -1)

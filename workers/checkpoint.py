@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,6 +27,8 @@ class State:
     """For every replica the first epoch whose numbers were not finite; None while all are."""
     seconds: float
     """Wall time of all epochs so far, for the whole pack."""
+    statistics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Running mean and variance of every batch-normalised layer; empty where they are measured anew."""
 
 
 def take(state: State, members: Sequence[int]) -> State:
@@ -43,6 +45,7 @@ def take(state: State, members: Sequence[int]) -> State:
         moments={name: {kind: sliced(m) for kind, m in kinds.items()} for name, kinds in state.moments.items()},
         diverged_at=tuple(state.diverged_at[i] for i in members),
         seconds=state.seconds * len(members) / len(state.diverged_at),
+        statistics={name: (sliced(mean), sliced(variance)) for name, (mean, variance) in state.statistics.items()},
     )
 
 
@@ -51,6 +54,7 @@ def to_bytes(state: State) -> bytes:
     tensors = {f"parameter/{name}": tensor for name, tensor in state.parameters.items()}
     for name, kinds in state.moments.items():
         tensors |= {f"{kind}/{name}": kinds[kind] for kind in MOMENTS}
+    tensors |= _named(state.statistics)
     facts = {"epoch": state.epoch, "step": state.step, "diverged_at": state.diverged_at, "seconds": state.seconds}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(contiguous, metadata={"state": json.dumps(facts)})
@@ -62,13 +66,28 @@ def from_bytes(raw: bytes, device: torch.device) -> State:
     facts = _facts(raw)
     parameters = {name.removeprefix("parameter/"): t for name, t in tensors.items() if name.startswith("parameter/")}
     moments = {name: {kind: tensors[f"{kind}/{name}"] for kind in MOMENTS} for name in parameters}
-    return State(facts["epoch"], facts["step"], parameters, moments, tuple(facts["diverged_at"]), facts["seconds"])
+    layers = [name.removeprefix("running_mean/") for name in tensors if name.startswith("running_mean/")]
+    statistics = {name: (tensors[f"running_mean/{name}"], tensors[f"running_variance/{name}"]) for name in layers}
+    ended = tuple(facts["diverged_at"])
+    return State(facts["epoch"], facts["step"], parameters, moments, ended, facts["seconds"], statistics)
 
 
-def weights_to_bytes(state: State, replica: int, facts: dict[str, Any]) -> bytes:
-    """One trial's parameters without the replica axis, with `facts` as text in the header."""
-    tensors = {name: tensor[replica].detach().cpu().contiguous() for name, tensor in state.parameters.items()}
+def weights_to_bytes(
+    state: State, replica: int, facts: dict[str, Any], statistics: Mapping[str, tuple[Tensor, Tensor]]
+) -> bytes:
+    """One trial's parameters without the replica axis, with `facts` as text in the header.
+
+    `statistics` are those of evaluation: with them the file alone gives the model's outputs.
+    """
+    tensors = {name: t[replica].detach().cpu().contiguous() for name, t in (state.parameters | _named(statistics)).items()}
     return save(tensors, metadata={"trial": json.dumps(facts, sort_keys=True)})
+
+
+def _named(statistics: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    named: dict[str, Tensor] = {}
+    for name, (mean, variance) in statistics.items():
+        named |= {f"running_mean/{name}": mean, f"running_variance/{name}": variance}
+    return named
 
 
 def sha256(raw: bytes) -> str:

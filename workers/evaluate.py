@@ -1,7 +1,6 @@
-"""What is measured of a pack: every epoch on fixed images, and nll once at the end; changes no parameter."""
+"""What is measured of a pack in every epoch, on fixed images and at beta 1; changes no parameter."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -9,29 +8,36 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workers.activity import merge, moments
-from workers.data import Data
+from workers.activity import merge, moments, principal_variances
+from workers.architecture import Architecture
+from workers.data import Data, measured_at
+from workers.layers import Normaliser, batch_statistics, fixed_statistics
 from workers.model import (
-    Architecture,
-    Normaliser,
+    Latent,
     Parameters,
-    batch_statistics,
+    Replace,
+    conditional_prior,
     encode,
-    fixed_statistics,
     hidden_layers,
+    kl_of_layers,
     log_likelihood,
+    log_ratio,
+    sample_latents,
 )
-from workers.objective import effective_share, iwae_bound, kl_per_unit, log_prior_ratio, reparameterise
+from workers.objective import effective_share, iwae_bound
 from workers.rng import Seeds, Stream
 
 CHUNK = 100
 """Images at a time. It keys the noise, so a change of it changes numbers."""
 
-NLL_CHUNK = 10
-"""Importance samples at a time for nll; keys the noise too."""
+SATURATED = 0.01
+"""A bounded head is saturated where it is within this share of its range of one of its ends."""
 
 _ROWS = {"cpu": 200, "cuda": 20_000, "mps": 2_000}
 """Decoder rows a replica at a time; on a CPU the activations of a pack then stay in the cache. Changes no number."""
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Running mean and variance of every batch-normalised layer; empty where they are to be measured anew."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,11 @@ class Measurement:
     test_reconstruction: Float[Tensor, "replica"]
     test_kl: Float[Tensor, "replica"]
     ess: Float[Tensor, "replica"]
+    saturated_mean: Float[Tensor, "replica"]
+    saturated_log_variance: Float[Tensor, "replica"]
     activity: Float[Tensor, "replica unit"]
     activity_test: Float[Tensor, "replica unit"]
+    activity_pca: Float[Tensor, "replica unit"]
     kl_per_unit: Float[Tensor, "replica unit"]
     kl_per_unit_test: Float[Tensor, "replica unit"]
     posterior_mean: Float[Tensor, "replica unit"]
@@ -53,29 +62,41 @@ class Measurement:
 
 
 @torch.no_grad()
-def measure(parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, k: int, epoch: int) -> Measurement:
+def measure(
+    parameters: Parameters,
+    architecture: Architecture,
+    data: Data,
+    seeds: Seeds,
+    k: int,
+    epoch: int,
+    running: Statistics | None = None,
+) -> Measurement:
     """Measure every replica on the fixed training and test images; all bounds at beta 1."""
-    normalise, posterior = evaluation_statistics(parameters, architecture, data, seeds, epoch)
-    train = posterior or _posterior(
-        [_encode(parameters, architecture, x, seeds, normalise) for x in data.measured.split(CHUNK)]
-    )
+    images = measured_at(data, epoch)
+    normalise, train = evaluation_statistics(parameters, architecture, images, seeds, epoch, running)
+    train = train or posterior_of(parameters, architecture, images, seeds, normalise, Stream.MEASURED_NOISE, epoch)
     codes, sampled = [], []
     for part, x in enumerate(data.test.split(CHUNK)):
-        mean, log_variance = _encode(parameters, architecture, x, seeds, normalise)
-        noise = seeds.normal(Stream.TEST_NOISE, epoch, (k, len(x), mean.shape[-1]), part=part)
-        log_px, log_w = _sampled(parameters, architecture, x, mean, log_variance, noise, normalise)
-        codes.append((mean, log_variance))
+        noise = seeds.normals(Stream.TEST_NOISE, epoch, (k, len(x)), architecture.latent, part)
+        inputs = x.expand(len(seeds.index), -1, -1)
+        first = encode(parameters, architecture, inputs, normalise)
+        log_px, log_w = weigh(parameters, architecture, inputs, first, noise, normalise)
+        one = sample_latents(parameters, architecture, first, [drawn[:, :1] for drawn in noise], normalise)
+        codes.append(Code(one, kl_of_layers(parameters, architecture, one, normalise)))
         sampled.append((iwae_bound(log_w), log_w.mean(1), log_px.mean(1), effective_share(log_w)))
     bound, elbo, reconstruction, ess = (torch.cat(column, dim=-1) for column in zip(*sampled, strict=True))
-    test = _posterior(codes)
+    test = _posterior(codes, architecture)
     return Measurement(
         test_bound=bound.mean(-1),
         test_elbo=elbo.mean(-1),
         test_reconstruction=reconstruction.mean(-1),
         test_kl=test.kl.sum(-1),
         ess=ess.mean(-1),
+        saturated_mean=train.saturated_mean,
+        saturated_log_variance=train.saturated_log_variance,
         activity=train.activity,
         activity_test=test.activity,
+        activity_pca=train.activity_pca,
         kl_per_unit=train.kl,
         kl_per_unit_test=test.kl,
         posterior_mean=train.mean,
@@ -85,105 +106,170 @@ def measure(parameters: Parameters, architecture: Architecture, data: Data, seed
 
 
 @torch.no_grad()
-def negative_log_likelihood(
-    parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, samples: int, epoch: int
-) -> Float[Tensor, "replica"]:
-    """nll = -L_S on the test images, in nats per example, S = `samples`; Burda et al. 2016, sec. 5 (S = 5000)."""
-    normalise, _ = evaluation_statistics(parameters, architecture, data, seeds, epoch)
-    total = torch.zeros(len(seeds.index), dtype=torch.float64, device=data.test.device)
-    for part, x in enumerate(data.test.split(CHUNK)):
-        mean, log_variance = _encode(parameters, architecture, x, seeds, normalise)
-        log_sum = torch.full(mean.shape[:2], -math.inf, dtype=torch.float64, device=x.device)
-        for group, start in enumerate(range(0, samples, NLL_CHUNK)):
-            k = min(NLL_CHUNK, samples - start)
-            # Part and group share the counter's word: 2^32 groups a part are enough.
-            noise = seeds.normal(Stream.NLL_NOISE, epoch, (k, len(x), mean.shape[-1]), part=(part << 32) + group)
-            _, log_w = _sampled(parameters, architecture, x, mean, log_variance, noise, normalise)
-            log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_w, dim=1))
-        total += (log_sum - math.log(samples)).sum(-1)
-    return -total / len(data.test)
+def evaluation_statistics(
+    parameters: Parameters,
+    architecture: Architecture,
+    images: Float[Tensor, "image pixel"],
+    seeds: Seeds,
+    epoch: int,
+    running: Statistics | None = None,
+) -> tuple[Normaliser, "Posterior | None"]:
+    """How to batch-normalise in evaluation: by running statistics, or by those of `images`, measured layer by layer, K = 1.
+
+    Sonderby et al.'s code recomputes them in one pass over the training set before every evaluation; moving averages
+    depend on the path of training.
+
+    Returns:
+        How to normalise, and the posterior of the images where it comes out of the same pass (else None).
+    """
+    statistics, train = statistics_of(parameters, architecture, images, seeds, epoch, running)
+    return fixed_statistics(statistics), train
 
 
 @torch.no_grad()
-def evaluation_statistics(
-    parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, epoch: int
-) -> tuple[Normaliser, "Posterior | None"]:
-    """Batch-norm statistics for evaluation: measured anew, layer by layer, on all fixed training images with K = 1.
-
-    Sonderby et al.'s code recomputes them in one pass over the training set before every evaluation; moving averages
-    would depend on the path of training.
-
-    Returns:
-        How to normalise, and the posterior of the fixed training images, which comes out of the same pass (None without
-        batch normalisation).
-    """
+def statistics_of(
+    parameters: Parameters,
+    architecture: Architecture,
+    images: Float[Tensor, "image pixel"],
+    seeds: Seeds,
+    epoch: int,
+    running: Statistics | None = None,
+) -> tuple[Statistics, "Posterior | None"]:
+    """Mean and variance of every batch-normalised layer in evaluation; see evaluation_statistics."""
+    if running or not architecture.batch_norm:
+        return running or {}, None
     seen: dict[str, tuple[Tensor, Tensor]] = {}
-    if not architecture.batch_norm:
-        return fixed_statistics(seen), None
     note = batch_statistics(seen)
-    mean, log_variance = _encode(parameters, architecture, data.measured, seeds, note)
-    noise = seeds.normal(Stream.STATISTICS_NOISE, epoch, (1, *mean.shape[1:]))
-    hidden_layers(parameters, architecture, "decoder", reparameterise(mean, log_variance, noise)[:, 0], note)
-    return fixed_statistics(seen), _posterior([(mean, log_variance)])
+    noise = seeds.normals(Stream.STATISTICS_NOISE, epoch, (1, len(images)), architecture.latent)
+    first = encode(parameters, architecture, images.expand(len(seeds.index), -1, -1), note)
+    latents = sample_latents(parameters, architecture, first, noise, note)
+    for layer, latent in enumerate(latents[1:]):
+        conditional_prior(parameters, architecture, layer, latent.z, note)
+    hidden_layers(parameters, architecture, 0, "decoder", latents[0].z.flatten(1, 2), note)
+    kl = kl_of_layers(parameters, architecture, latents, fixed_statistics(seen))
+    return seen, _posterior([Code(latents, kl)], architecture)
 
 
-def baseline_bound(data: Data, decoder: str) -> float:
-    """Mean log-likelihood of the test images when every pixel is independent, with the training images' frequencies.
+@dataclass(frozen=True)
+class Code:
+    """What the encoders say of some images."""
 
-    The best that a decoder of the same family can do if it ignores z: Bernoulli pixels, or Gaussian pixels with
-    log sigma^2 in [-1, 1] as in the model. Nats per example.
-    """
-    n = len(data.train)
-    p = data.train.double().mean(0).clamp(1 / (2 * n), 1 - 1 / (2 * n))
-    x = data.test.double()
-    if decoder == "bernoulli":
-        return float((x * p.log() + (1 - x) * (1 - p).log()).sum(-1).mean())
-    variance = (p * (1 - p)).clamp(math.exp(-1), math.exp(1))
-    density = -0.5 * (math.log(2 * math.pi) + variance.log() + (x - p).square() / variance)
-    return float(density.sum(-1).mean())
+    latents: Sequence[Latent]
+    """One sample an image is enough: means and log-variances are what counts."""
+    kl: Float[Tensor, "replica batch unit"]
+
+    @property
+    def mean(self) -> Float[Tensor, "replica batch unit"]:
+        """mu of all layers side by side; an upper layer's for the first sample below it (Burda et al.'s code)."""
+        return torch.cat([latent.mean[:, 0] for latent in self.latents], -1)
+
+    @property
+    def log_variance(self) -> Float[Tensor, "replica batch unit"]:
+        """log sigma^2 of all layers side by side."""
+        return torch.cat([latent.log_variance[:, 0] for latent in self.latents], -1)
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the encoder says of a set of images, [replica, unit]."""
+    """What the encoders say of a set of images, [replica, unit], or [replica] for the shares."""
 
     activity: Tensor
+    activity_pca: Tensor
     kl: Tensor
     mean: Tensor
     variance: Tensor
+    saturated_mean: Tensor
+    saturated_log_variance: Tensor
 
 
-def _posterior(codes: Iterable[tuple[Tensor, Tensor]]) -> Posterior:
-    """From mu and log sigma^2 of the parts of a set of images."""
-    parts = ((moments(mean), moments(kl_per_unit(mean, lv)), moments(torch.exp(lv))) for mean, lv in codes)
-    mean, kl, variance = (reduce(merge, column) for column in zip(*parts, strict=True))
-    return Posterior(mean.variance, kl.mean, mean.mean, variance.mean)
-
-
-def _encode(
-    parameters: Parameters, architecture: Architecture, x: Tensor, seeds: Seeds, normalise: Normaliser
-) -> tuple[Tensor, Tensor]:
-    return encode(parameters, architecture, x.expand(len(seeds.index), -1, -1), normalise)
-
-
-def _sampled(
+@torch.no_grad()
+def posterior_of(
     parameters: Parameters,
     architecture: Architecture,
-    x: Tensor,
-    mean: Tensor,
-    log_variance: Tensor,
-    noise: Tensor,
+    images: Float[Tensor, "image pixel"],
+    seeds: Seeds,
     normalise: Normaliser,
-) -> tuple[Tensor, Tensor]:
-    """log p(x|z) and log w of every sample, [replica, k, image], in float64."""
-    z = reparameterise(mean, log_variance, noise)
-    inputs = x.expand(len(mean), -1, -1)
-    at_once = max(1, _ROWS[x.device.type] // len(x))
-    log_px = torch.cat(
-        [log_likelihood(parameters, architecture, inputs, part, normalise) for part in z.split(at_once, dim=1)], 1
+    stream: Stream,
+    epoch: int,
+) -> Posterior:
+    """The posterior of a set of images; upper layers for one sample of what is below them."""
+    codes = []
+    for part, x in enumerate(images.split(CHUNK)):
+        noise = _noise_below(seeds, stream, epoch, len(x), architecture, part)
+        first = encode(parameters, architecture, x.expand(len(seeds.index), -1, -1), normalise)
+        latents = sample_latents(parameters, architecture, first, noise, normalise)
+        codes.append(Code(latents, kl_of_layers(parameters, architecture, latents, normalise)))
+    return _posterior(codes, architecture)
+
+
+def _noise_below(
+    seeds: Seeds, stream: Stream, epoch: int, n: int, architecture: Architecture, part: int
+) -> list[Float[Tensor, "replica k batch _unit"]]:
+    # The top layer's samples are read by nobody: with one layer nothing has to be drawn.
+    below = seeds.normals(stream, epoch, (1, n), architecture.latent[:-1], part)
+    return [*below, torch.zeros(len(seeds.index), 1, n, architecture.latent[-1], device=seeds.index.device)]
+
+
+def _posterior(codes: Iterable[Code], architecture: Architecture) -> Posterior:
+    codes = list(codes)
+    parts = ((moments(code.mean), moments(code.kl), moments(torch.exp(code.log_variance))) for code in codes)
+    mean, kl, variance = (reduce(merge, column) for column in zip(*parts, strict=True))
+    return Posterior(
+        activity=mean.variance,
+        activity_pca=principal_variances([code.mean for code in codes], mean, architecture.latent),
+        kl=kl.mean,
+        mean=mean.mean,
+        variance=variance.mean,
+        saturated_mean=_saturated([code.mean for code in codes], _ends_of_mean(architecture)),
+        saturated_log_variance=_saturated(
+            [code.log_variance for code in codes], (-1.0, 1.0) if architecture.encoder_logvar_head == "tanh" else None
+        ),
     )
-    log_px = log_px.double()
-    return log_px, log_px + log_prior_ratio(z, log_variance, noise)
+
+
+def _ends_of_mean(architecture: Architecture) -> tuple[float, float] | None:
+    if architecture.encoder_mean_head == "sigmoid":
+        return 0.0, 1.0
+    is_tanh = (architecture.encoder_mean_head, architecture.activation) == ("activation", "tanh")
+    return (-1.0, 1.0) if is_tanh else None
+
+
+def _saturated(parts: Sequence[Tensor], ends: tuple[float, float] | None) -> Float[Tensor, "replica"]:
+    """Share of the values of a bounded head that lie at one of its ends; NaN where it has none."""
+    if ends is None:
+        return parts[0].new_full((len(parts[0]),), torch.nan, dtype=torch.float64)
+    return saturated_share(torch.cat(list(parts), 1), *ends)
+
+
+def saturated_share(values: Float[Tensor, "replica *axes"], low: float, high: float) -> Float[Tensor, "replica"]:
+    """Share of values within SATURATED times (high - low) of low or of high."""
+    margin = SATURATED * (high - low)
+    return ((values < low + margin) | (values > high - margin)).flatten(1).double().mean(1)
+
+
+def weigh(
+    parameters: Parameters,
+    architecture: Architecture,
+    x: Float[Tensor, "replica batch pixel"],
+    first: tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]],
+    noise: Sequence[Float[Tensor, "replica k batch _unit"]],
+    normalise: Normaliser,
+    replace: Replace | None = None,
+) -> tuple[Float[Tensor, "replica k batch"], Float[Tensor, "replica k batch"]]:
+    """log p(x|z) and log w of every sample, in float64, some samples at a time."""
+    columns = []
+    for part in at_once(noise, x):
+        latents = sample_latents(parameters, architecture, first, part, normalise, replace)
+        log_px = log_likelihood(parameters, architecture, x, latents[0].z, normalise).double()
+        columns.append((log_px, log_px + log_ratio(parameters, architecture, latents, normalise)))
+    log_px, log_w = (torch.cat(column, 1) for column in zip(*columns, strict=True))
+    return log_px, log_w
+
+
+def at_once(noise: Sequence[Tensor], x: Float[Tensor, "replica batch pixel"]) -> Iterator[tuple[Tensor, ...]]:
+    """The noise of as many samples at a time as the device takes well; changes no number."""
+    k = max(1, _ROWS[x.device.type] // x.shape[1])
+    return zip(*(drawn.split(k, dim=1) for drawn in noise), strict=True)
 
 
 def _per_class(reconstruction: Tensor, data: Data) -> Tensor:

@@ -1,21 +1,25 @@
-"""The data sets as arrays: found, downloaded once, checked against their fingerprint; knows no torch (but to download)."""
+"""The data sets as arrays, checked against their fingerprint and against what is asked of them; knows no torch."""
 
-import gzip
 import hashlib
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
-from numpy.typing import NDArray
 
+from workers.image_files import DamagedDataError, DataError, Images, read_images, root_of
 from workers.settings import DataSettings
 
-DEFAULT_ROOT = "~/.cache/factorial-iwae"
+__all__ = [
+    "KNOWN",
+    "DamagedDataError",
+    "DataError",
+    "Images",
+    "Known",
+    "chosen_classes",
+    "fingerprint",
+    "known",
+    "load_images",
+]
 
 
 @dataclass(frozen=True)
@@ -34,50 +38,63 @@ KNOWN = {
     "digits": Known("beb221bc1ffc93be026c16fa78be0a5834070253790d4a44bb65f629be2af323", 1_437, 360, 64),
     "mnist": Known("c6d9aa0a770e46a1a8abdd0c2f51ddc5ec5bcb6856874af2766872c9a5253c40", 60_000, 10_000, 784),
     "fashion_mnist": Known("264e4065286e063221252c4fe0b7b1401b57358e0721986fb92922422438e20d", 60_000, 10_000, 784),
+    "binarized_mnist": Known("11e25f074f461b4dd114c6a2bdcae0afdfd18c7b72568abb0fa1684b6612a077", 50_000, 10_000, 784),
+    "frey_faces": Known("da1746c14b6fe985ccc7505a6fbf0f0fc22a5bc694ad2d5aaaa680bb7753916d", 1_572, 393, 560),
 }
-
-_IDX_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
-_IDX_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-
-
-class DataError(ValueError):
-    """A data set cannot be used; one sentence that says what to do."""
-
-
-class DamagedDataError(DataError):
-    """A data file is there but is not what it should be; the sentence names it."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """A data set: images [n, height, width], either uint8 0..255 or float32 in [0, 1]; labels may be absent."""
-
-    train: NDArray[np.uint8] | NDArray[np.float32]
-    test: NDArray[np.uint8] | NDArray[np.float32]
-    train_labels: NDArray[np.int64] | None
-    test_labels: NDArray[np.int64] | None
 
 
 def load_images(settings: DataSettings) -> Images:
-    """The data set, whole and checked, less the `n_valid` images set aside.
+    """The data set, whole and checked, less the `n_valid` images set aside; workers.subset chooses among them.
 
     Raises:
-        DataError: it is not there, cannot be fetched, or has another form.
+        DataError: it is not there, cannot be fetched, has another form, or lacks images or classes that are asked for.
         DamagedDataError: it is there, but its content is not what its fingerprint says.
     """
-    images = _load(settings)
+    images = read_images(settings)
     if settings.name in KNOWN and fingerprint(images) != KNOWN[settings.name].fingerprint:
-        where = f" in {_root(settings)}" if settings.name in _IDX_FOLDERS else ""
-        raise DamagedDataError(
-            f"data: {settings.name}{where} does not have the content it should have; remove its files and run again"
-        )
+        where = "" if settings.name == "digits" else f" in {root_of(settings)}"
+        remedy = "remove its files and run again" if settings.name in ("mnist", "fashion_mnist") else "copy its files anew"
+        raise DamagedDataError(f"data: {settings.name}{where} does not have the content it should have; {remedy}")
     if settings.n_valid >= len(images.train):
         raise DataError(
             f"data.n_valid: {settings.n_valid} leaves no image of {len(images.train)} to train on; set a smaller one"
         )
     kept = slice(settings.n_valid, None)
     labels = None if images.train_labels is None else images.train_labels[kept]
-    return Images(images.train[kept], images.test, labels, images.test_labels)
+    rest = Images(images.train[kept], images.test, labels, images.test_labels)
+    chosen_classes(rest, settings)
+    return rest
+
+
+def chosen_classes(images: Images, settings: DataSettings) -> tuple[int, ...] | None:
+    """The classes that `data.classes` names; None for all.
+
+    Raises:
+        DataError: the images have no labels, or none of a class; of the test images only where they are chosen too.
+    """
+    if settings.classes == "all":
+        return None
+    classes = tuple(sorted({int(c) for c in settings.classes.split(",")}))
+    parts = {"training": images.train_labels}
+    if settings.subset == "classes":
+        parts["test"] = images.test_labels
+    for part, labels in parts.items():
+        if labels is None:
+            raise DataError(
+                f"data.classes: {settings.classes} asked for, but the {part} images of {settings.name} have no labels; "
+                "set classes: all"
+            )
+        there = np.unique(labels).tolist()
+        if lacking := [c for c in classes if c not in there]:
+            raise DataError(
+                f"data.classes: the {part} images of {settings.name} have no class {_listed(lacking)}; "
+                f"there are {_listed(there)}; name some of them, or set classes: all"
+            )
+    return classes
+
+
+def _listed(classes: Sequence[int]) -> str:
+    return ", ".join(map(str, classes[:20])) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
 
 
 def known(settings: DataSettings) -> Known:
@@ -88,7 +105,7 @@ def known(settings: DataSettings) -> Known:
     """
     if settings.name in KNOWN:
         return KNOWN[settings.name]
-    images = _load(settings)
+    images = read_images(settings)
     return Known(fingerprint(images), len(images.train), len(images.test), images.train[0].size)
 
 
@@ -102,155 +119,3 @@ def fingerprint(images: Images) -> str:
             digest.update(f"{array.dtype.str}{array.shape};".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _load(settings: DataSettings) -> Images:
-    if settings.name == "digits":
-        return _digits()
-    if settings.name == "npz":
-        return _npz(settings.path)
-    return _idx(settings)
-
-
-def _digits() -> Images:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    # Sixteen grey levels. RandomState, behind random_state, is frozen by numpy: the split is the same everywhere.
-    images = (digits.images / 16).astype(np.float32)
-    train, test, train_labels, test_labels = train_test_split(
-        images, digits.target.astype(np.int64), test_size=360, stratify=digits.target, random_state=0
-    )
-    return Images(train, test, train_labels, test_labels)
-
-
-def _npz(path: str | None) -> Images:
-    if path is None:
-        raise DataError("data.path: name the file of `data: {name: npz, path: mine.npz}`")
-    if not Path(path).is_file():
-        raise DataError(f"data.path: {path} is no file (looked from {Path.cwd()}); name an .npz file")
-    try:
-        # Not np.load: it takes other files for archives, keeps members that are no arrays, and can be told to unpickle.
-        with zipfile.ZipFile(path) as archive:
-            arrays = {name.removesuffix(".npy"): _read_npy(archive, name) for name in archive.namelist()}
-    except Exception as error:  # any byte may be wrong, and each of three formats complains in its own way
-        raise DamagedDataError(
-            f"data.path: {path} is no .npz file of plain arrays ({error}); write it with np.savez"
-        ) from error
-    if {"train_images", "test_images"} <= arrays.keys():
-        train, test = (_pixels(path, name, arrays[name]) for name in ("train_images", "test_images"))
-        labels = tuple(
-            _labels(path, name, arrays.get(name), len(images))
-            for name, images in (("train_labels", train), ("test_labels", test))
-        )
-        if train.shape[1:] != test.shape[1:]:
-            raise DataError(f"data.path: {path}: train_images {train.shape} and test_images {test.shape} differ in size")
-        return Images(train, test, *labels)
-    if "images" in arrays:
-        images = _pixels(path, "images", arrays["images"])
-        return _split(images, _labels(path, "labels", arrays.get("labels"), len(images)))
-    raise DataError(
-        f"data.path: {path} holds {', '.join(sorted(arrays)) or 'nothing'}; "
-        "allowed are images (and labels), or train_images and test_images (and train_labels, test_labels)"
-    )
-
-
-def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
-    with archive.open(name) as member:
-        array: NDArray[np.generic] = np.lib.format.read_array(member, allow_pickle=False)
-    return array
-
-
-def _pixels(path: str, name: str, array: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray[np.float32]:
-    if array.ndim not in (2, 3) or 0 in array.shape or len(array) < 2:
-        raise DataError(
-            f"data.path: {path}: {name} has shape {array.shape}; allowed is [n, height, width] or [n, pixels], n > 1"
-        )
-    images = array if array.ndim == 3 else array[:, None, :]
-    if images.dtype == np.uint8:
-        return images.astype(np.uint8)
-    if images.dtype == np.bool_ or images.dtype.kind == "f":
-        scaled = images.astype(np.float32)
-        if np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1:
-            return scaled
-    raise DataError(f"data.path: {path}: {name} is {array.dtype}; allowed are uint8 from 0 to 255 and floats from 0 to 1")
-
-
-def _labels(path: str, name: str, array: NDArray[np.generic] | None, n: int) -> NDArray[np.int64] | None:
-    if array is None:
-        return None
-    if array.shape != (n,) or array.dtype.kind not in "iu" or array.min() < 0:
-        raise DataError(f"data.path: {path}: {name} must be {n} integers from 0, one an image")
-    return array.astype(np.int64)
-
-
-def _split(images: NDArray[np.uint8] | NDArray[np.float32], labels: NDArray[np.int64] | None) -> Images:
-    # A fifth, at least one, for the test; the same images in every run.
-    order = np.random.RandomState(0).permutation(len(images))  # frozen by numpy, unlike Generator
-    n_test = max(1, len(images) // 5)
-    test, train = np.sort(order[:n_test]), np.sort(order[n_test:])
-    if labels is None:
-        return Images(images[train], images[test], None, None)
-    return Images(images[train], images[test], labels[train], labels[test])
-
-
-def _root(settings: DataSettings) -> Path:
-    return Path(settings.root or DEFAULT_ROOT).expanduser()
-
-
-def _idx(settings: DataSettings) -> Images:
-    folder = _root(settings) / _IDX_FOLDERS[settings.name] / "raw"
-    if not _idx_paths(folder):
-        _download(settings)
-    paths = _idx_paths(folder)
-    if not paths:
-        raise DataError(f"data.root: {folder} has no {_IDX_FILES[0]}-ubyte.gz after the download; fetch it by hand")
-    train, train_labels, test, test_labels = (_read_idx(path) for path in paths)
-    return Images(train, test, train_labels.astype(np.int64), test_labels.astype(np.int64))
-
-
-def _idx_paths(folder: Path) -> list[Path]:
-    """The four files, packed as published or unpacked; empty if one is missing."""
-    found = [path for name in _IDX_FILES for path in _first_of(folder, name)]
-    return found if len(found) == len(_IDX_FILES) else []
-
-
-def _first_of(folder: Path, name: str) -> Iterator[Path]:
-    paths = (folder / f"{name}-ubyte{ending}" for ending in (".gz", ""))
-    yield from [path for path in paths if path.is_file()][:1]
-
-
-def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """An IDX file: two zero bytes, type 8 (uint8), the number of axes, each length as big-endian int32, the values."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        shape = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(raw[3])]
-        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
-    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise DamagedDataError(f"data: {path} is damaged ({error}); remove it and run again, or copy it anew") from error
-
-
-def _download(settings: DataSettings) -> None:
-    root = _root(settings)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(root):
-            if not _idx_paths(root / _IDX_FOLDERS[settings.name] / "raw"):
-                # Only here: importing torchvision takes seconds, and files that lie ready need none of it.
-                from torchvision.datasets import MNIST, FashionMNIST
-
-                {"mnist": MNIST, "fashion_mnist": FashionMNIST}[settings.name](str(root), download=True)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"data.root: {settings.name} is not in {root} and cannot be downloaded ({reason}); go online once, "
-            f"or put its four .gz files into {root / _IDX_FOLDERS[settings.name] / 'raw'}, "
-            "or name the folder above theirs with --set data.root=..."
-        ) from error
-
-
-@contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    with FileLock(root / ".download.lock"):
-        yield

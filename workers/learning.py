@@ -1,19 +1,23 @@
 """A pack while it learns: parameters, optimizer and one epoch of training; stores nothing, measures nothing."""
 
 import time
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workers.architecture import architecture_of, initial_parameters, initial_statistics
 from workers.checkpoint import State
-from workers.data import Data, training_batch
-from workers.model import architecture_of, batch_statistics, encode, initial_parameters, log_likelihood
-from workers.objective import iwae_bound, kl_per_unit, log_prior_ratio, reparameterise
+from workers.combinations import closed_form_kl
+from workers.data import Data, pixel_mean, training_batch
+from workers.layers import Normaliser, batch_statistics, running_statistics
+from workers.model import Latent, encode, log_likelihood, log_ratio, path_log_ratio, sample_latents
+from workers.objective import free_bits_objective, iwae_bound, kl_per_unit, objective_of, path_weight
 from workers.optimizer import Adam
 from workers.rng import Seeds, Stream
+from workers.schedules import beta_at, learning_rate_at
 from workers.trial import Pack
-from workers.warmup import beta_at
 
 
 class Learner:
@@ -29,12 +33,18 @@ class Learner:
         self.architecture = architecture_of(first, data.n_x)
         self.seeds = Seeds([trial.settings.seed for trial in pack.trials], device)
         self.k = first.k
-        self._closed_form = first.k == 1 and first.objective.kl == "auto"
+        self._closed_form = closed_form_kl(first)
         self._warmups = [trial.settings.warmup for trial in pack.trials]
+        self._objective_settings = first.objective
         self._settings = first.training
+        self._momentum = first.model.bn_momentum
         self._data = data
         self._device = device
-        self._start(initial_parameters(self.architecture, [trial.settings.seed for trial in pack.trials], device))
+        seeds = [trial.settings.seed for trial in pack.trials]
+        bias = pixel_mean(data) if first.model.output_bias == "data_mean" else None
+        self._start(initial_parameters(self.architecture, seeds, device, first.model.init, bias))
+        is_running = first.batch_norm and first.model.bn_statistics == "running"
+        self.statistics = initial_statistics(self.architecture, len(seeds), device) if is_running else {}
         self.step = 0
         self.seconds = 0.0
 
@@ -47,23 +57,38 @@ class Learner:
         """A copy of everything that training needs to go on."""
         moments = {name: {kind: m.clone() for kind, m in kinds.items()} for name, kinds in self._optimizer.moments.items()}
         parameters = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
-        return State(epoch, self.step, parameters, moments, diverged_at, self.seconds)
+        return State(epoch, self.step, parameters, moments, diverged_at, self.seconds, dict(self.statistics))
 
     def restore(self, state: State) -> None:
         """Go back to a state, bit for bit."""
         self._start({name: tensor.clone() for name, tensor in state.parameters.items()})
         self.step = state.step
         self.seconds = state.seconds
+        self.statistics = dict(state.statistics)
         self._optimizer.moments = {
             name: {kind: m.clone() for kind, m in kinds.items()} for name, kinds in state.moments.items()
         }
 
+    @property
+    def steps_an_epoch(self) -> int:
+        """Updates in one pass over the training images."""
+        return -(-len(self._data.train) // self._settings.batch_size)
+
     def betas(self, epoch: int) -> list[float]:
-        """The warm-up weight of every replica in an epoch."""
-        return [beta_at(epoch, warmup) for warmup in self._warmups]
+        """The weight of the variational term of every replica in an epoch; its mean over the steps if it rises by step."""
+        steps = [self._betas_of_step(epoch, offset) for offset in self._offsets()]
+        return [sum(column) / len(steps) for column in zip(*steps, strict=True)]
+
+    def _offsets(self) -> range:
+        return range(self.steps_an_epoch if self._objective_settings.warmup_by == "step" else 1)
+
+    def _betas_of_step(self, epoch: int, offset: int) -> list[float]:
+        # Epoch 0, before training, has the beta of epoch 1.
+        progress = max(0, epoch - 1) + offset / self.steps_an_epoch
+        return [beta_at(progress, warmup, self._objective_settings) for warmup in self._warmups]
 
     def train_epoch(self, epoch: int) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
-        """One pass over the training images in a new order; epoch 0 makes the first epoch's pass without a step.
+        """One pass over the training images; epoch 0 makes the first epoch's pass without a step.
 
         Returns:
             Mean objective (with beta) and mean bound L_K (beta 1) over the images, each with the parameters before its
@@ -72,43 +97,88 @@ class Learner:
         started = time.perf_counter()
         data, update = self._data, epoch > 0
         n, batch_size = len(data.train), self._settings.batch_size
-        orders = self.seeds.permutations(Stream.ORDER, max(epoch, 1), n)
-        beta = torch.tensor(self.betas(epoch), device=self._device).view(-1, 1, 1)
+        orders = self._orders(epoch, n)
+        by_step = self._objective_settings.warmup_by == "step"
+        beta = self._beta(epoch, 0)
+        learning_rate = learning_rate_at(max(epoch, 1), self._settings)
         first_step = self.step + 1
         total_objective = torch.zeros(len(self.seeds.index), dtype=torch.float64, device=self._device)
         total_bound = torch.zeros_like(total_objective)
         for offset, images in enumerate(orders.split(batch_size, dim=1)):
             t = first_step + offset
+            if by_step:
+                beta = self._beta(epoch, offset)
             x = training_batch(data, self.seeds, images, t)
             with torch.set_grad_enabled(update):
                 objective, bound = self._objective(x, beta, t)
             if update:
-                # The sum over replicas of means over the batch: every replica gets the gradient it would get alone.
-                gradients = torch.autograd.grad(-objective.mean(-1).sum(), self._leaves)
-                self._optimizer.step(list(gradients), t)
+                # The sum over replicas of their losses: every replica gets the gradient it would get alone.
+                loss = objective.sum(-1) if self._objective_settings.batch_reduction == "sum" else objective.mean(-1)
+                gradients = torch.autograd.grad(-loss.sum(), self._leaves)
+                self._optimizer.step(list(gradients), t, learning_rate)
                 self.step = t
             total_objective += objective.detach().double().sum(-1)
             total_bound += bound.double().sum(-1)
         self.seconds += time.perf_counter() - started
         return total_objective / n, total_bound / n
 
-    def _objective(self, x: Tensor, beta: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """L_K with beta inside the importance weights (Sonderby et al. 2016's code), and L_K itself, per example.
+    def _orders(self, epoch: int, n: int) -> Tensor:
+        if self._settings.order == "fixed":
+            return torch.arange(n, device=self._device).expand(len(self.seeds.unique), n)
+        return self.seeds.permutations(Stream.ORDER, max(epoch, 1), n)
 
-        At K = 1 that is E log p(x|z) - beta KL(q || p), the paper's eq. 4. There the closed form of KL makes a difference
-        beyond the noise of the numbers: with the paper's beta2 = 0.9 and the sampled form, a model of 50 units prunes all
-        of them within ten epochs of the digits data and never comes back; tests/workers/test_collapse.py.
+    def _beta(self, epoch: int, offset: int) -> Tensor:
+        return torch.tensor(self._betas_of_step(epoch, offset), device=self._device).view(-1, 1, 1)
+
+    def _normaliser(self) -> Normaliser:
+        # Epoch 0 measures and moves nothing.
+        if self.statistics and torch.is_grad_enabled():
+            return running_statistics(self.statistics, self._momentum)
+        return batch_statistics()
+
+    def _objective(self, x: Tensor, beta: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """What the step maximises (see objective.objective_of), and L_K at beta 1, per example.
+
+        At K = 1 the closed form of KL makes a difference beyond the noise of the numbers: with the paper's beta2 = 0.9 and
+        the sampled form, a model of 50 units prunes all of them within ten epochs of the digits data and never comes back;
+        tests/workers/test_collapse.py.
         """
-        normalise = batch_statistics()
-        mean, log_variance = encode(self.parameters, self.architecture, x, normalise)
-        noise = self.seeds.normal(Stream.NOISE, t, (self.k, x.shape[1], self.architecture.n_z))
-        z = reparameterise(mean, log_variance, noise)
-        log_px = log_likelihood(self.parameters, self.architecture, x, z, normalise)
-        if self._closed_form:
-            log_ratio = -kl_per_unit(mean, log_variance).sum(-1).unsqueeze(1)
+        settings, normalise = self._objective_settings, self._normaliser()
+        noise = self.seeds.normals(Stream.NOISE, t, (self.k, x.shape[1]), self.architecture.latent)
+        first = encode(self.parameters, self.architecture, x, normalise)
+        latents = sample_latents(self.parameters, self.architecture, first, noise, normalise)
+        if settings.gradient != "standard":
+            return self._path_objective(x, beta, latents, normalise)
+        log_px = log_likelihood(self.parameters, self.architecture, x, latents[0].z, normalise)
+        ratio = log_ratio(self.parameters, self.architecture, latents, normalise, self._closed_form)
+        if settings.free_bits > 0:
+            kl = kl_per_unit(latents[0].mean, latents[0].log_variance)
+            objective = free_bits_objective(log_px, kl, beta, settings.free_bits)
         else:
-            log_ratio = log_prior_ratio(z, log_variance, noise)
-        objective = iwae_bound(torch.addcmul(log_px, beta, log_ratio))
+            objective = objective_of(log_px, ratio, beta, settings)
         with torch.no_grad():
-            bound = iwae_bound(log_px + log_ratio)
+            if self._closed_form and self.k > 1:
+                # L_K has no closed form of its KL.
+                ratio = log_ratio(self.parameters, self.architecture, latents, batch_statistics())
+            bound = iwae_bound(log_px + ratio)
         return objective, bound
+
+    def _path_objective(
+        self, x: Tensor, beta: Tensor, latents: list[Latent], normalise: Normaliser
+    ) -> tuple[Tensor, Tensor]:
+        """The same values, with the gradient of the encoder that stl and dreg define; the decoder's is the standard one.
+
+        Everything reads the samples through `crossed`, so each path from a sample to the encoder crosses it once, and there
+        dreg scales the derivative of sample k.
+        """
+        scale: list[Tensor] = []
+        crossed = [replace(latent, z=latent.z.view_as(latent.z)) for latent in latents]
+        if self._objective_settings.gradient == "dreg" and torch.is_grad_enabled():
+            for latent in crossed:
+                latent.z.register_hook(lambda gradient: gradient * scale[0].unsqueeze(-1))
+        log_px = log_likelihood(self.parameters, self.architecture, x, crossed[0].z, normalise)
+        ratio = path_log_ratio(self.parameters, self.architecture, crossed, normalise)
+        with torch.no_grad():
+            scale.append(path_weight(torch.addcmul(log_px, beta, ratio), beta))
+            bound = iwae_bound(log_px + ratio)
+        return objective_of(log_px, ratio, beta, self._objective_settings), bound

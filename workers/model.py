@@ -1,137 +1,154 @@
-"""The multilayer perceptrons of a pack: parameters with a leading replica axis, encoder and decoder as plain functions."""
+"""Encoders and decoders of a pack as plain functions of its parameters, and samples of its latent layers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
-from workers.objective import bernoulli_log_likelihood, gaussian_log_likelihood, softplus
-from workers.rng import Stream, generator
-from workers.settings import Settings
+from workers.architecture import Architecture, side
+from workers.densities import (
+    bernoulli_log_likelihood,
+    continuous_bernoulli_log_likelihood,
+    continuous_bernoulli_mean,
+    gaussian_density,
+    gaussian_log_likelihood,
+)
+from workers.layers import ACTIVATIONS, LOG_VARIANCE_HEADS, Normaliser, batch_statistics
+from workers.objective import kl_per_unit, log_conditional_ratio, log_prior_ratio, log_ratio_per_unit, reparameterise
 
 Parameters = Mapping[str, Tensor]
 """Weights [replica, in, out], biases and batch-norm scales [replica, 1, out], by name."""
 
-Normaliser = Callable[[str, Tensor, Tensor, Tensor], Tensor]
-"""Batch-normalises [replica, row, unit] of the layer of that name, with scale and shift [replica, 1, unit]."""
 
-BATCH_NORM_EPSILON = 1e-5
-
-
-class _Softplus(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, a: Tensor) -> Tensor:
-        ctx.save_for_backward(a)
-        return softplus(a)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> Tensor:
-        (a,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return torch.sigmoid(a).mul_(grads[0])
-
-
-class _BatchNorm(torch.autograd.Function):
-    # By hand: autograd through the same lines passes over the rows three times as often.
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, a: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = a.mean(1, keepdim=True)
-        centred = a - mean
-        variance = centred.square().mean(1, keepdim=True)
-        inverse = torch.rsqrt(variance + BATCH_NORM_EPSILON)
-        normalised = centred.mul_(inverse)
-        ctx.save_for_backward(normalised, inverse, scale)
-        ctx.mark_non_differentiable(mean, variance)
-        return torch.addcmul(shift, normalised, scale), mean, variance
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        normalised, inverse, scale = ctx.saved_tensors  # type: ignore[attr-defined]
-        grad = grads[0]
-        n = grad.shape[1]
-        grad_shift = grad.sum(1, keepdim=True)
-        grad_scale = (grad * normalised).sum(1, keepdim=True)
-        # Ioffe and Szegedy 2015, sec. 3: the gradient less its mean and less its part along the normalised input.
-        grad_a = torch.addcmul(grad_shift / -n, normalised, grad_scale / -n).add_(grad).mul_(inverse * scale)
-        return grad_a, grad_scale, grad_shift
+def posterior(
+    parameters: Parameters,
+    architecture: Architecture,
+    layer: int,
+    below: Float[Tensor, "replica k batch _in"],
+    normalise: Normaliser,
+) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
+    """mu and log sigma^2 of q(z_layer | what lies below it): the image (k = 1), or samples of the layer below."""
+    name = side("encoder", layer)
+    h = hidden_layers(parameters, architecture, layer, "encoder", below.flatten(1, 2), normalise)
+    mean = affine(parameters, architecture, f"{name}.mean", h, normalise)
+    if architecture.encoder_mean_head == "sigmoid":
+        mean = torch.sigmoid(mean)
+    elif architecture.encoder_mean_head == "activation":
+        mean = ACTIVATIONS[architecture.activation](mean)
+    head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
+    log_variance = head(affine(parameters, architecture, f"{name}.log_variance", h, normalise))
+    shape = below.shape[1:3]
+    return mean.unflatten(1, shape), log_variance.unflatten(1, shape)
 
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "softplus": _Softplus.apply,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-}
+def conditional_prior(
+    parameters: Parameters,
+    architecture: Architecture,
+    layer: int,
+    above: Float[Tensor, "replica k batch _above"],
+    normalise: Normaliser,
+) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
+    """Mean and log-variance of p(z_layer | z_layer+1), a Gaussian with the heads of q; the mean is linear."""
+    name = side("decoder", layer + 1)
+    h = hidden_layers(parameters, architecture, layer + 1, "decoder", above.flatten(1, 2), normalise)
+    mean = affine(parameters, architecture, f"{name}.mean", h, normalise)
+    head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
+    log_variance = head(affine(parameters, architecture, f"{name}.log_variance", h, normalise))
+    shape = above.shape[1:3]
+    return mean.unflatten(1, shape), log_variance.unflatten(1, shape)
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """What decides the shapes and operations of a model; equal for all trials of a pack."""
+class Latent:
+    """Samples of one stochastic layer and the q that they were drawn from."""
 
-    n_x: int
-    """Pixels."""
-    n_z: int
-    """Latent units."""
-    hidden: tuple[int, ...]
-    """Units of the encoder's hidden layers, from the image inwards; the decoder mirrors them."""
-    activation: str
-    batch_norm: bool
-    decoder: str
-    """bernoulli | gaussian"""
-
-    def layers(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of every affine layer, by name, in the order in which they are computed."""
-        encoder = [self.n_x, *self.hidden]
-        decoder = [self.n_z, *reversed(self.hidden)]
-        heads = ("logits",) if self.decoder == "bernoulli" else ("mean", "log_variance")
-        sizes = {f"encoder.hidden{i}": (encoder[i], encoder[i + 1]) for i in range(len(self.hidden))}
-        sizes |= {f"encoder.{head}": (encoder[-1], self.n_z) for head in ("mean", "log_variance")}
-        sizes |= {f"decoder.hidden{i}": (decoder[i], decoder[i + 1]) for i in range(len(self.hidden))}
-        return sizes | {f"decoder.{head}": (decoder[-1], self.n_x) for head in heads}
+    mean: Float[Tensor, "replica _k batch unit"]
+    log_variance: Float[Tensor, "replica _k batch unit"]
+    noise: Float[Tensor, "replica k batch unit"]
+    z: Float[Tensor, "replica k batch unit"]
 
 
-def architecture_of(settings: Settings, n_x: int) -> Architecture:
-    """The architecture of a trial on images of n_x pixels."""
-    return Architecture(
-        n_x=n_x,
-        n_z=settings.n_z,
-        hidden=settings.model.hidden,
-        activation=settings.model.activation,
-        batch_norm=settings.batch_norm,
-        decoder=settings.decoder,
-    )
-
-
-def initial_parameters(architecture: Architecture, seeds: list[int], device: torch.device) -> dict[str, Tensor]:
-    """Glorot normal weights, Var(w) = 2 / (n_in + n_out) (Glorot and Bengio 2010), zero biases, unit batch-norm scales.
-
-    Every layer draws from its own step of the seed's stream, so equal seeds share the weights of equal layers.
-    """
-    parameters: dict[str, Tensor] = {}
-    for step, (name, (n_in, n_out)) in enumerate(architecture.layers().items()):
-        deviation = np.float32((2 / (n_in + n_out)) ** 0.5)
-        drawn = [
-            generator(seed, Stream.WEIGHTS, step).standard_normal((n_in, n_out), dtype=np.float32) * deviation
-            for seed in seeds
-        ]
-        parameters[f"{name}.weight"] = torch.from_numpy(np.stack(drawn)).to(device)
-        row = (len(seeds), 1, n_out)
-        # The shift of batch normalisation is the layer's bias (Ioffe and Szegedy 2015, sec. 3.2): one of both is enough.
-        parameters[f"{name}.bias"] = torch.zeros(row, device=device)
-        if architecture.batch_norm and ".hidden" in name:
-            parameters[f"{name}.scale"] = torch.ones(row, device=device)
-    return parameters
+Replace = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Puts other means and log-variances in the place of a layer's."""
 
 
 def encode(
-    parameters: Parameters, architecture: Architecture, x: Float[Tensor, "replica row pixel"], normalise: Normaliser
-) -> tuple[Float[Tensor, "replica row unit"], Float[Tensor, "replica row unit"]]:
-    """mu and log sigma^2 of q(z|x); both heads are linear."""
-    h = hidden_layers(parameters, architecture, "encoder", x, normalise)
-    return _affine(parameters, "encoder.mean", h), _affine(parameters, "encoder.log_variance", h)
+    parameters: Parameters, architecture: Architecture, x: Float[Tensor, "replica batch pixel"], normalise: Normaliser
+) -> tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]]:
+    """mu and log sigma^2 of q(z_1|x)."""
+    return posterior(parameters, architecture, 0, x.unsqueeze(1), normalise)
+
+
+def sample_latents(
+    parameters: Parameters,
+    architecture: Architecture,
+    first: tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]],
+    noise: Sequence[Float[Tensor, "replica k batch _unit"]],
+    normalise: Normaliser,
+    replace: Replace | None = None,
+) -> list[Latent]:
+    """Samples of every stochastic layer upwards, z_1 ~ q(z_1|x), z_2 ~ q(z_2|z_1), ...; Burda et al. 2016, sec. 3.
+
+    Args:
+        parameters: of the pack.
+        architecture: of the pack.
+        first: q(z_1|x), as `encode` gives it.
+        noise: standard normal numbers, for each layer [replica, k, batch, its units].
+        normalise: see Normaliser.
+        replace: puts another q in the place of a layer's.
+    """
+    latents: list[Latent] = []
+    for layer, drawn in enumerate(noise):
+        q = first if layer == 0 else posterior(parameters, architecture, layer, latents[-1].z, normalise)
+        mean, log_variance = q if replace is None else replace(layer, *q)
+        latents.append(Latent(mean, log_variance, drawn, reparameterise(mean, log_variance, drawn)))
+    return latents
+
+
+def pixels(
+    parameters: Parameters, architecture: Architecture, z: Float[Tensor, "replica k batch unit"], normalise: Normaliser
+) -> tuple[Tensor, ...]:
+    """What the decoder says of the pixels, by architecture.pixel_heads, each [replica, k, batch, pixel].
+
+    Batch statistics, where used, are those of all K * batch rows of a replica.
+    """
+    h = hidden_layers(parameters, architecture, 0, "decoder", z.flatten(1, 2), normalise)
+    shape = z.shape[1:3]
+    return tuple(
+        affine(parameters, architecture, f"decoder.{head}", h, normalise).unflatten(1, shape)
+        for head in architecture.pixel_heads
+    )
+
+
+def decoder_log_variance(
+    parameters: Parameters, architecture: Architecture, heads: tuple[Tensor, ...]
+) -> Float[Tensor, "replica #k #batch #pixel"]:
+    """log sigma^2 of the Gaussian decoder."""
+    match architecture.decoder_logvar:
+        case "tanh":
+            return torch.tanh(heads[1])
+        case "linear_clamped":
+            return heads[1].clamp(-architecture.decoder_logvar_limit, architecture.decoder_logvar_limit)
+        case "global":
+            return parameters["decoder.log_variance"].unsqueeze(1)
+    return heads[0].new_full((len(heads[0]), 1, 1, 1), architecture.decoder_logvar_value)
+
+
+def log_density(
+    parameters: Parameters, architecture: Architecture, x: Float[Tensor, "replica batch pixel"], heads: tuple[Tensor, ...]
+) -> Float[Tensor, "replica k batch"]:
+    """log p(x|z) in nats from what the decoder says."""
+    match architecture.decoder:
+        case "bernoulli":
+            return bernoulli_log_likelihood(x, heads[0])
+        case "continuous_bernoulli":
+            return continuous_bernoulli_log_likelihood(x, heads[0])
+    if architecture.decoder_logvar == "tanh":
+        return gaussian_log_likelihood(x, *heads)
+    return gaussian_density(x, heads[0], decoder_log_variance(parameters, architecture, heads))
 
 
 def log_likelihood(
@@ -141,56 +158,98 @@ def log_likelihood(
     z: Float[Tensor, "replica k batch unit"],
     normalise: Normaliser,
 ) -> Float[Tensor, "replica k batch"]:
-    """log p(x|z) in nats. Batch statistics, where used, are those of all K * batch rows of a replica."""
-    replicas, k, batch, n_z = z.shape
-    h = hidden_layers(parameters, architecture, "decoder", z.reshape(replicas, k * batch, n_z), normalise)
-    if architecture.decoder == "bernoulli":
-        return bernoulli_log_likelihood(x, _affine(parameters, "decoder.logits", h).unflatten(1, (k, batch)))
-    mean = _affine(parameters, "decoder.mean", h).unflatten(1, (k, batch))
-    return gaussian_log_likelihood(x, mean, _affine(parameters, "decoder.log_variance", h).unflatten(1, (k, batch)))
+    """log p(x|z_1) in nats."""
+    return log_density(parameters, architecture, x, pixels(parameters, architecture, z, normalise))
 
 
-def batch_statistics(seen: dict[str, tuple[Tensor, Tensor]] | None = None) -> Normaliser:
-    """Normalise with the mean and variance of the rows at hand (Ioffe and Szegedy 2015, alg. 1); note them in `seen`."""
+def log_ratio(
+    parameters: Parameters,
+    architecture: Architecture,
+    latents: Sequence[Latent],
+    normalise: Normaliser,
+    closed_form: bool = False,
+) -> Float[Tensor, "replica #k batch"]:
+    """log p(z) - log q(z|x) of all stochastic layers: prior at the top, conditional priors below; in nats.
 
-    def normalise(name: str, a: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        out, mean, variance = _BatchNorm.apply(a, scale, shift)
-        if seen is not None:
-            seen[name] = (mean, variance)
-        return out  # type: ignore[no-any-return]  # autograd.Function.apply is untyped
+    With closed_form the top layer gives -KL(q || p) instead, which has the same mean and, with one layer, no samples' axis.
+    """
+    top = latents[-1]
+    if closed_form:
+        total = -kl_per_unit(top.mean, top.log_variance).sum(-1)
+    else:
+        total = log_prior_ratio(top.z, top.log_variance, top.noise)
+    for layer, (latent, above) in enumerate(pairwise(latents)):
+        p = conditional_prior(parameters, architecture, layer, above.z, normalise)
+        total = total + log_conditional_ratio(latent.z, latent.log_variance, latent.noise, p)
+    return total
 
-    return normalise
+
+def path_log_ratio(
+    parameters: Parameters, architecture: Architecture, latents: Sequence[Latent], normalise: Normaliser
+) -> Float[Tensor, "replica k batch"]:
+    """log_ratio whose q depends on the encoder's parameters through the samples alone.
+
+    The score of q is left out of the gradient; Roeder et al. 2017 (arXiv:1703.09194). A layer's q still depends on the
+    samples below it: upper encoders are passed a second time, with batch statistics that nobody takes note of.
+    """
+    fixed = {name: tensor.detach() for name, tensor in parameters.items()}
+    total = torch.zeros(())
+    for layer, latent in enumerate(latents):
+        q = (latent.mean.detach(), latent.log_variance.detach())
+        if layer > 0:
+            q = posterior(fixed, architecture, layer, latents[layer - 1].z, batch_statistics())
+        is_top = layer == len(latents) - 1
+        p = None if is_top else conditional_prior(parameters, architecture, layer, latents[layer + 1].z, normalise)
+        total = total + log_ratio_per_unit(latent.z, q, p).sum(-1)
+    return total
 
 
-def fixed_statistics(seen: Mapping[str, tuple[Tensor, Tensor]]) -> Normaliser:
-    """Normalise with statistics that were measured before, so that no image changes another's result."""
+def kl_of_layers(
+    parameters: Parameters, architecture: Architecture, latents: Sequence[Latent], normalise: Normaliser
+) -> Float[Tensor, "replica batch unit"]:
+    """KL of every unit of q to its prior, layers side by side: in closed form at the top, else -log ratio of the samples.
 
-    def normalise(name: str, a: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        mean, variance = seen[name]
-        slope = torch.rsqrt(variance + BATCH_NORM_EPSILON) * scale
-        return torch.addcmul(shift - mean * slope, a, slope)
+    Its sum over units is E[log q(z|x) - log p(z)], for one layer KL(q(z|x) || p(z)).
+    """
+    found = []
+    for layer, (latent, above) in enumerate(pairwise(latents)):
+        p = conditional_prior(parameters, architecture, layer, above.z, normalise)
+        found.append(-log_ratio_per_unit(latent.z, (latent.mean, latent.log_variance), p).mean(1))
+    top = latents[-1]
+    return torch.cat([*found, kl_per_unit(top.mean, top.log_variance).mean(1)], -1)
 
-    return normalise
+
+def pixel_mean_of(architecture: Architecture, heads: tuple[Tensor, ...]) -> Float[Tensor, "replica k batch pixel"]:
+    """E[x|z], pixel by pixel."""
+    if architecture.decoder == "continuous_bernoulli":
+        return continuous_bernoulli_mean(heads[0])
+    return torch.sigmoid(heads[0])
 
 
 def hidden_layers(
     parameters: Parameters,
     architecture: Architecture,
-    side: str,
+    layer: int,
+    kind: str,
     h: Float[Tensor, "replica row _in"],
     normalise: Normaliser,
 ) -> Float[Tensor, "replica row _out"]:
-    """The hidden layers of the encoder or the decoder: affine, batch normalisation where asked for, activation."""
+    """The hidden layers of the encoder or the decoder of a stochastic layer."""
     activate = ACTIVATIONS[architecture.activation]
-    for i in range(len(architecture.hidden)):
-        name = f"{side}.hidden{i}"
-        if architecture.batch_norm:
-            a = torch.bmm(h, parameters[f"{name}.weight"])
-            h = activate(normalise(name, a, parameters[f"{name}.scale"], parameters[f"{name}.bias"]))
-        else:
-            h = activate(_affine(parameters, name, h))
+    for i in range(len(architecture.hidden[layer])):
+        h = activate(affine(parameters, architecture, f"{side(kind, layer)}.hidden{i}", h, normalise))
     return h
 
 
-def _affine(parameters: Parameters, name: str, h: Tensor) -> Tensor:
+def affine(
+    parameters: Parameters,
+    architecture: Architecture,
+    name: str,
+    h: Float[Tensor, "replica row _in"],
+    normalise: Normaliser,
+) -> Float[Tensor, "replica row _out"]:
+    """An affine layer, batch-normalised where asked for."""
+    if architecture.is_normalised(name):
+        a = torch.bmm(h, parameters[f"{name}.weight"])
+        return normalise(name, a, parameters[f"{name}.scale"], parameters[f"{name}.bias"])
     return torch.baddbmm(parameters[f"{name}.bias"], h, parameters[f"{name}.weight"])

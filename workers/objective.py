@@ -1,13 +1,12 @@
-"""Log-densities and importance-weighted bounds, in nats, for any leading axes; owns no parameters."""
+"""Importance-weighted bounds and what is trained instead of them, in nats per example; owns no parameters."""
 
 import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
-LOG_2PI = math.log(2 * math.pi)
+from workers.settings import ObjectiveSettings
 
 
 def iwae_bound(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*axes batch"]:
@@ -30,25 +29,102 @@ def effective_share(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*ax
     return torch.exp(log_share) / log_w.shape[-2]
 
 
+def objective_of(
+    log_px: Float[Tensor, "replica k batch"],
+    log_ratio: Float[Tensor, "replica #k batch"],
+    beta: Float[Tensor, "replica 1 1"],
+    settings: ObjectiveSettings,
+) -> Float[Tensor, "replica batch"]:
+    """What a step maximises, per example; all forms are L_K (or the mean log weight) at beta 1.
+
+        vae:           mean_k [ log p(x|z_k) + beta r_k ]                          r_k = log p(z_k) - log q(z_k|x)
+        iwae, inside:  log (1/K) sum_k exp( log p(x|z_k) + beta r_k )              Sonderby et al. 2016's code
+        iwae, outside: beta L_K + (1 - beta) mean_k log p(x|z_k)                   the paper's eq. 4 at K = 1
+
+    Args:
+        log_px: log p(x|z_k).
+        log_ratio: r_k, or -KL(q || p) in closed form, which has no axis of samples.
+        beta: weight of the variational term.
+        settings: which form.
+    """
+    if settings.bound == "vae":
+        return torch.addcmul(log_px, beta, log_ratio).mean(1)
+    if settings.beta_place == "outside":
+        weight = beta.squeeze(1)
+        return weight * iwae_bound(log_px + log_ratio) + (1 - weight) * log_px.mean(1)
+    log_w = torch.addcmul(log_px, beta, log_ratio)
+    return iwae_bound(_tiled(log_w) if settings.iwae_tile_bug else log_w)
+
+
+def free_bits_objective(
+    log_px: Float[Tensor, "replica k batch"],
+    kl: Float[Tensor, "replica 1 batch unit"],
+    beta: Float[Tensor, "replica 1 1"],
+    free_bits: float,
+) -> Float[Tensor, "replica batch"]:
+    """mean_k log p(x|z_k) - beta sum_u max(lambda, mean over the batch of KL_u); Kingma et al. 2016 (arXiv:1606.04934).
+
+    The second term belongs to the batch: every example carries the same.
+    """
+    paid = kl.mean(2).clamp(min=free_bits).sum(-1)
+    return log_px.mean(1) - beta.squeeze(1) * paid
+
+
+def path_weight(
+    log_w: Float[Tensor, "replica k batch"], beta: Float[Tensor, "replica 1 1"]
+) -> Float[Tensor, "replica k batch"]:
+    """By what the doubly reparameterised gradient scales a sample's path derivative beyond its weight w_k.
+
+        encoder: sum_k [(1 - beta) w_k + beta w_k^2] d log w_k / dz_k dz_k/dphi,   w normalised over k
+
+    Tucker et al. 2019 (arXiv:1810.04152) at beta 1; with beta inside the weights the score term of q carries beta, and
+    reparameterising it turns w_k into w_k - beta w_k (1 - w_k). Returns (1 - beta) + beta w_k.
+    """
+    return torch.addcmul(1 - beta, beta, torch.softmax(log_w, dim=1))
+
+
 def reparameterise(
-    mean: Float[Tensor, "replica batch unit"],
-    log_variance: Float[Tensor, "replica batch unit"],
+    mean: Float[Tensor, "replica #k batch unit"],
+    log_variance: Float[Tensor, "replica #k batch unit"],
     noise: Float[Tensor, "replica k batch unit"],
 ) -> Float[Tensor, "replica k batch unit"]:
     """Samples z = mu + sigma * eps of q(z|x); Kingma and Welling 2014, sec. 2.4."""
-    return torch.addcmul(mean.unsqueeze(1), torch.exp(0.5 * log_variance).unsqueeze(1), noise)
+    return torch.addcmul(mean, torch.exp(0.5 * log_variance), noise)
 
 
 def log_prior_ratio(
     z: Float[Tensor, "replica k batch unit"],
-    log_variance: Float[Tensor, "replica batch unit"],
+    log_variance: Float[Tensor, "replica #k batch unit"],
     noise: Float[Tensor, "replica k batch unit"],
 ) -> Float[Tensor, "replica k batch"]:
     """log p(z) - log q(z|x), summed over units, with p = N(0, I) and z = mu + sigma * noise.
 
     = 1/2 sum_u (log sigma_u^2 + eps_u^2 - z_u^2): the terms in log 2 pi cancel.
     """
-    return 0.5 * ((noise * noise - z * z).sum(-1) + log_variance.sum(-1).unsqueeze(1))
+    return 0.5 * ((noise * noise - z * z).sum(-1) + log_variance.sum(-1))
+
+
+def log_conditional_ratio(
+    z: Float[Tensor, "replica k batch unit"],
+    log_variance: Float[Tensor, "replica #k batch unit"],
+    noise: Float[Tensor, "replica k batch unit"],
+    p: tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]],
+) -> Float[Tensor, "replica k batch"]:
+    """log p(z) - log q(z), summed over units, with p a Gaussian given as (mean, log variance) and z = mu + sigma * noise."""
+    mean, p_log_variance = p
+    error = z - mean
+    p_term = p_log_variance + error * error * torch.exp(-p_log_variance)
+    return 0.5 * ((noise * noise - p_term).sum(-1) + log_variance.sum(-1))
+
+
+def log_ratio_per_unit(
+    z: Float[Tensor, "replica k batch unit"],
+    q: tuple[Float[Tensor, "replica #k batch unit"], Float[Tensor, "replica #k batch unit"]],
+    p: tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]] | None,
+) -> Float[Tensor, "replica k batch unit"]:
+    """log p(z_u) - log q(z_u) of Gaussians given as (mean, log variance); p is N(0, 1) where None."""
+    p_term = z * z if p is None else p[1] + (z - p[0]).square() * torch.exp(-p[1])
+    return 0.5 * (q[1] + (z - q[0]).square() * torch.exp(-q[1]) - p_term)
 
 
 def kl_per_unit(mean: Float[Tensor, "*axes unit"], log_variance: Float[Tensor, "*axes unit"]) -> Float[Tensor, "*axes unit"]:
@@ -56,68 +132,7 @@ def kl_per_unit(mean: Float[Tensor, "*axes unit"], log_variance: Float[Tensor, "
     return 0.5 * (mean * mean + torch.exp(log_variance) - 1 - log_variance)
 
 
-def bernoulli_log_likelihood(
-    x: Float[Tensor, "replica batch pixel"], logits: Float[Tensor, "replica k batch pixel"]
-) -> Float[Tensor, "replica k batch"]:
-    """log p(x|z) = sum_d x_d l_d - softplus(l_d), y = sigmoid(l); the paper's sec. 2.3.2."""
-    out: Tensor = _Bernoulli.apply(x, logits)
-    return out
-
-
-def gaussian_log_likelihood(
-    x: Float[Tensor, "replica batch pixel"],
-    mean_head: Float[Tensor, "replica k batch pixel"],
-    log_variance_head: Float[Tensor, "replica k batch pixel"],
-) -> Float[Tensor, "replica k batch"]:
-    """Density of x under N(sigmoid(a), exp(tanh(c))), pixel by pixel; the paper's sec. 2.3.1.
-
-    log sigma^2 >= -1, so it is at most -0.4189 nats a pixel whatever is learned.
-    """
-    out: Tensor = _Gaussian.apply(x, mean_head, log_variance_head)
-    return out
-
-
-def softplus(a: Tensor) -> Tensor:
-    """ln(1 + e^a) = max(a, 0) - ln sigmoid(|a|), to 1e-7 absolutely; no gradient of its own.
-
-    Torch's softplus and log1p take 10 ns an element on a CPU, this takes 1.5.
-    """
-    log_sigmoid = a.abs().sigmoid_().log_()
-    return torch.relu(a).sub_(log_sigmoid)
-
-
-class _Bernoulli(torch.autograd.Function):
-    # By hand: autograd keeps three tensors of the decoder's output size, and these are the largest of a step.
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, logits: Tensor) -> Tensor:
-        ctx.save_for_backward(x, logits)
-        return (x.unsqueeze(1) * logits).sub_(softplus(logits)).sum(-1)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[None, Tensor]:
-        x, logits = ctx.saved_tensors  # type: ignore[attr-defined]
-        grad = torch.sigmoid(logits).sub_(x.unsqueeze(1)).mul_(-grads[0].unsqueeze(-1))
-        return None, grad
-
-
-class _Gaussian(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, mean_head: Tensor, log_variance_head: Tensor) -> Tensor:
-        mean = torch.sigmoid(mean_head)
-        # tanh(c) = 2 sigmoid(2c) - 1: torch's own tanh is six times slower on a CPU.
-        log_variance = torch.sigmoid(2 * log_variance_head).mul_(2).sub_(1)
-        error = x.unsqueeze(1) - mean
-        scaled = torch.exp(-log_variance).mul_(error)
-        ctx.save_for_backward(mean, log_variance, error, scaled)
-        total = torch.addcmul(log_variance, error, scaled).sum(-1)
-        return total.add_(LOG_2PI * x.shape[-1]).mul_(-0.5)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
-        mean, log_variance, error, scaled = ctx.saved_tensors  # type: ignore[attr-defined]
-        grad = grads[0].unsqueeze(-1)
-        # d/da = (x - m)/s2 * m (1 - m);  d/dc = 1/2 ((x - m)^2 / s2 - 1) (1 - tanh(c)^2)
-        grad_mean = (mean - mean * mean).mul_(scaled).mul_(grad)
-        grad_log_variance = (error * scaled).sub_(1).mul_(1 - log_variance * log_variance).mul_(0.5 * grad)
-        return None, grad_mean, grad_log_variance
+def _tiled(log_w: Tensor) -> Tensor:
+    """Forensic: x tiled as x1..xB, x1..xB, ... but reshaped to [B, K], so that a group has K different images."""
+    k, batch = log_w.shape[-2:]
+    return log_w.reshape(*log_w.shape[:-2], batch, k).transpose(-1, -2)

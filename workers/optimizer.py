@@ -20,13 +20,17 @@ class Adam:
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], settings: TrainingSettings) -> None:
-        """Moments of zero, before the first step."""
+        """Moments before the first step: zero, and `initial_second_moment` (Burda et al.'s code begins with 1)."""
         self._settings = settings
         self._parameters = list(parameters.values())
-        self.moments = {name: {kind: torch.zeros_like(p) for kind in MOMENTS} for name, p in parameters.items()}
+        start = dict(zip(MOMENTS, (0.0, settings.initial_second_moment), strict=True))
+        self.moments = {
+            name: {kind: torch.full_like(p, value, requires_grad=False) for kind, value in start.items()}
+            for name, p in parameters.items()
+        }
 
     @torch.no_grad()
-    def step(self, gradients: list[Tensor], t: int) -> None:
+    def step(self, gradients: list[Tensor], t: int, learning_rate: float) -> None:
         """The t-th update (from 1); Kingma and Ba 2015, alg. 1.
 
         With `epsilon_mode: tf1` epsilon stands beside the uncorrected sqrt(v), the "epsilon hat" of their sec. 2. As torch
@@ -49,7 +53,7 @@ class Adam:
             amsgrad=False,
             beta1=s.beta1,
             beta2=s.beta2,
-            lr=s.learning_rate,
+            lr=learning_rate,
             weight_decay=0.0,
             eps=epsilon,
             maximize=False,

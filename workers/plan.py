@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from workers.records import PLAN, SCHEMA_VERSION, VersionError, decode, encode, read_footer
-from workers.settings import Settings, flatten, leaves, settings_from
+from workers.settings import Settings, flatten, layers_above, leaves, settings_from
 from workers.store import PLAN_FOLDER, Store, plan_key
 from workers.trial import Pack, Trial
 
@@ -85,7 +85,7 @@ def _row(trial: Trial, pack: Pack) -> dict[str, Any]:
         "parent_pack": pack.parent,
         "from_epoch": pack.from_epoch,
         "borders": pack.borders,
-        "layer_sizes": [trial.settings.n_z],
+        "layer_sizes": [trial.settings.n_z, *(n_z for _, n_z in layers_above(trial.settings.model))],
         "fingerprint": trial.fingerprint,
         **flatten(trial.settings),
     }

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from workers.settings import Settings, default_of, leaves
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FOOTER_KEY = b"study"
 _VECTOR = pa.list_(pa.float32())
 
@@ -49,9 +49,12 @@ EPOCHS = pa.schema(
         ("test_reconstruction", pa.float64()),
         ("test_kl", pa.float64()),
         ("ess", pa.float64()),
+        ("saturated_mean", pa.float64()),
+        ("saturated_log_variance", pa.float64()),
         ("active_units", pa.int32()),
         ("activity", _VECTOR),
         ("activity_test", _VECTOR),
+        ("activity_pca", _VECTOR),
         ("kl_per_unit", _VECTOR),
         ("kl_per_unit_test", _VECTOR),
         ("posterior_mean", _VECTOR),
@@ -60,7 +63,10 @@ EPOCHS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-"""A row a (trial, epoch); epoch 0 is before training. Nats per example; vectors have one entry a latent unit."""
+"""A row a (trial, epoch); epoch 0 is before training. Nats per example; vectors have an entry a latent unit, layer by layer.
+
+What a trial does not have (the saturated share of a head that is not bounded) is null.
+"""
 
 TRIALS = pa.schema(
     [
@@ -81,13 +87,32 @@ TRIALS = pa.schema(
         ("test_elbo", pa.float64()),
         ("nll", pa.float64()),
         ("nll_samples", pa.int32()),
+        ("l_1", pa.float64()),
+        ("l_5", pa.float64()),
+        ("l_64", pa.float64()),
+        ("nll_comparable", pa.float64()),
+        ("test_mse", pa.float64()),
+        ("test_cross_entropy", pa.float64()),
+        ("saturated_pixels", pa.float64()),
+        ("mutual_information", pa.float64()),
+        ("marginal_kl", pa.float64()),
+        ("ablation_low", pa.float64()),
+        ("ablation_between", pa.float64()),
+        ("ablation_low_elbo", pa.float64()),
+        ("ablation_between_elbo", pa.float64()),
+        ("bound_bin", pa.float64()),
+        ("secondary_samples", pa.int32()),
+        ("activity_bin", _VECTOR),
+        ("activity_grey", _VECTOR),
         ("active_units", pa.int32()),
         ("baseline_bound", pa.float64()),
         ("seconds", pa.float64()),
         ("device", pa.string()),
     ]
 )
-"""A row a finished trial. status: completed | diverged (then the bounds are those of last_epoch and nll is null)."""
+"""A row a finished trial. status: completed | diverged (then the bounds are those of last_epoch, and what is measured at the
+end is null, as is what a trial does not have).
+"""
 
 
 def _column_type(name: str) -> pa.DataType:

@@ -27,6 +27,11 @@ class Stream(IntEnum):
     STATISTICS_NOISE = 6
     EVALUATION_IMAGES = 7
     EVALUATION_BINARISATION = 8
+    SUBSET = 9
+    REDRAWN = 10
+    MEASURED_NOISE = 11
+    SECONDARY_NOISE = 12
+    AGGREGATE_NOISE = 13
 
 
 def generator(seed: int, stream: Stream, step: int, part: int = 0) -> np.random.Generator:
@@ -59,6 +64,13 @@ class Seeds:
         for row, seed in zip(drawn, self.unique, strict=True):
             generator(seed, stream, step, part).standard_normal(dtype=np.float32, out=row)
         return self.spread(torch.from_numpy(drawn).to(self._device))
+
+    def normals(
+        self, stream: Stream, step: int, rows: tuple[int, int], latent: Sequence[int], part: int = 0
+    ) -> list[Float[Tensor, "replica k batch _unit"]]:
+        """Standard normal numbers for every stochastic layer; those of the first are what `normal` draws."""
+        # The layer stands in the top byte of the counter's word for the part.
+        return [self.normal(stream, step, (*rows, n_z), part=(layer << 56) + part) for layer, n_z in enumerate(latent)]
 
     def uniform(self, stream: Stream, step: int, shape: tuple[int, ...]) -> Float[Tensor, "seed ..."]:
         """Uniform numbers in [0, 1) of a step, one row a distinct seed."""

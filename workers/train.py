@@ -1,8 +1,9 @@
 """The loop from a pack's newest commit to its last border; runs alike in a test, a notebook or under Ray."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,24 @@ import pyarrow as pa
 import torch
 
 from workers.activity import active_units
+from workers.baseline import baseline_bound
 from workers.borders import committed as committed_segments
 from workers.checkpoint import State, weights_to_bytes
 from workers.commit import commit, newest_state
 from workers.data import Data
 from workers.device import describe_device
-from workers.evaluate import Measurement, baseline_bound, measure, negative_log_likelihood
+from workers.evaluate import Measurement, measure, statistics_of
+from workers.final import Final, measure_final
 from workers.learning import Learner
 from workers.records import EPOCHS, SCHEMA_VERSION, TRIALS, decode, encode
 from workers.settings import FACTORS, value_of
 from workers.store import Store, trials_key, weights_key
 from workers.trial import Pack, Trial, next_border
+
+SCALARS = ("test_bound", "test_elbo", "test_reconstruction", "test_kl", "ess", "saturated_mean", "saturated_log_variance")
+"""Columns of an epoch that Measurement has a number of for every replica."""
+
+VECTORS = tuple(field.name for field in EPOCHS if pa.types.is_list(field.type))
 
 FINAL_COLUMNS = ("train_bound", "test_bound", "test_elbo", "active_units")
 """What the row of a finished trial takes over from its last epoch."""
@@ -84,7 +92,9 @@ def train(
         for epoch in range(first, border + 1):
             started = time.perf_counter()
             objective, bound = learner.train_epoch(epoch)
-            measured = measure(learner.parameters, learner.architecture, data, learner.seeds, learner.k, epoch)
+            measured = measure(
+                learner.parameters, learner.architecture, data, learner.seeds, learner.k, epoch, learner.statistics
+            )
             seconds = time.perf_counter() - started
             finite = torch.isfinite(objective + bound + measured.test_bound + measured.activity.sum(-1)).tolist()
             for replica, is_finite in enumerate(finite):
@@ -131,22 +141,8 @@ def _rows(
     diverged: list[int | None],
     seconds: float,
 ) -> list[dict[str, Any]]:
-    scalars = {
-        name: getattr(measured, name).tolist()
-        for name in ("test_bound", "test_elbo", "test_reconstruction", "test_kl", "ess")
-    }
-    vectors = {
-        name: getattr(measured, name).cpu().numpy().astype(np.float32)
-        for name in (
-            "activity",
-            "activity_test",
-            "kl_per_unit",
-            "kl_per_unit_test",
-            "posterior_mean",
-            "posterior_variance",
-            "reconstruction_per_class",
-        )
-    }
+    scalars = {name: _column(getattr(measured, name)) for name in SCALARS}
+    vectors = {name: getattr(measured, name).cpu().numpy().astype(np.float32) for name in VECTORS}
     active = active_units(measured.activity, pack.trials[0].settings.measure.threshold).tolist()
     objectives, bounds = objective.tolist(), bound.tolist()
     return [
@@ -171,16 +167,18 @@ def _rows(
 
 def _finish(pack: Pack, data: Data, store: Store, learner: Learner, state: State, provenance: Mapping[str, Any]) -> None:
     """Store the weights, then the trials file, which says that the pack is done."""
-    first = pack.trials[0].settings
-    samples = first.measure.nll_samples
-    nll = negative_log_likelihood(learner.parameters, learner.architecture, data, learner.seeds, samples, state.epoch)
+    settings = pack.trials[0].settings.measure
+    where = learner.parameters, learner.architecture
+    statistics, _ = statistics_of(*where, data.measured, learner.seeds, state.epoch, learner.statistics)
+    final = measure_final(*where, data, learner.seeds, settings, state.epoch, learner.statistics)
+    baseline = baseline_bound(data, learner.architecture)
     last = _last_rows(store, pack)
     rows = []
     for i, trial in enumerate(pack.trials):
         at = state.diverged_at[i]
         facts = {"trial_id": trial.trial_id, "epoch": state.epoch, "settings": trial.settings.model_dump(mode="json")}
         if at is None:
-            store.create(weights_key(trial.trial_id, pack.epochs), weights_to_bytes(state, i, facts))
+            store.create(weights_key(trial.trial_id, pack.epochs), weights_to_bytes(state, i, facts, statistics))
         rows.append(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -191,15 +189,34 @@ def _finish(pack: Pack, data: Data, store: Store, learner: Learner, state: State
                 "epochs": pack.epochs,
                 "last_epoch": pack.epochs if at is None else at - 1,
                 **{name: last.get(trial.trial_id, {}).get(name) for name in FINAL_COLUMNS},
-                "nll": None if at is not None else nll[i].item(),
-                "nll_samples": samples,
-                "baseline_bound": baseline_bound(data, trial.settings.decoder),
+                **_final_columns(final, i, at is not None),
+                "nll_samples": settings.nll_samples,
+                "secondary_samples": settings.secondary_samples,
+                "baseline_bound": baseline,
                 "seconds": state.seconds / len(pack.trials),
                 "device": provenance["device_name"],
             }
         )
     footer = {"kind": "trials", "pack_id": pack.pack_id, "provenance": dict(provenance)}
     store.create(trials_key(pack.pack_id, pack.epochs), encode(pa.Table.from_pylist(rows, schema=TRIALS), footer))
+
+
+def _final_columns(final: Final, replica: int, has_diverged: bool) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for field in fields(final):
+        value = getattr(final, field.name)[replica]
+        if has_diverged:
+            columns[field.name] = None
+        elif value.ndim:
+            columns[field.name] = value.cpu().numpy().astype(np.float32) if len(value) else None
+        else:
+            columns[field.name] = _column(value[None])[0]
+    return columns
+
+
+def _column(values: torch.Tensor) -> list[float | None]:
+    """One entry a replica; null where there is no number."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _last_rows(store: Store, pack: Pack) -> dict[str, dict[str, Any]]:

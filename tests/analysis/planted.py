@@ -15,6 +15,24 @@ from workers.trial import Pack, pack_id_of, trial_of
 
 FINGERPRINT = "ab" * 32
 BASELINE = {"bernoulli": -25.0, "gaussian": -40.0}
+FINAL = {
+    "l_1": -21.0,
+    "l_5": -20.5,
+    "l_64": -20.1,
+    "nll_comparable": 20.0,
+    "test_mse": 0.05,
+    "test_cross_entropy": 15.0,
+    "saturated_pixels": None,
+    "mutual_information": 4.0,
+    "marginal_kl": 1.0,
+    "ablation_low": -0.01,
+    "ablation_between": -0.5,
+    "ablation_low_elbo": -0.02,
+    "ablation_between_elbo": -0.9,
+    "bound_bin": None,
+    "activity_bin": None,
+    "activity_grey": [0.1, 0.2],
+}
 SMALL = {"decoder": ["bernoulli"], "k": [1, 5], "batch_norm": [False], "warmup": [0], "n_z": [3], "seed": [0, 1, 2]}
 PROVENANCE = {
     "device": "cpu",
@@ -116,6 +134,9 @@ def row_of(trial, values, epoch, bound, activity, threshold):
         "test_reconstruction": value + 5,
         "test_kl": 5.0,
         "ess": 1.0,
+        "saturated_mean": None,
+        "saturated_log_variance": None,
+        "activity_pca": np.sort(units)[::-1],
         "active_units": int((units > threshold).sum()),
         **dict.fromkeys(("activity", "activity_test", "kl_per_unit", "kl_per_unit_test"), units),
         **dict.fromkeys(("posterior_mean", "posterior_variance"), units),
@@ -136,6 +157,8 @@ def end_of(trial, values, pack, diverged, bound, activity, threshold):
         "last_epoch": last,
         "nll": -row["test_bound"] - 1 if completed else None,
         "nll_samples": 500,
+        **{name: value if completed else None for name, value in FINAL.items()},
+        "secondary_samples": 100,
         "baseline_bound": BASELINE[values["decoder"]],
         "device": "cpu",
     }

@@ -50,6 +50,29 @@ def test_the_plan_of_the_paper_needs_no_data_and_writes_nothing():
     assert everything_below() == []
 
 
+@pytest.mark.parametrize("name", ["burda", "further", "further-continuous"])
+def test_the_other_grids_can_be_planned_without_data(capsys, name):
+    assert main([str(ROOT / "grids" / f"{name}.yaml"), "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert f"results in results/{name}\n" in said
+    assert "note:" not in said
+    if name == "further":
+        assert "  data.classes: [1], [1, 2], [1, 2, 3, 4, 5], all\n" in said
+    assert everything_below() == []
+
+
+def test_a_short_version_of_every_grid_can_be_planned(capsys):
+    short = ["--set", "training.epochs=2", "--set", "seed=[0]", "--set", "measure.nll_samples=10", "--plan"]
+    for name in ("burda", "further", "further-continuous"):
+        assert main([str(ROOT / "grids" / f"{name}.yaml"), *short, "--set", "training.schedule_over=2"]) == 0
+    said = capsys.readouterr().out
+    assert [line.split(" (")[0] for line in said.splitlines() if " cells, " in line] == [
+        "5 cells, 5 trials",
+        "14 cells, 14 trials",
+        "16 cells, 16 trials",
+    ]
+
+
 def test_a_bad_grid_ends_before_anything_heavy_is_imported():
     Path("bad.yaml").write_text("study: s\nfactors:\n  k: [0]\n  decodr: [gaussian]\n")
     done = python("-c", PROBE, "bad.yaml")
@@ -133,6 +156,23 @@ def test_out_wins_over_the_file_and_over_set(capsys):
     assert main(["g.yaml", "--plan", "--set", "run.out=there", "--out", "elsewhere"]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("results in")]
     assert said == ["results in here/s", "results in there/s", "results in elsewhere/s"]
+
+
+def test_classes_that_the_data_lack_are_refused_before_anything_starts(capsys):
+    """Also where a later level alone names them."""
+    Path("g.yaml").write_text("study: s\nfactors: {data.classes: [[1, 2], [3, 11]]}\n")
+    assert main(["g.yaml", "--executor", "inline"]) == 2
+    assert "data.classes: the training images of digits have no class 11" in capsys.readouterr().err
+    assert everything_below() == ["g.yaml"]
+
+
+def test_notes_stand_before_the_plan(capsys):
+    Path("g.yaml").write_text("study: s\nfactors: {objective.bound: [iwae, vae], k: [1, 5]}\n")
+    assert main(["g.yaml", "--plan"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:3] == [
+        "note: objective.bound has no effect in 1 of 4 cells, like k=1 objective.bound=vae",
+        "4 cells, 4 trials (k 2, seed 1, objective.bound 2), 300 epochs each",
+    ]
 
 
 def test_a_plan_says_packs_and_borders(capsys, monkeypatch):

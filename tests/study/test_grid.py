@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_study import ROOT, grid_of, levels_of, trials_from, trials_in
 
-from study.design import cells_of, trials_of
+from study.checks import notes, refuse
+from study.design import cells_by_settings, cells_of, trials_of
 from study.grid import GridError, parse_grid, read_grid
 from study.presets import PRESETS
-from study.wording import words_of
+from study.wording import LISTS, words_of
+from workers.combinations import closed_form_kl
 from workers.images import KNOWN
 from workers.settings import FACTORS, NOT_A_FACTOR, Settings, adapter_of, default_of, flatten, leaves
 from workers.trial import trial_of
@@ -197,6 +199,8 @@ def test_a_level_and_a_setting_of_the_base_give_the_same_trial():
 
 
 def two_levels(name: str) -> list:
+    if name in LISTS:
+        return {"data.classes": ["all", "1,2"], "model.layers_above": ["none", "8-z4"]}[name]
     if words := words_of(name, Settings):
         # A setting that has one word only has one level.
         return words[:2]
@@ -248,7 +252,7 @@ def test_later_words_win():
 
 
 def test_preset_wins_over_defaults_only(monkeypatch):
-    """The paper's values are the defaults but for the data; a preset that differs shows the order."""
+    """A preset of its own: it differs from the defaults in what is looked at."""
     monkeypatch.setitem(PRESETS, "other", {"training.batch_size": 7, "training.beta1": 0.5})
     settings = grid_of("preset: other", "training: {beta1: 0.25}").base.training
     assert (settings.batch_size, settings.beta1, settings.beta2) == (7, 0.25, default_of("training.beta2"))
@@ -317,11 +321,57 @@ def test_the_quick_start():
     assert set(grid.factors) == set(FACTORS)
 
 
-@pytest.mark.parametrize(("name", "cells", "trials"), [("paper", 96, 480), ("paper-figures", 10, 50)])
-def test_the_paper(name, cells, trials):
+GRIDS = {
+    "paper": (96, 480),
+    "paper-figures": (10, 50),
+    "burda": (5, 25),
+    "further": (14, 70),
+    "further-continuous": (16, 80),
+}
+
+
+@pytest.mark.parametrize(("name", "cells", "trials"), [(name, *sizes) for name, sizes in GRIDS.items()])
+def test_grids_have_the_sizes_that_they_speak_of(name, cells, trials):
     grid = read_grid(ROOT / "grids" / f"{name}.yaml")
+    data = KNOWN[grid.base.data.name]
     assert len(cells_of(grid)) == cells
-    assert len(trials_of(grid, KNOWN["mnist"].fingerprint)) == trials
+    assert len({trial.trial_id for trial in trials_of(grid, data.fingerprint)}) == trials
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "grids").glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_grid_has_cells_that_are_refused_or_twice_the_same(path):
+    grid = read_grid(path)
+    cells = cells_by_settings(grid)
+    refuse(grid, cells)
+    assert notes(grid, cells) == []
+
+
+def test_the_table_of_burda_is_burdas():
+    cells = list(cells_by_settings(read_grid(ROOT / "grids" / "burda.yaml")))
+    found = {(cell.k, cell.objective.bound) for cell in cells}
+    assert found == {(1, "iwae"), (5, "iwae"), (50, "iwae"), (5, "vae"), (50, "vae")}
+    for cell in cells:
+        assert (cell.n_z, cell.decoder, cell.warmup, cell.batch_norm) == (50, "bernoulli", 0, False)
+        assert not closed_form_kl(cell)
+        assert (cell.training.epochs, cell.training.batch_size, cell.data.n_valid) == (3280, 20, 400)
+
+
+def test_every_subset_has_random_images_in_equal_number_beside_it():
+    grid = read_grid(ROOT / "grids" / "further.yaml")
+    found = {(s.data.classes, s.data.subset, s.k) for s in cells_by_settings(grid)}
+    some = {classes for classes, _, _ in found} - {"all"}
+    assert "1,2,3,4,5" in some
+    pairs = {(classes, subset, k) for classes in some for subset in ("classes", "random") for k in (1, 5)}
+    assert found == pairs | {("all", "classes", 1), ("all", "classes", 5)}
+
+
+def test_continuous_data_are_grey_and_both_decoders_see_them():
+    grid = read_grid(ROOT / "grids" / "further-continuous.yaml")
+    found = {(s.decoder, s.model.decoder_logvar, s.data.input, s.data.name) for s in cells_by_settings(grid)}
+    assert found == {
+        *(("gaussian", head, "grey", "frey_faces") for head in ("tanh", "linear_clamped", "global")),
+        ("continuous_bernoulli", "tanh", "grey", "frey_faces"),
+    }
 
 
 def test_the_figures_of_the_paper_take_trials_of_its_factorial():
@@ -337,6 +387,26 @@ def test_the_paper_preset_has_the_values_of_the_paper():
     assert (training.epochs, training.batch_size, training.learning_rate) == (300, 100, 0.001)
     assert (training.beta1, training.beta2, training.epsilon) == (0.9, 0.9, 1e-4)
     assert (base.measure.threshold, base.measure.nll_samples) == (0.1, 5000)
+
+
+def test_the_burda_preset_has_the_values_of_their_program():
+    base = grid_of("preset: burda").base
+    assert (base.data.name, base.data.n_valid, base.data.input) == ("mnist", 400, "dynamic")
+    model, objective, training = base.model, base.objective, base.training
+    assert (model.hidden, model.activation, model.encoder_logvar_head) == ((200, 200), "tanh", "linear_sd")
+    assert (model.init, model.output_bias) == ("glorot_uniform", "data_mean")
+    assert (objective.kl, objective.batch_reduction) == ("sampled", "sum")
+    assert (training.epochs, training.batch_size, training.learning_rate) == (3280, 20, 1e-3)
+    assert (training.schedule, training.schedule_over, training.order) == ("burda", 3280, "fixed")
+    assert (training.beta1, training.beta2, training.epsilon) == (0.99, 0.999, 1e-4)
+    assert (training.epsilon_mode, training.initial_second_moment) == ("tf1", 1.0)
+    assert (base.measure.threshold, base.measure.images, base.measure.nll_samples) == (0.01, 500, 5000)
+
+
+def test_the_paper_is_the_defaults_on_mnist():
+    """So that what was trained before a setting was written into the preset is still the same trial."""
+    values = {name: value for name, value in PRESETS["paper"].items() if value != default_of(name)}
+    assert values == {"data.name": "mnist", "data.n_valid": 5000}
 
 
 def test_every_preset_is_valid_and_has_known_settings():

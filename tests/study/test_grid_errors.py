@@ -34,7 +34,7 @@ BAD = {
     "unknown factor": ("factors: {§learning_rate: [1e-3]}", "factors.learning_rate: .*did you mean training.learning_rate?"),
     "misspelt level": ("factors:\n  decoder: [bernoulli, §gaussien]", r"factors.decoder\[1\]: got 'gaussien'; .*did you mean gaussian?"),
     "misspelt single level": ("factors:\n  decoder: §gaussien", "factors.decoder: got 'gaussien'; .*did you mean gaussian?"),
-    "misspelt word": ("model: {activation: §softpuls}", "got 'softpuls'; allowed: softplus, tanh, relu; did you mean softplus?"),
+    "misspelt word": ("model: {activation: §softpuls}", "got 'softpuls'; allowed: softplus, tanh, relu, leaky_relu; did you mean softplus?"),
     "misspelt preset": ("preset: §papr", "preset: got 'papr'; allowed: paper.*did you mean paper?"),
     "preset of no name": ("preset: §[paper]", "preset: got a list; allowed: paper"),
     "text for a number": ("training: {epochs: §ten}", "training.epochs: got 'ten'; allowed: a whole number from 1 to 1000000"),

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_study import DIGITS
 
-from study.cost import SECONDS_BETWEEN_BORDERS, border_every, epoch_seconds
+from study.cost import SECONDS_BETWEEN_BORDERS, _weights, border_every, epoch_seconds
 from study.packing import MAX_PACK, lengthen, make_pack, pack_seconds, pack_trials
 from workers.images import KNOWN
 from workers.settings import RunSettings, flatten, settings_from
@@ -177,12 +177,22 @@ def test_a_child_begins_where_its_parent_ended(epochs, more, every):
 
 @pytest.mark.parametrize(
     "more",
-    [{"k": 5}, {"n_z": 100}, {"decoder": "gaussian"}, {"batch_norm": True}, {"model__hidden": (400, 400)}],
+    [
+        {"k": 5},
+        {"n_z": 100},
+        {"decoder": "gaussian"},
+        {"batch_norm": True},
+        {"model__hidden": (400, 400)},
+        {"model__layers_above": "100-100-z50"},
+        {"measure__images": 1437},
+    ],
     ids=lambda more: next(iter(more)),
 )
 @pytest.mark.parametrize("device", sorted(MAX_PACK))
 def test_more_work_costs_more(more, device):
-    small, large = (make_pack([trial(**values)], RunSettings(), device, DIGITS) for values in ({}, more))
+    small, large = (
+        make_pack([trial(**({"measure__images": 500} | values))], RunSettings(), device, DIGITS) for values in ({}, more)
+    )
     assert 0 < epoch_seconds(small, DIGITS, device) < epoch_seconds(large, DIGITS, device)
 
 
@@ -191,6 +201,52 @@ def test_a_pack_costs_what_its_trials_cost_and_more_data_cost_more():
     packs = [make_pack(members, RunSettings(), "cpu", DIGITS) for members in (one, two)]
     assert pack_seconds(packs[1], DIGITS, "cpu") == pytest.approx(2 * pack_seconds(packs[0], DIGITS, "cpu"))
     assert pack_seconds(packs[0], KNOWN["mnist"], "cpu") > 10 * pack_seconds(packs[0], DIGITS, "cpu")
+
+
+def seconds(**values: object) -> float:
+    return epoch_seconds(make_pack([trial(**values)], RunSettings(), "cpu", DIGITS), DIGITS, "cpu")
+
+
+def test_every_layer_above_costs_and_samples_of_it_cost_again():
+    costs = [seconds(model__layers_above=above) for above in ("none", "50-z10", "50-z10-20-z5", "50-z10-200-z5")]
+    assert costs == sorted(set(costs))
+    more = [seconds(k=k, model__layers_above="100-100-z50") - seconds(k=k) for k in (1, 5)]
+    assert more[1] > 4 * more[0]
+
+
+def test_the_weights_that_are_counted_are_those_of_the_layers():
+    """Twice, forwards and backwards, a layer's encoder and decoder, from the sizes alone."""
+    settings = settings_from({"n_z": 7, "model.hidden": (30, 20), "model.layers_above": "9-8-z5-4-z3"})
+    encoder, decoder, above = _weights(settings, 100)
+    assert encoder == 100 * 30 + 30 * 20 + 2 * 20 * 7
+    assert decoder == 7 * 20 + 20 * 30 + 30 * 100
+    second = (7 * 9 + 9 * 8 + 2 * 8 * 5) + (5 * 8 + 8 * 9 + 2 * 9 * 7)
+    third = (5 * 4 + 2 * 4 * 3) + (3 * 4 + 2 * 4 * 5)
+    assert above == second + third
+
+
+@pytest.mark.parametrize(
+    ("values", "heads"),
+    [
+        ({}, 1),
+        ({"decoder": "continuous_bernoulli"}, 1),
+        ({"decoder": "gaussian"}, 2),
+        ({"decoder": "gaussian", "model.decoder_logvar": "linear_clamped"}, 2),
+        ({"decoder": "gaussian", "model.decoder_logvar": "global"}, 1),
+        ({"decoder": "gaussian", "model.decoder_logvar": "fixed"}, 1),
+    ],
+)
+def test_heads_that_end_at_the_pixels_are_counted(values, heads):
+    _, decoder, _ = _weights(settings_from({"n_z": 2, "model.hidden": (10,), **values}), 100)
+    assert decoder == 2 * 10 + heads * 10 * 100
+
+
+def test_fewer_classes_cost_less():
+    costs = [seconds(data__classes=classes) for classes in ("1", "1,2", "1,2,3,4,5", "all")]
+    assert costs == sorted(set(costs))
+    assert costs[0] == pytest.approx(costs[-1] / 10, rel=0.02)
+    assert costs[0] < seconds(data__classes="1", data__subset="random") < costs[-1] / 2, "the whole test set"
+    assert seconds(data__classes=",".join(map(str, range(99)))) == pytest.approx(costs[-1]), "never more than all"
 
 
 @settings(deadline=None)

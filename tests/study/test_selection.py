@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from small_study import grid_of, levels_of, trials_from, trials_in
 
 from study.design import cells_of
-from study.grid import STUDY_NAME
+from study.reader import STUDY_NAME
 from study.selection import SelectionError, select, smoke
 from workers.settings import flatten
 

@@ -17,8 +17,9 @@ from workers.store import MemoryStore, checkpoint_key, weights_key
 
 @pytest.fixture
 def state(data):
-    learner = tiny.learner(*({"seed": seed, "batch_norm": True} for seed in range(3)))
+    learner = tiny.learner(*({"seed": seed, **tiny.RUNNING, **tiny.DEEP} for seed in range(3)))
     learner.train_epoch(1)
+    assert learner.statistics.keys() > {"encoder.hidden0", "decoder2.mean"}
     return learner.state(1, (None, 1, None))
 
 
@@ -41,6 +42,8 @@ def test_a_slice_holds_its_replicas_in_their_order(state):
         assert torch.equal(some.parameters[name], tensor[[2, 0]])
         for kind, moment in state.moments[name].items():
             assert torch.equal(some.moments[name][kind], moment[[2, 0]])
+    for name, statistic in state.statistics.items():
+        assert all(torch.equal(a, b[[2, 0]]) for a, b in zip(some.statistics[name], statistic, strict=True))
     assert tiny.same_state(take(state, [0, 1, 2]), state)
     assert some.seconds + take(state, [1]).seconds == pytest.approx(state.seconds)
 

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from workers.baseline import baseline_bound
 from workers.data import load_data
 from workers.device import prepare_device
-from workers.evaluate import baseline_bound, measure
+from workers.evaluate import measure
 from workers.learning import Learner
 from workers.settings import DataSettings, MeasureSettings, settings_from
 from workers.trial import Pack, pack_id_of, trial_of
@@ -25,5 +26,5 @@ def test_closed_form_keeps_units_that_the_sampled_form_prunes(kl: str, survives:
     measured = measure(learner.parameters, learner.architecture, data, learner.seeds, 1, EPOCHS)
     active = (measured.activity > 0.1).sum(-1)
     assert bool((active > 0).all()) == survives
-    assert bool((measured.test_bound > baseline_bound(data, "bernoulli")).all()) == survives
+    assert bool((measured.test_bound > baseline_bound(data, learner.architecture)).all()) == survives
     assert torch.isfinite(measured.test_bound).all()

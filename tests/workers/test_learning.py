@@ -5,10 +5,6 @@ import pytest
 import reference
 import tiny
 import torch
-from torch.distributions import Normal, kl_divergence
-
-from workers.rng import Stream, generator
-from workers.warmup import beta_at
 
 CELLS = {
     "k1": {"k": 1, "warmup": 2},
@@ -21,32 +17,6 @@ CELLS = {
 }
 
 
-def plain_epochs(parameters, settings, data, epochs):
-    """Objective and bound of every epoch, and the parameters after the last, of one trial trained alone."""
-    values = {name: tensor[0].detach().double().numpy() for name, tensor in parameters.items()}
-    adam, t, n, results = reference.Adam(settings), 0, len(data.train), []
-    for epoch in epochs:
-        order = generator(settings.seed, Stream.ORDER, epoch).permutation(n)
-        beta, totals = beta_at(epoch, settings.warmup), np.zeros(2)
-        for images in np.split(order, range(settings.training.batch_size, n, settings.training.batch_size)):
-            t += 1
-            probabilities = data.train[torch.from_numpy(images)]
-            drawn = generator(settings.seed, Stream.BINARISATION, t).random(probabilities.shape, dtype=np.float32)
-            x = (torch.from_numpy(drawn) < probabilities).double()
-            shape = (settings.k, len(images), settings.n_z)
-            noise = generator(settings.seed, Stream.NOISE, t).standard_normal(shape, dtype=np.float32)
-            model = reference.Model({name: torch.from_numpy(v)[None] for name, v in values.items()}, settings)
-            log_px, ratio = model.sampled(x, torch.from_numpy(noise))
-            if settings.k == 1 and settings.objective.kl == "auto":
-                ratio = -kl_divergence(model.posterior(x), Normal(torch.zeros(()), torch.ones(()))).sum(-1)
-            objective = reference.log_mean_exp(log_px + beta * ratio)
-            totals += objective.sum().item(), reference.log_mean_exp(log_px + ratio).sum().item()
-            (-objective.mean()).backward()
-            values = adam.step(values, {name: p.grad.numpy() for name, p in model.p.items()})
-        results.append(totals / n)
-    return np.array(results), values
-
-
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_two_epochs_are_those_of_the_plain_network(cell, data):
     members = [{**cell, "seed": 0}, {**cell, "seed": 5, "warmup": 0}]
@@ -55,9 +25,9 @@ def test_two_epochs_are_those_of_the_plain_network(cell, data):
     results = np.array([[column.numpy() for column in learner.train_epoch(epoch)] for epoch in (1, 2)])
     for replica, member in enumerate(members):
         own = {name: tensor[replica : replica + 1] for name, tensor in start.items()}
-        expected, parameters = plain_epochs(own, tiny.settings(**member), data, (1, 2))
-        np.testing.assert_allclose(results[..., replica], expected, rtol=1e-5)
-        for name, values in parameters.items():
+        plain = reference.train(own, tiny.settings(**member), data.train.double(), (1, 2))
+        np.testing.assert_allclose(results[..., replica], plain.results, rtol=1e-5)
+        for name, values in plain.parameters.items():
             found = learner.parameters[name][replica].detach().numpy()
             np.testing.assert_allclose(found, values, rtol=1e-3, atol=2e-5, err_msg=name)
 
@@ -87,9 +57,19 @@ def test_beta_weighs_the_objective_and_not_the_bound(data):
             assert objective[1] > bound[1] + 0.01
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_goes_on_from_a_state_bit_for_bit(batch_norm, data):
-    members = [{"seed": 0, "batch_norm": batch_norm}, {"seed": 1, "warmup": 3, "batch_norm": batch_norm}]
+RESUMED = {
+    "plain": {},
+    "batch_norm": {"batch_norm": True},
+    "running": tiny.RUNNING,
+    "two_layers_running_dreg": {**tiny.RUNNING, **tiny.DEEP, "objective__gradient": "dreg"},
+    "burda": {"training__schedule": "burda", "training__schedule_over": 4, "training__initial_second_moment": 1.0},
+    "by_step": {"objective__warmup_by": "step", "objective__warmup_cycles": 2},
+}
+
+
+@pytest.mark.parametrize("cell", RESUMED.values(), ids=RESUMED)
+def test_goes_on_from_a_state_bit_for_bit(cell, data):
+    members = [{"seed": 0, **cell}, {"seed": 1, "warmup": 3, **cell}]
     whole = tiny.learner(*members)
     for epoch in (1, 2):
         whole.train_epoch(epoch)

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from workers.objective import (
-    bernoulli_log_likelihood,
-    effective_share,
-    gaussian_log_likelihood,
-    iwae_bound,
-    kl_per_unit,
-    log_prior_ratio,
-    reparameterise,
-    softplus,
-)
+from workers.densities import bernoulli_log_likelihood, gaussian_log_likelihood, softplus
+from workers.objective import effective_share, iwae_bound, kl_per_unit, log_prior_ratio, reparameterise
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 4))
 """replica, k, batch"""
@@ -56,8 +48,8 @@ class LinearGaussian:
         self.log_px = torch.from_numpy(marginal.logpdf(x))
         posterior = np.linalg.inv(np.eye(n_z) + self.w.T @ self.w / self.noise_deviation**2)
         assert np.allclose(posterior, np.diag(np.diag(posterior)))
-        self.mean = torch.from_numpy(x @ self.w @ posterior / self.noise_deviation**2)[None]
-        self.log_variance = torch.from_numpy(np.log(np.diag(posterior))).expand(1, batch, n_z)
+        self.mean = torch.from_numpy(x @ self.w @ posterior / self.noise_deviation**2)[None, None]
+        self.log_variance = torch.from_numpy(np.log(np.diag(posterior))).expand(1, 1, batch, n_z)
 
     def log_w(self, mean, log_variance, noise):
         z = reparameterise(mean, log_variance, noise)
@@ -149,10 +141,10 @@ def test_effective_share_of_one_heavy_sample():
 @given(shapes, st.integers(1, 5), numbers)
 def test_prior_ratio_is_that_of_the_densities(shape, n_z, seed):
     replicas, k, batch = shape
-    mean, log_variance = normal(seed, replicas, batch, n_z), normal(seed + 1, replicas, batch, n_z)
+    mean, log_variance = normal(seed, replicas, 1, batch, n_z), normal(seed + 1, replicas, 1, batch, n_z)
     noise = normal(seed + 2, replicas, k, batch, n_z)
     z = reparameterise(mean, log_variance, noise)
-    q = Normal(mean[:, None], torch.exp(log_variance[:, None] / 2))
+    q = Normal(mean, torch.exp(log_variance / 2))
     torch.testing.assert_close(z, q.loc + q.scale * noise, rtol=1e-14, atol=1e-14)
     expected = (Normal(0.0, 1.0).log_prob(z) - q.log_prob(z)).sum(-1)
     torch.testing.assert_close(log_prior_ratio(z, log_variance, noise), expected, rtol=1e-11, atol=1e-11)

@@ -20,7 +20,9 @@ def trained(settings, steps):
     optimizer, plain = Adam(parameters, settings.training), reference.Adam(settings)
     for t in range(1, steps + 1):
         gradients = {name: rng.standard_normal(shape) * SCALES for name, shape in shapes.items()}
-        optimizer.step([torch.from_numpy(gradient.copy()) for gradient in gradients.values()], t)
+        optimizer.step(
+            [torch.from_numpy(gradient.copy()) for gradient in gradients.values()], t, settings.training.learning_rate
+        )
         expected = plain.step(expected, gradients)
     for name, p in parameters.items():
         np.testing.assert_allclose(optimizer.moments[name]["exp_avg"].numpy(), plain.m[name], rtol=1e-12, atol=1e-15)
@@ -46,5 +48,5 @@ def test_a_step_is_about_the_learning_rate():
     """Kingma and Ba 2015, sec. 2.1: the first step of a clear gradient is alpha, whatever its size."""
     p = torch.zeros(1, 1, 2, dtype=torch.float64, requires_grad=True)
     settings = tiny.settings(training__epsilon=1e-12).training
-    Adam({"p": p}, settings).step([torch.tensor([[[5.0, -1e4]]], dtype=torch.float64)], 1)
+    Adam({"p": p}, settings).step([torch.tensor([[[5.0, -1e4]]], dtype=torch.float64)], 1, settings.learning_rate)
     np.testing.assert_allclose(p.detach().numpy().ravel(), [-1e-3, 1e-3], rtol=1e-9)

@@ -217,25 +217,25 @@ def io_with_footer_of(raw, table):
 
 
 @pytest.mark.parametrize("read", [decode, read_footer])
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 1, 3, 99])
 def test_another_schema_version_is_refused_by_name(read, version, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(records, "SCHEMA_VERSION", version)
         raw = encode(some_epochs(), {})
-    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 1; use the program that wrote it"
+    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 2; use the program that wrote it"
     with pytest.raises(VersionError, match=words):
         read(raw, "plan/1.parquet")
 
 
-def test_schemas_are_those_of_version_1():
+def test_schemas_are_those_of_version_2():
     """A change of a schema needs another SCHEMA_VERSION: old and new files would lie in one folder."""
     texts = {name: [f"{field.name}: {field.type}" for field in schema] for name, schema in SCHEMAS.items()}
-    assert SCHEMA_VERSION == 1
-    assert texts["epochs"] == EPOCHS_1
-    assert texts["trials"] == TRIALS_1
+    assert SCHEMA_VERSION == 2
+    assert texts["epochs"] == EPOCHS_2
+    assert texts["trials"] == TRIALS_2
 
 
-EPOCHS_1 = [
+EPOCHS_2 = [
     "schema_version: int32",
     "trial_id: string",
     "decoder: string",
@@ -256,6 +256,8 @@ EPOCHS_1 = [
             "test_reconstruction",
             "test_kl",
             "ess",
+            "saturated_mean",
+            "saturated_log_variance",
         )
     ),
     "active_units: int32",
@@ -264,6 +266,7 @@ EPOCHS_1 = [
         for name in (
             "activity",
             "activity_test",
+            "activity_pca",
             "kl_per_unit",
             "kl_per_unit_test",
             "posterior_mean",
@@ -274,7 +277,7 @@ EPOCHS_1 = [
     "seconds: double",
 ]
 
-TRIALS_1 = [
+TRIALS_2 = [
     "schema_version: int32",
     "trial_id: string",
     "pack_id: string",
@@ -292,6 +295,23 @@ TRIALS_1 = [
     "test_elbo: double",
     "nll: double",
     "nll_samples: int32",
+    "l_1: double",
+    "l_5: double",
+    "l_64: double",
+    "nll_comparable: double",
+    "test_mse: double",
+    "test_cross_entropy: double",
+    "saturated_pixels: double",
+    "mutual_information: double",
+    "marginal_kl: double",
+    "ablation_low: double",
+    "ablation_between: double",
+    "ablation_low_elbo: double",
+    "ablation_between_elbo: double",
+    "bound_bin: double",
+    "secondary_samples: int32",
+    "activity_bin: list<item: float>",
+    "activity_grey: list<item: float>",
     "active_units: int32",
     "baseline_bound: double",
     "seconds: double",

@@ -124,6 +124,11 @@ def test_streams_keep_their_numbers():
         "STATISTICS_NOISE": 6,
         "EVALUATION_IMAGES": 7,
         "EVALUATION_BINARISATION": 8,
+        "SUBSET": 9,
+        "REDRAWN": 10,
+        "MEASURED_NOISE": 11,
+        "SECONDARY_NOISE": 12,
+        "AGGREGATE_NOISE": 13,
     }
 
 

@@ -40,6 +40,11 @@ SMALL = {
     "measure.nll_samples": 12,
 }
 
+DEEP = {"model__layers_above": "12-z2"}
+"""A second stochastic layer."""
+
+RUNNING = {"batch_norm": True, "model__bn_statistics": "running", "model__bn_scope": "hidden_and_latent"}
+
 _attempts = count(1)
 
 
@@ -164,6 +169,10 @@ def same_state(a: State, b: State) -> bool:
     return (
         (a.epoch, a.step, a.diverged_at) == (b.epoch, b.step, b.diverged_at)
         and a.parameters.keys() == b.parameters.keys()
+        and a.statistics.keys() == b.statistics.keys()
+        and all(
+            torch.equal(x, y) for name in a.statistics for x, y in zip(a.statistics[name], b.statistics[name], strict=True)
+        )
         and all(torch.equal(a.parameters[name], b.parameters[name]) for name in a.parameters)
         and all(torch.equal(a.moments[name][kind], b.moments[name][kind]) for name in a.moments for kind in a.moments[name])
     )
