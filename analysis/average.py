@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from analysis.labels import cell_text
-from analysis.load import Study
+from analysis.load import LoadError, Study
+from analysis.spectrum import count_active
 from analysis.stored import TRIAL_MEASURES, VECTORS
 
 Floats = NDArray[np.float64]
@@ -22,13 +23,15 @@ class AverageError(ValueError):
 
 def average(
     study: Study,
-    value: str,
+    value: str | pd.Series,
     by: Sequence[str] | None = None,
     *,
     at: Mapping[str, Any] | None = None,
     pool_over: Sequence[str] = (),
     epoch: int | Literal["last", "every"] = "last",
     confidence: float = 0.95,
+    threshold: float | None = None,
+    layer: int | None = None,
 ) -> pd.DataFrame:
     """Mean over the seeds of every cell, with a t interval and the names of what is missing.
 
@@ -39,38 +42,56 @@ def average(
 
     Args:
         study: what `load` gave.
-        value: a scalar column of `study.epochs`, such as test_bound, or one of stored.TRIAL_MEASURES, such as nll.
+        value: a scalar column of `study.epochs`, such as test_bound, or one of stored.TRIAL_MEASURES, such as nll; or a
+            value of your own a row of `study.epochs`, as a Series with its index.
         by: factors whose levels get a row each; None: every factor that varies.
         at: factor to level, or to a list of levels: only those trials.
         pool_over: factors to average over; the decoder is refused.
         epoch: `last` is the epoch the study is planned to reach, never an earlier one of an unfinished trial; a number
             is that epoch; `every` gives a row an epoch, up to the last one stored.
         confidence: of the pointwise interval, between 0 and 1.
+        threshold: of active_units alone: counted anew from the stored vectors; None: the study's.
+        layer: of active_units alone: of that stochastic layer, from 1, which is next to the data.
 
     Returns:
         The columns of `by`, then epoch, mean, low, high (null where n < 2), n, n_planned, missing (text; empty if n is
-        n_planned). In the order of the study's levels.
+        n_planned), is_balanced (whether all rows of this epoch rest on the same seeds). In the order of the study's levels.
 
     Raises:
         AverageError: a factor would be pooled unasked, or the decoder at all; or a name, level or epoch does not exist.
     """
     trials = select(study, at)
+    # The settings, some eighty columns, would be copied with every group.
+    needed = {"trial_id", "status", "epochs_goal", *study.factors, *([value] if isinstance(value, str) else [])}
+    trials = trials[[name for name in trials if name in needed]]
     varied = [name for name in study.cell_factors if trials[name].nunique() > 1]
     keys = [name for name in varied if name not in pool_over] if by is None else list(by)
-    _refuse(study, keys, pool_over, varied)
-    epochs, values = _matrix(study, trials, value, epoch)
+    refuse_pooling(study, keys, pool_over, varied)
+    if threshold is not None or layer is not None:
+        if not isinstance(value, str) or value != "active_units":
+            raise AverageError("threshold and layer are of active_units; leave them out, or average active_units")
+        try:
+            limit = study.threshold if threshold is None else threshold
+            counts = count_active(study, limit, layer=layer, trial_ids=trials["trial_id"].tolist())
+        except LoadError as error:
+            raise AverageError(str(error)) from error
+        value = counts.reindex(study.epochs.index)
+    epochs, values = values_by_epoch(study, trials, value, epoch)
     reasons = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
     frames = []
+    present: list[list[frozenset[int]]] = []
     pooled_cells: dict[Any, list[str]] = {}
     for key, members in _groups(study, trials, keys):
         per_seed, why, cells = _pool(study, members, values, pool_over, reasons)
         pooled_cells[key] = cells
-        frame = _summary(per_seed, why, epochs, confidence)
+        frame = summarise(per_seed, why, epochs, confidence)
         for position, (name, level) in enumerate(zip(keys, key, strict=True)):
             frame.insert(position, name, [level] * len(frame))
         frames.append(frame)
+        present.append(_seeds_of(per_seed, list(why)))
     _refuse_unbalanced(keys, pooled_cells)
-    return pd.concat(frames, ignore_index=True)
+    is_balanced = [len(set(seeds)) == 1 for seeds in zip(*present, strict=True)]
+    return pd.concat([frame.assign(is_balanced=is_balanced) for frame in frames], ignore_index=True)
 
 
 def select(study: Study, at: Mapping[str, Any] | None) -> pd.DataFrame:
@@ -80,6 +101,7 @@ def select(study: Study, at: Mapping[str, Any] | None) -> pd.DataFrame:
         AverageError: a factor or level is not in the study, or no trial was planned there.
     """
     trials = study.trials
+    chosen = np.ones(len(trials), bool)
     for name, wanted in (at or {}).items():
         _refuse_unknown("at", name, study.factors)
         levels = list(wanted) if isinstance(wanted, list | set | frozenset | range) else [wanted]
@@ -87,13 +109,18 @@ def select(study: Study, at: Mapping[str, Any] | None) -> pd.DataFrame:
             if level not in study.factors[name]:
                 known = ", ".join(map(str, study.factors[name]))
                 raise AverageError(f"at: {name} has no level {level}; it has {known}")
-        trials = trials[[level in levels for level in trials[name]]]
-    if trials.empty:
+        chosen &= np.array([level in levels for level in trials[name]], bool)
+    if not chosen.any():
         raise AverageError(f"no trial was planned at {cell_text(at or {})}; choose other levels")
-    return trials
+    return trials[chosen]
 
 
-def _refuse(study: Study, by: Collection[str], pool_over: Collection[str], varied: Iterable[str]) -> None:
+def refuse_pooling(study: Study, by: Collection[str], pool_over: Collection[str], varied: Iterable[str]) -> None:
+    """Refuse names that are no factor, a decoder that would be pooled, and whatever varies unasked.
+
+    Raises:
+        AverageError: with what to write instead.
+    """
     for where, names in (("by", by), ("pool_over", pool_over)):
         for name in names:
             _refuse_unknown(where, name, study.factors)
@@ -130,18 +157,33 @@ def _refuse_unbalanced(keys: Sequence[str], pooled_cells: Mapping[Any, list[str]
             raise AverageError(f"pool_over: {min(lacking)} is not planned in every row (see {where}); leave it out with at")
 
 
-def _matrix(
-    study: Study, trials: pd.DataFrame, value: str, epoch: int | Literal["last", "every"]
+def _seeds_of(per_seed: Floats, seeds: Sequence[int]) -> list[frozenset[int]]:
+    """The seeds with a value, for every epoch."""
+    present = ~np.isnan(per_seed)
+    patterns, place = np.unique(present, axis=1, return_inverse=True)
+    sets = [frozenset(seed for seed, has in zip(seeds, column, strict=True) if has) for column in patterns.T]
+    return [sets[number] for number in np.ravel(place)]
+
+
+def values_by_epoch(
+    study: Study, trials: pd.DataFrame, value: str | pd.Series, epoch: int | Literal["last", "every"]
 ) -> tuple[NDArray[np.int64], pd.DataFrame]:
     """The epochs asked for, and values [trial_id, epoch] with NaN where a trial has none."""
     goal = int(trials["epochs_goal"].max())
-    if value in TRIAL_MEASURES:
+    if isinstance(value, str) and value in TRIAL_MEASURES:
         if epoch != "last":
             raise AverageError(f'{value} is measured once, at the end; ask for it with epoch="last"')
         ends = trials[value].where(trials["status"] == "completed").astype(float)
         return np.array([goal]), pd.DataFrame(ends.to_numpy()[:, None], index=trials["trial_id"])
-    _refuse_value(study, value)
-    rows = study.epochs[study.epochs["trial_id"].isin(trials["trial_id"])]
+    if isinstance(value, str):
+        _refuse_value(study, value)
+        value = study.epochs[value]
+    elif not value.index.equals(study.epochs.index):
+        raise AverageError("value: a Series wants the index of study.epochs, a value a row")
+    chosen = study.epochs["trial_id"].isin(trials["trial_id"])
+    if epoch != "every":
+        chosen &= study.epochs["epoch"] == (goal if epoch == "last" else epoch)
+    rows = study.epochs.loc[chosen, ["trial_id", "epoch"]].assign(value=value[chosen])
     if epoch == "every":
         last = int(rows["epoch"].max()) if len(rows) else 0
         epochs = np.arange(last + 1)
@@ -149,7 +191,7 @@ def _matrix(
         epochs = np.array([goal if epoch == "last" else epoch])
         if not 0 <= epochs[0] <= goal:
             raise AverageError(f"epoch {epoch} is not planned; the last one is {goal}, the first 0")
-    wide = rows.pivot(index="trial_id", columns="epoch", values=value)
+    wide = rows.pivot(index="trial_id", columns="epoch", values="value")
     return epochs, wide.reindex(index=trials["trial_id"], columns=epochs).astype(float)
 
 
@@ -198,10 +240,16 @@ def _pool(
     # NaN goes through: a seed that lacks a cell would tilt the mean towards the others.
     per_seed = stack.mean(axis=0)
     per_seed[~np.isfinite(per_seed)] = np.nan
-    return per_seed, {seed: " and ".join(found) or "no finite value" for seed, found in texts.items()}, names
+    return per_seed, {seed: _short(found) or "no finite value" for seed, found in texts.items()}, names
 
 
-def _summary(per_seed: Floats, why: Mapping[int, str], epochs: NDArray[np.int64], confidence: float) -> pd.DataFrame:
+def _short(reasons: Sequence[str]) -> str:
+    """What lacks in the pooled cells; the first stands for the others where there are many."""
+    return " and ".join(reasons) if len(reasons) < 3 else f"{reasons[0]} and missing from {len(reasons) - 1} other cells"
+
+
+def summarise(per_seed: Floats, why: Mapping[int, str], epochs: NDArray[np.int64], confidence: float = 0.95) -> pd.DataFrame:
+    """Mean, t interval, n and names of the absent seeds of values [seed, epoch]; `why` says why a seed may lack one."""
     present = ~np.isnan(per_seed)
     n = present.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

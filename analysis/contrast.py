@@ -1,14 +1,17 @@
 """One factor at a time against a stated base cell (the paper's figures 2.1 to 3.2); chooses cells and draws nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from analysis.average import average, select
-from analysis.labels import in_words, label_of
+from analysis.labels import PLAIN, Labels
 from analysis.load import Study
+
+Cells = Sequence[tuple[str, Mapping[str, Any]]]
+"""What each cell is called, and a level for every factor but the seed that varies."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Contrast:
     """The level of every other factor but the seed."""
     moved: Mapping[str, Any]
     """Where the base is not the usual one because the study has no such cells: factor to the usual level."""
+    labels: Labels = PLAIN
 
     @property
     def at(self) -> dict[str, Any]:
@@ -31,8 +35,8 @@ class Contrast:
     @property
     def base_in_words(self) -> str:
         """The base cell for a reader, and how it differs from the usual one."""
-        usual = f" (the study has no such cells at {in_words(self.moved)})" if self.moved else ""
-        return in_words(self.base) + usual
+        usual = f" (the study has no such cells at {self.labels.in_words(self.moved)})" if self.moved else ""
+        return self.labels.in_words(self.base) + usual
 
 
 def usual_base(study: Study, factor: str | None = None, decoder: str | None = None) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def contrast(study: Study, factor: str, decoder: str | None = None) -> Contrast 
         moved = {name: usual[name] for name in names if base[name] != usual[name]}
         rank = (len(moved), -len(levels), places)
         if best is None or rank < best[0]:
-            best = (rank, Contrast(factor, levels, base, moved))
+            best = (rank, Contrast(factor, levels, base, moved, study.labels))
     return best[1] if best else None
 
 
@@ -94,7 +98,7 @@ def contrasts(study: Study, decoder: str | None = None) -> list[Contrast]:
 def curves(study: Study, one: Contrast, value: str) -> pd.DataFrame:
     """What a figure of a contrast draws: `average` a level and epoch, with label, baseline (nats) and threshold."""
     table = average(study, value, [one.factor], at=one.at, epoch="every")
-    table.insert(1, "label", [label_of(one.factor, level) for level in table[one.factor]])
+    table.insert(1, "label", [study.labels.label_of(one.factor, level) for level in table[one.factor]])
     baselines = {level: baseline(study, {**one.base, one.factor: level}) for level in one.levels}
     return table.assign(baseline=table[one.factor].map(baselines).astype(float), threshold=study.threshold)
 
@@ -105,6 +109,19 @@ def baseline(study: Study, at: Mapping[str, Any]) -> float:
     return float(values[0]) if len(values) == 1 else float("nan")
 
 
+def cell_curves(study: Study, cells: Cells, value: str, **how: Any) -> pd.DataFrame:
+    """Curves of single cells, each with its label: the columns of `curves`, but for the factor."""
+    frames = []
+    for label, cell in cells:
+        table = average(study, value, [], at=cell, epoch="every", **how).assign(label=label, baseline=baseline(study, cell))
+        frames.append(table)
+    table = pd.concat(frames, ignore_index=True).assign(threshold=how.get("threshold") or study.threshold)
+    planned = {frozenset(select(study, cell)["seed"]) for _, cell in cells}
+    alike = table.groupby("epoch")["missing"].transform("nunique") == 1
+    table["is_balanced"] = alike if len(planned) == 1 else False
+    return table[["label", *[name for name in table if name != "label"]]]
+
+
 def map_cells(study: Study, decoder: str) -> list[tuple[str, dict[str, Any]]]:
     """The panels of the paper's figure 3.3 that the study has, each with its title: vanilla, K, batch norm, warm-up.
 
@@ -113,11 +130,13 @@ def map_cells(study: Study, decoder: str) -> list[tuple[str, dict[str, Any]]]:
     base = usual_base(study, decoder=decoder)
     few, many = min(study.factors["k"]), max(study.factors["k"])
     long = max(study.factors["warmup"])
+    label_of = study.labels.label_of
+    of_many = label_of("k", many)
     wanted = [
-        (f"vanilla: K = {few}", {**base, "k": few}),
-        (f"importance weighted: K = {many}", {**base, "k": many}),
-        (f"K = {many}, batch norm", {**base, "k": many, "batch_norm": True}),
-        (f"K = {many}, warm-up {long} epochs", {**base, "k": many, "warmup": long}),
+        (f"vanilla: {label_of('k', few)}", {**base, "k": few}),
+        (f"importance weighted: {of_many}", {**base, "k": many}),
+        (f"{of_many}, {label_of('batch_norm', True)}", {**base, "k": many, "batch_norm": True}),
+        (f"{of_many}, {label_of('warmup', long)}", {**base, "k": many, "warmup": long}),
     ]
     have = study.trials[list(study.cell_factors)].drop_duplicates().to_dict("records")
     panels: list[tuple[str, dict[str, Any]]] = []

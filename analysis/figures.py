@@ -1,53 +1,43 @@
-"""Draws tables that are computed already, one function a figure, `(table, axes) -> axes`; computes and writes nothing."""
+"""Draws tables that are computed already, one function a figure, `(table, axes) -> axes`; computes and writes nothing.
+
+This file has the curves over epochs; maps, ranked units and effects lie in files of their own and are named here too.
+"""
 
 from collections.abc import Iterator
-from itertools import cycle, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's palette without its yellow; dark and light in turn, and a line style each, so that grey paper will do.
-LINES: tuple[tuple[str, Any], ...] = (
-    ("#0072B2", "-"),
-    ("#D55E00", (0, (5, 1.5))),
-    ("#009E73", (0, (7, 1.5, 1.5, 1.5))),
-    ("#CC79A7", (0, (1.2, 1.2))),
-    ("#000000", (0, (3, 1, 1, 1, 1, 1))),
-    ("#E69F00", "-"),
-    ("#56B4E9", (0, (9, 2))),
-)
-GREY = "#6b6b6b"
-LOG_RANGE = (-4.0, 0.5)
-"""Of log10 activity in every map, so that maps can be compared: from the floor to above any normal unit."""
-
-STYLE: Any = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "pdf.fonttype": 42,  # text stays text
-    "svg.fonttype": "none",
-}
+from analysis.effect_figures import interaction as interaction
+from analysis.effect_figures import main_effects as main_effects
+from analysis.ends import Curve, Names, name_curves
+from analysis.look import GREY as GREY
+from analysis.look import LINES as LINES
+from analysis.look import SMALL, VEIL, looks, width_of, wrap
+from analysis.look import STYLE as STYLE
+from analysis.look import typeset as typeset
+from analysis.map_figures import KL_TOP as KL_TOP
+from analysis.map_figures import LOG_RANGE as LOG_RANGE
+from analysis.map_figures import activity_map as activity_map
+from analysis.map_figures import colour_bar as colour_bar
+from analysis.map_figures import kl_map as kl_map
+from analysis.unit_figures import activity_spectrum as activity_spectrum
+from analysis.unit_figures import kl_spectrum as kl_spectrum
 
 
-def bound_curves(table: pd.DataFrame, axes: Axes) -> Axes:
+def bound_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
     """The test bound over epochs, a curve a level with its band, beside the independent-pixel baseline.
 
     Args:
         table: what `contrast.curves` gives: label, epoch, mean, low, high, n, n_planned, baseline (nats per example).
         axes: empty; drawn on and returned.
+        names: where curves are named: at their ends, in a key above, or not at all.
     """
-    ends = _curves(table, axes)
+    curves = _curves(table, axes)
     notes = _limit_bound(table, axes)
     for place, owners in _baselines(table):
         named = f" ({owners})" if owners else ""
@@ -56,78 +46,63 @@ def bound_curves(table: pd.DataFrame, axes: Axes) -> Axes:
             continue
         axes.axhline(place, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, gid="baseline")
         look: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        words = f"independent pixels{named}"
-        axes.annotate(words, (1, place), xytext=(-3, 2.5), ha="right", color=GREY, fontsize=7.5, **look)
+        words = typeset(f"independent pixels{named}")
+        axes.annotate(words, (1, place), xytext=(-3, 2.5), ha="right", color=GREY, fontsize=7.5, bbox=VEIL, **look)
     if notes:
-        words = "\u2193 below the axis: " + "; ".join(notes)
-        look = {"xycoords": "axes fraction", "textcoords": "offset points"}
-        axes.annotate(typeset(words), (0, 0), xytext=(0, -24), fontsize=7, color=GREY, gid="below", **look)
+        _below(axes, "\u2193 below the axis: " + "; ".join(notes))
     axes.set_ylabel("test bound (nats per example)")
-    _label_ends(ends, axes)
+    name_curves(curves, axes, names)
     return axes
 
 
-def active_unit_curves(table: pd.DataFrame, axes: Axes) -> Axes:
+def active_unit_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
     """Active units over epochs, a curve a level with its band; the table is that of `bound_curves`, with threshold."""
-    ends = _curves(table, axes)
-    top = float(np.nanmax([1.0, table["mean"].max(), _soft_top(table)]))
-    axes.set_ylim(0, 1.06 * top)
+    curves = _curves(table, axes)
+    _from_zero(table, axes)
     axes.set_ylabel(f"active units (activity > {table['threshold'].iloc[0]:g})" if len(table) else "active units")
-    _label_ends(ends, axes)
+    name_curves(curves, axes, names)
     return axes
 
 
-def activity_map(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Log-activity, epoch by unit, bright for active; row 1 is the unit that was most active at epoch 1.
+def pruned_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
+    """Units that were switched off so far, over epochs, a curve a cell; the table is that of `pruning.pruning`."""
+    return _count_curves(table, axes, names, "units switched off so far")
 
-    Args:
-        table: what `activity.activity_map` gives: epoch, unit, log10_activity.
-        axes: empty; drawn on and returned. Its one collection is the mesh that a colour bar needs.
-    """
-    wide = table.pivot(index="unit", columns="epoch", values="log10_activity").sort_index()
-    edges = np.append(wide.columns.to_numpy(float) - 0.5, float(wide.columns.max()) + 0.5)
-    rows = np.append(wide.index.to_numpy(float) - 0.5, float(wide.index.max()) + 0.5)
-    low, high = LOG_RANGE
-    axes.pcolormesh(edges, rows, wide.to_numpy(float), cmap="viridis", vmin=low, vmax=high, rasterized=True)
-    # Not invert_yaxis: panels that share an axis would turn it back.
-    axes.set_ylim(rows[-1], rows[0])
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("unit, by activity at epoch 1")
+
+def reactivated_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
+    """Units that came back so far, over epochs, a curve a cell; the table is that of `pruning.pruning`."""
+    return _count_curves(table, axes, names, "units that came back so far")
+
+
+def _count_curves(table: pd.DataFrame, axes: Axes, names: Names, words: str) -> Axes:
+    curves = _curves(table, axes)
+    _from_zero(table, axes)
+    if len(table) and not table["mean"].gt(0).any():
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY)
+    axes.set_ylabel(words)
+    name_curves(curves, axes, names)
     return axes
 
 
-def colour_bar(figure: Figure, panels: list[Axes], threshold: float) -> Axes:
-    """One scale for all maps, with the threshold of an active unit marked on it."""
-    mesh = next(item for item in panels[0].collections if isinstance(item, QuadMesh))
-    bar = figure.colorbar(mesh, ax=panels, extend="both", shrink=0.9, aspect=28, pad=0.02)
-    bar.set_label("log10 activity, mean over seeds")
-    level = float(np.log10(threshold))
-    bar.ax.axhline(level, color="white", linewidth=1.4)
-    bar.ax.annotate(
-        f"active: > {threshold:g}",
-        (0.5, level),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        fontsize=7,
-        rotation=90,
-    )
-    return bar.ax
+def _below(axes: Axes, words: str) -> None:
+    """A note under the axis: beside the word epoch if there is room, else below it."""
+    width = axes.get_window_extent().width * 72 / axes.figure.dpi
+    fits = width_of(typeset(words), SMALL) < width - 34
+    lines = [words] if fits else wrap(words, SMALL, width)
+    look: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+    for number, line in enumerate(lines):
+        place = (0, (-18 if fits else -34) - 8 * number)
+        axes.annotate(typeset(line), (0, 0), xytext=place, fontsize=SMALL, color=GREY, gid="below", **look)
 
 
-def typeset(words: str) -> str:
-    """Words with the field's symbols as they are printed."""
-    return words.replace("n_z", "$n_z$").replace(" -", " \u2212")
-
-
-def _curves(table: pd.DataFrame, axes: Axes) -> list[tuple[Line2D, Any]]:
+def _curves(table: pd.DataFrame, axes: Axes) -> list[Curve]:
     """Draw a line and a band a label, mark where n changes on the way, and give each line with its style."""
-    drawn: list[tuple[Line2D, Any]] = []
-    for (label, rows), (colour, style) in zip(table.groupby("label", sort=False), cycle(LINES), strict=False):
+    drawn: list[Curve] = []
+    for (label, rows), (colour, style) in zip(table.groupby("label", sort=False), looks(), strict=False):
         known = rows[rows["n"] > 0]
         if known.empty:
             continue
-        axes.fill_between(known["epoch"], known["low"], known["high"], color=colour, alpha=0.16, linewidth=0)
+        axes.fill_between(known["epoch"], known["low"], known["high"], color=colour, alpha=0.14, linewidth=0)
         (line,) = axes.plot(known["epoch"], known["mean"], color=colour, linestyle=style, linewidth=1.5, label=str(label))
         drawn.append((line, style))
         for before, after in _changes(known):
@@ -139,12 +114,13 @@ def _curves(table: pd.DataFrame, axes: Axes) -> list[tuple[Line2D, Any]]:
                 textcoords="offset points",
                 ha="center",
                 color=colour,
-                fontsize=7,
+                fontsize=SMALL,
             )
     if not drawn:
         axes.text(0.5, 0.5, "no epoch is stored yet", transform=axes.transAxes, ha="center", color=GREY)
     last = int(table["epoch"].max()) if len(table) else 1
     axes.set_xlim(0, max(1, last))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     # On the right: what lies below the axis is said on the left.
     axes.set_xlabel("epoch", loc="right")
     return drawn
@@ -184,40 +160,9 @@ def _limit_bound(table: pd.DataFrame, axes: Axes) -> list[str]:
     return [f"{f'epochs 0 to {last}' if last else 'epoch 0'}, from {below['mean'].min():.4g}"]
 
 
-def _soft_top(table: pd.DataFrame) -> float:
-    mean = float(table["mean"].max())
-    return min(float(table["high"].max()), 1.3 * mean) if table["high"].notna().any() else mean
-
-
-def _label_ends(lines: list[tuple[Line2D, Any]], axes: Axes) -> None:
-    """Name every curve at its end, in its colour and behind a piece of its line, without overlap."""
-    low, high = axes.get_ylim()
-    last = axes.get_xlim()[1]
-    points = [np.asarray(line.get_xydata(), float)[-1] for line, _ in lines]
-    ends = [float(np.clip((y - low) / (high - low), 0.02, 0.98)) for _, y in points]
-    for (line, style), (x, _), end, place in zip(lines, points, ends, _spread(ends), strict=True):
-        look: dict[str, Any] = {"color": line.get_color(), "transform": axes.transAxes, "clip_on": False}
-        if x < last:
-            # A curve that stops early keeps its name.
-            axes.add_artist(Line2D([x / last, 1.01], [end, end], linewidth=0.6, linestyle=":", **look))
-        axes.add_artist(Line2D([1.01, 1.035], [end, place], linewidth=0.7, **look))
-        axes.add_artist(Line2D([1.035, 1.12], [place, place], linewidth=1.5, linestyle=style, **look))
-        name = typeset(str(line.get_label())).removesuffix(" epochs")
-        axes.text(1.135, place, name, color=line.get_color(), va="center", fontsize=8.5, transform=axes.transAxes)
-
-
-def _spread(places: list[float], gap: float = 0.075) -> list[float]:
-    """The nearest places in the same order that are a gap apart, within [0, 1] if there is room."""
-    order = np.argsort(places, kind="stable")
-    moved = np.array(places, float)[order]
-    for _ in range(200):
-        close = np.diff(moved) < gap - 1e-9
-        if not close.any():
-            break
-        for index in np.flatnonzero(close):
-            middle = (moved[index] + moved[index + 1]) / 2
-            moved[index : index + 2] = middle - gap / 2, middle + gap / 2
-        moved = np.clip(moved, 0.0, 1.0) if (len(moved) - 1) * gap < 1 else moved
-    result = np.empty(len(places))
-    result[order] = moved
-    return result.tolist()
+def _from_zero(table: pd.DataFrame, axes: Axes) -> None:
+    mean = float(np.nanmax([1.0, table["mean"].max()])) if len(table) else 1.0
+    # The t interval of two seeds can be wider than everything else: it does not set the scale alone.
+    top = min(float(table["high"].max()), 1.3 * mean) if len(table) and table["high"].notna().any() else mean
+    axes.set_ylim(0, 1.06 * max(mean, top))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=mean > 3, steps=[1, 2, 5, 10]))

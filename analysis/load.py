@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from analysis.labels import cell_text
-from analysis.stored import VECTORS, epochs_frame, read_folder, refuse_gaps, trials_frame
+from analysis.labels import LABELS_FILE, PLAIN, Labels, cell_text, read_labels
+from analysis.stored import (
+    VECTORS,
+    WithoutBad,
+    drop_unknown,
+    epochs_frame,
+    read_folder,
+    refuse_gaps,
+    trials_frame,
+)
 from workers.plan import Plan, read_plan
 from workers.records import EPOCHS, TRIALS, RecordError
 from workers.settings import FACTORS, NOT_IDENTITY, flatten
@@ -43,6 +52,10 @@ class Study:
     """A unit is active if its activity is above this."""
     provenance: Mapping[str, tuple[str, ...]]
     """What the files say about their origin: every distinct value, in the order of the files."""
+    labels: Labels = PLAIN
+    """How factors and levels are called in figures and tables."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """With `skip_bad`: what could not be read, by file, and why."""
 
     @property
     def is_complete(self) -> bool:
@@ -55,49 +68,95 @@ class Study:
         return tuple(name for name in self.factors if name != "seed")
 
     def activity(self, trial_ids: Collection[str] | None = None, column: str = "activity") -> pd.DataFrame:
-        """One vector column in long form: trial_id, epoch, unit (from 0), and the column; of all trials or of some.
+        """One vector column in long form, of all trials or of some; nothing is read again.
+
+        Returns:
+            trial_id, epoch, layer (from 1, which is next to the data), unit (from 0, over all layers), and the column. Of
+            `reconstruction_per_class` a unit is a class, and there is one layer.
+
+        Raises:
+            LoadError: the column is no vector of the stream.
+        """
+        rows, lengths, values = self.vectors(trial_ids, column)
+        starts = np.cumsum(lengths) - lengths
+        units = np.arange(int(lengths.sum())) - starts.repeat(lengths)
+        return pd.DataFrame(
+            {
+                # 7 million strings would be slow: a category a trial.
+                "trial_id": pd.Categorical(rows["trial_id"]).repeat(lengths),
+                "epoch": rows["epoch"].to_numpy().repeat(lengths),
+                "layer": self._layers(rows, lengths, units, column),
+                "unit": units,
+                column: values,
+            }
+        )
+
+    def vectors(
+        self, trial_ids: Collection[str] | None = None, column: str = "activity"
+    ) -> tuple[pd.DataFrame, NDArray[np.int64], NDArray[np.float32]]:
+        """trial_id and epoch of rows of the stream, the length of each one's vector, and all entries one after the other.
 
         Raises:
             LoadError: the column is no vector of the stream.
         """
         if column not in VECTORS:
             raise LoadError(f"{column} is no vector column; there are {', '.join(VECTORS)}")
-        rows = self.epochs if trial_ids is None else self.epochs[self.epochs["trial_id"].isin(list(trial_ids))]
-        lists = pa.chunked_array(rows[column].array.__arrow_array__()).combine_chunks()
-        lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-        starts = np.cumsum(lengths) - lengths
-        return pd.DataFrame(
-            {
-                # 7 million strings would be slow: a category a trial.
-                "trial_id": rows["trial_id"].astype("category").repeat(lengths).to_numpy(),
-                "epoch": rows["epoch"].to_numpy().repeat(lengths),
-                "unit": np.arange(int(lengths.sum())) - starts.repeat(lengths),
-                column: lists.flatten().to_numpy(zero_copy_only=False),
-            }
-        )
+        # Not the whole rows: every other vector would be copied with them.
+        rows, entries = self.epochs[["trial_id", "epoch"]], self.epochs[column]
+        if trial_ids is not None:
+            chosen = rows["trial_id"].isin(list(trial_ids))
+            rows, entries = rows[chosen], entries[chosen]
+        lists = pa.chunked_array(entries.array.__arrow_array__()).combine_chunks()
+        lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        return rows, lengths, lists.flatten().to_numpy(zero_copy_only=False)
+
+    def layer_sizes(self) -> dict[str, tuple[int, ...]]:
+        """Latent units of every stochastic layer of every trial, upwards from the data."""
+        return dict(zip(self.trials["trial_id"], self.trials["layer_sizes"], strict=True))
+
+    def _layers(
+        self, rows: pd.DataFrame, lengths: NDArray[np.int64], units: NDArray[np.int64], column: str
+    ) -> NDArray[np.int64]:
+        sizes = self.layer_sizes()
+        layers = np.ones(len(units), np.int64)
+        if column == "reconstruction_per_class" or all(len(each) == 1 for each in sizes.values()):
+            return layers
+        trial_ids = rows["trial_id"].to_numpy()
+        for edge in range(max(len(each) for each in sizes.values()) - 1):
+            # Of a trial without that layer no unit lies beyond the edge.
+            begins = np.array([sum(sizes[one][: edge + 1]) for one in trial_ids], np.int64)
+            layers += units >= begins.repeat(lengths)
+        return layers
 
 
-def load(path: str | Path) -> Study:
+def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None = None) -> Study:
     """Everything stored of a study, running or done; every file's checksums and content hash are verified.
+
+    Args:
+        path: the study's folder.
+        skip_bad: go on with what is whole where files are damaged or lost; `left_out` and `missing` name what is gone.
+        labels: a file that renames factors and levels; None: labels.yaml of the folder, if it is there.
 
     Raises:
         LoadError: the path is no study's folder, or cannot be read.
+        LabelError: the file of labels cannot be used.
         VersionError: a file was written by a version with another schema; it is named.
         RecordError: a file is damaged, or rows are stored twice or lost; the file is named.
     """
     root = Path(path)
+    problems: dict[str, str] | None = {} if skip_bad else None
     with _errors_of(root):
         store = _open(root)
         # A running study grows in the order plan, epochs, trials. Read in the opposite order, what comes later
         # always explains what came before.
-        ended, ended_footers = read_folder(store, TRIALS_FOLDER, TRIALS)
-        rows, rows_footers = read_folder(store, EPOCHS_FOLDER, EPOCHS)
-        plan = read_plan(store)
+        ended, ended_footers = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
+        rows, rows_footers = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems)
+        plan = read_plan(store) if problems is None else _read_whole_plan(store, problems)
         threshold = list(plan.trials.values())[-1].settings.measure.threshold
-        epochs = epochs_frame(rows, rows_footers, threshold)
+        epochs = drop_unknown(epochs_frame(rows, rows_footers, threshold, problems), plan, problems)
         trials = trials_frame(plan, pa.concat_tables(ended).to_pandas(), epochs)
         factors = _factors(plan, trials)
-        refuse_gaps(epochs, trials)
+        lost = refuse_gaps(epochs, trials, problems)
     position = pd.Index(trials["trial_id"]).get_indexer(epochs["trial_id"])
     for name in factors:
         if name not in epochs:
@@ -108,10 +167,30 @@ def load(path: str | Path) -> Study:
         trials=trials,
         epochs=epochs,
         factors=factors,
-        missing=_missing(trials, factors),
+        missing=_missing(trials, factors, lost),
         threshold=threshold,
         provenance=_provenance([*plan.footers, *rows_footers, *ended_footers]),
+        labels=_labels(root, labels),
+        left_out=problems or {},
     )
+
+
+def _labels(root: Path, given: str | Path | None) -> Labels:
+    if given is not None:
+        return read_labels(Path(given))
+    return read_labels(root / LABELS_FILE) if (root / LABELS_FILE).is_file() else PLAIN
+
+
+def _read_whole_plan(store: Store, problems: dict[str, str]) -> Plan:
+    while True:
+        try:
+            plan = read_plan(WithoutBad(store, problems))
+        except RecordError as error:
+            problems[error.path] = str(error)
+            continue
+        if not plan.trials:
+            raise LoadError(f"{store.url}: no entry of the plan can be read; restore {' or '.join(problems)} from a copy")
+        return plan
 
 
 @contextmanager
@@ -155,25 +234,22 @@ def _factors(plan: Plan, trials: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
     return factors
 
 
-def _missing(trials: pd.DataFrame, factors: Mapping[str, Any]) -> pd.DataFrame:
+def _missing(trials: pd.DataFrame, factors: Mapping[str, Any], lost: Mapping[str, str]) -> pd.DataFrame:
     names = [name for name in factors if name != "seed"]
-    rows = [
-        {
-            "trial_id": row["trial_id"],
-            "cell": cell_text({name: row[name] for name in names}),
-            "seed": row["seed"],
-            "status": row["status"],
-            "reason": _reason(row),
-        }
-        for row in trials[trials["status"] != "completed"].to_dict("records")
-    ]
+    is_missing = (trials["status"] != "completed") | trials["trial_id"].isin(list(lost))
+    needed = ["trial_id", "status", "epochs_done", "epochs_goal", "last_epoch", *factors]
+    rows = []
+    for row in trials.loc[is_missing, needed].to_dict("records"):
+        reasons = [*_reason(row), *([lost[row["trial_id"]]] if row["trial_id"] in lost else [])]
+        cell = cell_text({name: row[name] for name in names})
+        rows.append((row["trial_id"], cell, row["seed"], row["status"], " and ".join(reasons)))
     return pd.DataFrame(rows, columns=["trial_id", "cell", "seed", "status", "reason"])
 
 
-def _reason(row: Mapping[Any, Any]) -> str:
+def _reason(row: Mapping[Any, Any]) -> list[str]:
     if row["status"] == "unfinished":
-        return f"unfinished ({row['epochs_done']} of {row['epochs_goal']} epochs)"
-    return f"{row['status']} after epoch {int(row['last_epoch'])}"
+        return [f"unfinished ({row['epochs_done']} of {row['epochs_goal']} epochs)"]
+    return [] if row["status"] == "completed" else [f"{row['status']} after epoch {int(row['last_epoch'])}"]
 
 
 def _provenance(footers: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

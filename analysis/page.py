@@ -1,182 +1,122 @@
 """The report as one HTML page that needs nothing else: no script, no font, no request; computes and writes nothing."""
 
 import base64
-from collections.abc import Iterable
-from dataclasses import dataclass
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
+from html import escape as plain
 
-import numpy as np
-import pandas as pd
-
-from analysis.cells import MEASURES
-from analysis.labels import label_of, title_of
 from analysis.load import Study
 from analysis.pictures import Picture
-
-_OPEN_ROWS = 12
-"""Longer lists of missing trials start folded."""
-
-_NONE = "\u2013"
+from analysis.section import Section, Table
+from analysis.state import left_out_in_words, state_in_words
 
 _CSS = """
 :root{color-scheme:light}
 body{font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:#1a1a1a;background:#fff;max-width:76rem;
 margin:0 auto;padding:1rem}
-h1{font-size:1.7rem;margin:.4rem 0}h2{font-size:1.25rem;margin:2.2rem 0 .6rem;border-bottom:1px solid #ddd}
-p.lead{color:#444;margin:.2rem 0 1rem}
-.state{padding:.7rem 1rem;border-left:6px solid #009E73;background:#eef8f4;margin:1rem 0}
+h1{font-size:1.7rem;margin:.4rem 0}h2{font-size:1.3rem;margin:2.4rem 0 .6rem;border-bottom:1px solid #ccc}
+h3{font-size:1.02rem;margin:1.4rem 0 .3rem}
+p{max-width:60rem}p.lead{color:#444;margin:.2rem 0 1rem}
+a{color:#0b5394}
+nav{background:#f6f6f4;padding:.6rem 1rem;margin:1rem 0}nav ol{margin:.2rem 0;padding-left:1.4rem;columns:2 20rem}
+nav li{break-inside:avoid}nav ul{margin:0;padding-left:1rem;font-size:.85rem;list-style:none}
+.state{padding:.7rem 1rem;border-left:6px solid #009E73;background:#eef8f4;margin:1rem 0;max-width:none}
 .state.open{border-color:#D55E00;background:#fdf1e8;font-weight:600}
-.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1.2rem}
-figure{margin:0;break-inside:avoid}figure img{width:100%;height:auto}
-figcaption{font-size:.85rem;color:#333}
+.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1.6rem 1.2rem;
+align-items:start}
+figure{margin:0;break-inside:avoid;scroll-margin-top:1rem}figure img{width:100%;height:auto;display:block}
+figure.wide-figure{grid-column:1/-1;max-width:54rem}
+figcaption{font-size:.85rem;color:#333;margin-top:.3rem}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;text-align:left;border-bottom:1px solid #e5e5e5;vertical-align:top}
-th{border-bottom:2px solid #999}td.number{text-align:right;white-space:nowrap}td.text{min-width:11rem}
-th.number{text-align:right}
-.beats{color:#00664b;white-space:nowrap}.below{color:#a33f00;font-weight:600;white-space:nowrap}td.open,td.level{white-space:nowrap}
-figure.wide-figure{grid-column:1/-1;max-width:46rem}
+th{border-bottom:2px solid #999;white-space:nowrap}td.number,th.number{text-align:right;white-space:nowrap}
+td{overflow-wrap:anywhere;min-width:2.5rem}td.short{white-space:nowrap}
 details{margin:.5rem 0}summary{cursor:pointer}
-@media print{body{font-size:11px;max-width:none}.pictures{grid-template-columns:1fr 1fr}.wide{overflow:visible}
-h2{break-after:avoid}tr{break-inside:avoid}}
+@media print{body{font-size:10px;max-width:none;padding:0}.pictures{grid-template-columns:1fr 1fr;gap:.8rem}
+.wide{overflow:visible}h2,h3{break-after:avoid}tr{break-inside:avoid}thead{display:table-header-group}nav{background:none}
+.state{border:1px solid #999}a{color:inherit;text-decoration:none}}
 """
 
 
-@dataclass(frozen=True)
-class Section:
-    """A decoder, or the comparison of decoders."""
-
-    title: str
-    words: str
-    """The base cell, as a sentence."""
-    pictures: tuple[Picture, ...]
-    table: pd.DataFrame | None
-    """What `cells.cell_table` gives."""
+def escape(words: str) -> str:
+    """Text as HTML, with the field's symbols as they are printed."""
+    return plain(words).replace("n_z", "n<sub>z</sub>").replace("L_K", "L<sub>K</sub>")
 
 
-def page(study: Study, sections: Iterable[Section], made: str) -> str:
-    """The whole page. `made` says when and by what."""
-    trials = study.trials
-    goal = trials["epochs_goal"].max()
-    design = " \u00d7 ".join(f"{escape(title_of(name))} ({len(levels)})" for name, levels in study.factors.items())
-    cells = len(trials[list(study.cell_factors)].drop_duplicates())
+def page(study: Study, sections: Sequence[Section], images: Mapping[str, bytes], made: str) -> str:
+    """The whole page.
+
+    Args:
+        study: what `load` gave.
+        sections: in the order of the page.
+        images: the PNG of every picture, by its name.
+        made: when and by what.
+    """
+    classes = "state" if study.is_complete and not study.left_out else "state open"
     body = [
-        f"<h1>{escape(study.name)}</h1>",
-        f'<p class="lead">{len(trials)} trials in {cells} cells, {goal} epochs: {design}. {escape(made)}</p>',
-        _state(study),
-        *(_section(section) for section in sections),
-        "<h2>Provenance</h2>",
-        _provenance(study),
+        f"<h1>{plain(study.name)}</h1>",
+        f'<p class="lead">{plain(made)}</p>',
+        f'<p class="{classes}">{escape(state_in_words(study))}</p>',
+        *(f'<p class="state open">{plain(line)}</p>' for line in left_out_in_words(study)),
+        _contents(sections),
+        *(_section(section, images) for section in sections),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(study.name)}: report</title><style>{_CSS}</style></head>\n<body>\n"
+        # An empty icon of its own: else the browser asks for one.
+        '<link rel="icon" href="data:,">'
+        f"<title>{plain(study.name)}: report</title><style>{_CSS}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )
 
 
-def state_in_words(study: Study) -> str:
-    """How far the study is: 'INCOMPLETE: 96 of 144 trials have ended ...' or 'Complete: ...'."""
-    counts = study.trials["status"].value_counts()
-    ended = len(study.trials) - int(counts.get("unfinished", 0))
-    diverged = f", {counts['diverged']} of them diverged" if counts.get("diverged") else ""
-    if study.is_complete:
-        return f"Complete: all {ended} trials have ended{diverged}."
-    rows = "" if len(study.epochs) else " No epoch is stored yet."
-    return (
-        f"INCOMPLETE: {ended} of {len(study.trials)} trials have ended{diverged}. The study is still running or was "
-        f"interrupted; every number below is of what is stored so far.{rows}"
-    )
-
-
-def _state(study: Study) -> str:
-    parts = [f'<p class="state{"" if study.is_complete else " open"}">{escape(state_in_words(study))}</p>']
-    if len(study.missing):
-        groups = study.missing.assign(seed=study.missing["seed"].astype(str))
-        groups = groups.groupby(["cell", "reason"], sort=False)["seed"].agg(", ".join).reset_index()
-        rows = "".join(
-            f"<tr><td>{escape(row['cell'])}</td><td>{escape(row['seed'])}</td><td>{escape(row['reason'])}</td></tr>"
-            for row in groups.to_dict("records")
+def _contents(sections: Sequence[Section]) -> str:
+    items = []
+    for section in sections:
+        numbered = [picture for picture in section.pictures if picture.number]
+        links = " \u00b7 ".join(
+            f'<a href="#{plain(one.name)}">{escape(one.name.removeprefix("figure-"))}</a>' for one in numbered
         )
-        folded = "" if len(groups) > _OPEN_ROWS else " open"
-        parts.append(
-            f"<details{folded}><summary>{len(study.missing)} trials missing from the means</summary>"
-            f'<div class="wide"><table><tr><th>cell</th><th>seeds</th><th>why</th></tr>{rows}</table></div></details>'
-        )
-    return "\n".join(parts)
+        inner = f"<ul><li>{links}</li></ul>" if links else ""
+        items.append(f'<li><a href="#{plain(section.anchor)}">{escape(section.title)}</a>{inner}</li>')
+    return f"<nav><ol>{''.join(items)}</ol></nav>"
 
 
-def _section(section: Section) -> str:
-    pictures = "\n".join(_figure(picture) for picture in section.pictures)
-    table = "" if section.table is None else _cell_table(section.table)
-    return (
-        f'<h2>{escape(section.title)}</h2>\n<p>{escape(section.words)}</p>\n<div class="pictures">{pictures}</div>\n{table}'
-    )
+def _section(section: Section, images: Mapping[str, bytes]) -> str:
+    words = "".join(f"<p>{escape(part)}</p>" for part in section.words.split("\n\n") if part.strip())
+    pictures = "".join(_figure(picture, images[picture.name]) for picture in section.pictures if picture.name in images)
+    grid = f'<div class="pictures">{pictures}</div>' if pictures else ""
+    tables = "\n".join(_table(table) for table in section.tables)
+    return f'<h2 id="{plain(section.anchor)}">{escape(section.title)}</h2>{words}\n{grid}\n{tables}'
 
 
-def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.files["png"]).decode()
+def _figure(picture: Picture, image: bytes) -> str:
+    data = base64.b64encode(image).decode()
     wide = ' class="wide-figure"' if picture.is_wide else ""
+    number = f"<b>Figure {escape(picture.number)}.</b> " if picture.number else ""
     return (
-        f'<figure id="{escape(picture.name)}"{wide}><img alt="{escape(picture.title)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        f'<figure id="{plain(picture.name)}"{wide}><img alt="{plain(picture.title)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{number}{escape(picture.caption)}</figcaption></figure>"
     )
 
 
-def _cell_table(table: pd.DataFrame) -> str:
-    names = list(table.columns[: table.columns.get_loc(MEASURES[0])])
-    heads = [
-        *(f"<th>{escape(title_of(name))}</th>" for name in names),
-        '<th class="number">test bound</th><th class="number">independent pixels</th><th>beats it?</th>',
-        '<th class="number">nll</th><th class="number">active units</th><th class="number">n</th><th>missing</th>',
-    ]
-    unknown = " The baseline is not known before a first trial has ended." if table["baseline"].isna().all() else ""
-    rows = "".join(_cell_row(names, row) for row in table.to_dict("records"))
-    return (
-        "<h3>Every cell at the last planned epoch</h3><p>Mean \u00b1 half-width of the 95% t interval over seeds. Nats per "
-        "example on the test images; a higher bound and a lower nll are better. The test bound is L_K at beta 1, a lower "
-        "bound, so a cell that beats the independent pixels does so in log-likelihood too; open: the interval holds the "
-        f'baseline.{unknown}</p><div class="wide"><table><tr>{"".join(heads)}</tr>{rows}</table></div>'
-    )
-
-
-def _cell_row(names: list[str], row: dict[Any, Any]) -> str:
-    mark = {"beats": "\u2714 ", "below": "\u2718 ", "open": "? "}
-    word = str(row["verdict"]).split(" ")[0]
-    place = _number(row["baseline"], 2)
-    cells = [
-        *(f'<td class="level">{escape(label_of(name, row[name]))}</td>' for name in names),
-        f'<td class="number">{_with_half(row, "test_bound", 2)}</td><td class="number">{place}</td>',
-        f'<td class="{word}">{mark.get(word, "")}{escape(row["verdict"]) or _NONE}</td>',
-        f'<td class="number">{_with_half(row, "nll", 2)}</td><td class="number">{_with_half(row, "active_units", 1)}</td>',
-        f'<td class="number">{row["test_bound_n"]} of {row["n_planned"]}</td><td class="text">{escape(row["missing"])}</td>',
-    ]
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _with_half(row: dict[Any, Any], value: str, digits: int) -> str:
-    if np.isnan(row[value]):
-        return _NONE
-    half = row[f"{value}_half_width"]
-    spread = "" if np.isnan(half) else f" \u00b1 {half:.{digits}f}"
-    # The n beside the row is the bound's: say where another measure has fewer.
-    own = f" (n = {row[f'{value}_n']})" if row[f"{value}_n"] != row["test_bound_n"] else ""
-    return f"{_number(row[value], digits)}{spread}{own}"
-
-
-def _number(value: float, digits: int) -> str:
-    return _NONE if np.isnan(value) else f"{value:.{digits}f}".replace("-", "\u2212")
-
-
-def _provenance(study: Study) -> str:
+def _table(table: Table) -> str:
+    texts, numeric = table.texts, table.numeric
+    kinds = [' class="number"' if is_number else "" for is_number in numeric]
+    head = "".join(f"<th{kind}>{escape(str(name))}</th>" for name, kind in zip(texts, kinds, strict=True))
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{escape(', '.join(values))}</td></tr>" for name, values in study.provenance.items()
+        f"<tr>{''.join(_cell(str(value), kind) for value, kind in zip(row, kinds, strict=True))}</tr>"
+        for row in texts.itertuples(index=False)
     )
-    dirty = "true" in study.provenance.get("dirty", ())
-    warning = (
-        '<p class="state open">Some of it was trained from a working tree with uncommitted changes.</p>' if dirty else ""
-    )
-    return f'{warning}<div class="wide"><table>{rows}</table></div>'
+    words = f"<p>{escape(table.words)}</p>" if table.words else ""
+    body = f'{words}<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    if table.is_folded:
+        return f"<details><summary>{escape(table.title)} ({len(texts)} rows)</summary>{body}</details>"
+    return f"<h3>{escape(table.title)}</h3>{body}"
+
+
+def _cell(value: str, kind: str) -> str:
+    short = ' class="short"' if not kind and len(value) <= 24 else kind
+    return f"<td{short}>{escape(value)}</td>"

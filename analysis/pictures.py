@@ -1,8 +1,10 @@
-"""Pictures of a report: from a contrast to the bytes of PNG and PDF, the table drawn and a caption; writes no file."""
+"""Pictures of a report: the table drawn, a caption, and the bytes of a figure when they are wanted; writes no file."""
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -10,14 +12,18 @@ from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.activity import FLOOR, activity_map
-from analysis.contrast import Contrast, curves, map_cells, usual_base
-from analysis.labels import INTERVAL, in_words, title_of
+from analysis.captions import absent, evidence, foot, methods_base, n_text
+from analysis.contrast import Cells, Contrast, cell_curves, curves, usual_base
+from analysis.labels import INTERVAL
 from analysis.load import Study
+from analysis.sheet import Bar, Panel, Sheet, draw
 
-_VALUES = {
+KINDS = ("png", "pdf", "svg")
+VALUES = {
     "test_bound": ("Test bound", "bound", figures.bound_curves),
     "active_units": ("Active units", "active-units", figures.active_unit_curves),
 }
+WIDE_MM = 174.0
 
 
 @dataclass(frozen=True)
@@ -30,100 +36,136 @@ class Picture:
     caption: str
     table: pd.DataFrame
     """Exactly what is drawn."""
-    files: Mapping[str, bytes]
-    """The figure by kind: png, pdf."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """The figure by kind (png, pdf, svg), where it is drawn already."""
     is_wide: bool = False
     """Whether it has panels side by side and wants a row of its own."""
+    draw: Callable[[float | None], Figure] | None = None
+    """The figure at a width in mm (None: its own), where it is not."""
+    number: str = ""
+    """That of the paper, such as 2.2."""
+
+    def render(self, kinds: Sequence[str] = ("png", "pdf"), width_mm: float | None = None) -> dict[str, bytes]:
+        """The bytes of the figure by kind; what is drawn already comes as it is."""
+        if self.draw is None:
+            return {kind: raw for kind, raw in self.files.items() if kind in kinds}
+        return render(self.draw(width_mm), self.title, kinds)
+
+    def _repr_png_(self) -> bytes:
+        """In a notebook a picture shows itself."""
+        return self.render(("png",))["png"]
 
 
-def curve_picture(study: Study, one: Contrast, value: str) -> Picture:
-    """Curves of one contrast over epochs: `value` is test_bound or active_units."""
-    words, stem, draw = _VALUES[value]
-    table = curves(study, one, value)
-    title = f"{words} by {title_of(one.factor)}"
-    with matplotlib.rc_context(figures.STYLE):
-        figure = Figure(figsize=(5.6, 3.5))
-        # Room on the right for the names of the curves, below for what the figure rests on.
-        axes = figure.add_axes((0.135, 0.235, 0.6, 0.655))
-        draw(table, axes)
-        axes.set_title(figures.typeset(title))
-        figure.text(0.012, 0.022, figures.typeset(_footnote(table, one)), fontsize=6.8, color=figures.GREY, va="bottom")
-        files = _render(figure, title)
-    decoder = one.base.get("decoder")
-    name = f"{stem}-by-{one.factor.replace('.', '-')}" + (f"-{decoder}" if decoder else "")
-    return Picture(name, title, _caption(words, table, one, value), table, files)
-
-
-def map_picture(study: Study, decoder: str) -> Picture | None:
-    """Log-activity maps of the base cell with few and many samples, batch norm and warm-up; None if nothing is stored."""
-    panels = [(title, activity_map(study, cell)) for title, cell in map_cells(study, decoder)]
-    panels = [(title, table) for title, table in panels if len(table)]
-    if not panels:
-        return None
-    base = {name: level for name, level in usual_base(study, "k", decoder).items() if name not in ("batch_norm", "warmup")}
-    with matplotlib.rc_context(figures.STYLE):
-        columns = min(2, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(1.6 + 2.5 * columns, 0.9 + 2.3 * rows), layout="constrained")
-        axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
-        for (title, table), place in zip(panels, axes, strict=False):
-            figures.activity_map(table, place)
-            place.set_title(f"{title}  (n = {_n_text(table)})", fontsize=8.5)
-            place.label_outer()
-        for place in axes[len(panels) :]:
-            place.set_visible(False)
-        figures.colour_bar(figure, axes[: len(panels)], study.threshold)
-        title = "Activity of every latent unit"
-        files = _render(figure, title)
-    caption = (
-        f"Activity of every latent unit over epochs. Base cell: {in_words(base)}; batch norm and warm-up each by itself. "
-        f"Colour: mean over seeds of log10 activity (floor {FLOOR:g}), that is the logarithm of the geometric mean. Each "
-        f"seed's units are sorted by their own activity at epoch 1 before seeds are averaged. "
-        + " ".join(f"{title}: n = {_n_text(table)}." for title, table in panels)
-    )
-    table = pd.concat([table.assign(panel=title) for title, table in panels], ignore_index=True)
-    return Picture(f"activity-map-{decoder}", title, caption, table, files, is_wide=True)
-
-
-def _render(figure: Figure, title: str) -> dict[str, bytes]:
+def render(figure: Figure, title: str, kinds: Sequence[str]) -> dict[str, bytes]:
+    """A figure as bytes by kind; the same figure gives the same bytes."""
+    metadata: dict[str, Any] = {
+        "png": {"Title": title},
+        "pdf": {"Title": title, "CreationDate": None},
+        "svg": {"Title": title, "Date": None},
+    }
     files = {}
-    for kind, metadata in (("png", {"Title": title}), ("pdf", {"Title": title, "CreationDate": None})):
+    for kind in kinds:
         sink = io.BytesIO()
-        figure.savefig(sink, format=kind, dpi=180, metadata=metadata)
+        with matplotlib.rc_context(figures.STYLE):
+            figure.savefig(sink, format=kind, dpi=180, metadata=metadata[kind])
         files[kind] = sink.getvalue()
     return files
 
 
-def _footnote(table: pd.DataFrame, one: Contrast) -> str:
-    return f"Base: {in_words(one.base)}\nMean over seeds, n = {_n_text(table)}; band: {INTERVAL}"
+@dataclass(frozen=True)
+class Methods:
+    """Cells that are named one by one, and what they have in common."""
+
+    cells: Cells
+    base: str
 
 
-def _caption(words: str, table: pd.DataFrame, one: Contrast, value: str) -> str:
-    parts = [
-        f"{words} over epochs by {title_of(one.factor)}. Base cell: {one.base_in_words}. "
-        f"Lines: mean over seeds; bands: {INTERVAL}. n = {_n_text(table)} seeds a curve."
-    ]
+def picture(name: str, caption: str, table: pd.DataFrame, sheet: Sheet, number: str = "") -> Picture:
+    """A picture of a sheet."""
+    is_wide = len(sheet.panels) > 1
+    return Picture(name, sheet.title, caption, table, {}, is_wide, partial(draw, sheet), number)
+
+
+def curve_picture(study: Study, one: Contrast, value: str, name: str = "", number: str = "") -> Picture:
+    """Curves of one contrast over epochs: `value` is test_bound or active_units."""
+    words, stem, function = VALUES[value]
+    table = curves(study, one, value)
+    title = f"{words} by {study.labels.title_of(one.factor)}"
+    panel = Panel(table, function, names=_names(table))
+    base = one.base_in_words
+    decoder = one.base.get("decoder")
+    name = name or f"{stem}-by-{one.factor.replace('.', '-')}" + (f"-{decoder}" if decoder else "")
+    parts = [f"{title}, over epochs. Base cell: {base}. Lines: mean over seeds; bands: {INTERVAL}.", evidence(table)]
     if value == "test_bound":
         parts.append("Nats per example on the test images, at beta 1; higher is better.")
         if one.factor == "k":
             parts.append(
-                "Each curve is its own bound L_K, which is tighter for larger K by itself; the nll below compares models."
+                "Each curve is its own bound L_K, which is tighter for larger K by itself; the nll in the table of cells "
+                "compares models."
             )
         if one.factor == "decoder":
             parts.append("A density's nats are not a probability's: compare each decoder with its own baseline.")
-    for label, rows in table.groupby("label", sort=False):
-        absent = list(dict.fromkeys(text for text in rows["missing"] if text))
-        if absent:
-            parts.append(f"{label}: {absent[-1]}.")
-    return " ".join(parts)
+    return picture(name, " ".join(parts), table, Sheet(title, [panel], foot(base, table)), number)
 
 
-def _n_text(table: pd.DataFrame) -> str:
-    """How many seeds stand behind the points drawn: '3', or '2 to 3 of 3' where some are missing."""
-    drawn = table[table["n"] > 0]
-    if drawn.empty:
-        return "0"
-    low, high, planned = int(drawn["n"].min()), int(drawn["n"].max()), int(table["n_planned"].max())
-    if low == planned:
-        return str(planned)
-    return f"{low} of {planned}" if low == high else f"{low} to {high} of {planned}"
+def panels_picture(
+    study: Study, parts: Sequence[tuple[str, Contrast | Methods]], value: str, name: str, number: str
+) -> Picture:
+    """Curves in panels side by side: each a contrast, or cells that are named one by one."""
+    words, _, function = VALUES[value]
+    panels, tables, said, bases = [], [], [], []
+    for title, part in parts:
+        if isinstance(part, Contrast):
+            table, base = curves(study, part, value), part.base_in_words
+        else:
+            table, base = cell_curves(study, part.cells, value), part.base
+        panels.append(Panel(table, function, title, _names(table)))
+        tables.append(table.assign(panel=title))
+        said.append(f"{title}: base cell {base}; {evidence(table)}")
+        bases.append(f"{title.split('  ')[0]}: {base}" if len(parts) > 1 else base)
+    whole = pd.concat(tables, ignore_index=True)
+    caption = f"{words} over epochs. Lines: mean over seeds; bands: {INTERVAL}. {' '.join(said)}"
+    if len(parts) == 1:
+        panels = [Panel(panels[0].table, function, "", panels[0].names)]
+    title = f"{words} over epochs" if len(parts) > 1 else f"{words}: {parts[0][0]}"
+    sheet = Sheet(title, panels, foot("; ".join(bases), whole), default_mm=WIDE_MM if len(panels) > 1 else 142.0)
+    return picture(name, caption, whole, sheet, number)
+
+
+def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str = "", kl: bool = False) -> Picture | None:
+    """Maps, epoch by unit, of single cells: log-activity, or KL in nats; None if nothing is stored."""
+    maps = [(title, activity_map(study, cell)) for title, cell in cells]
+    maps = [(title, table) for title, table in maps if len(table)]
+    if not maps:
+        return None
+    base = methods_base(study, usual_base(study, "k", decoder))
+    function = figures.kl_map if kl else figures.activity_map
+    whole = pd.concat([table.assign(panel=title, label=title) for title, table in maps], ignore_index=True)
+    # One scale for all panels, that of trained models: before training a unit's KL can be anything.
+    end = whole[whole["epoch"] == whole["epoch"].max()]
+    options = {"top": float(min(max(end["kl"].max(), 0.1), figures.KL_TOP))} if kl else {}
+    panels = [Panel(table, function, f"{title}  (n = {n_text(table)})", (), options) for title, table in maps]
+    what = "KL of every latent unit" if kl else "Activity of every latent unit"
+    colour = (
+        "mean over seeds of the KL to the prior, nats per example"
+        if kl
+        else f"mean over seeds of log10 activity (floor {FLOOR:g}), that is the logarithm of the geometric mean"
+    )
+    caption = (
+        f"{what} over epochs. Base cell: {base}; batch norm and warm-up each by itself. Colour: {colour}. Each seed's units "
+        "are sorted by their own activity at epoch 1 before seeds are averaged. "
+        + " ".join(f"{title}: n = {n_text(table)}." for title, table in maps)
+    )
+    if gone := absent(whole):
+        caption += f" Missing: {gone}."
+    bar = Bar("KL (nats per example)", None) if kl else Bar("log10 activity, mean over seeds", study.threshold)
+    sorting = "rows: units, each seed's sorted by its own activity at epoch 1"
+    title = what if len(maps) > 1 else f"{what}: {maps[0][0]}"
+    sheet = Sheet(
+        title, panels, foot(base, whole, sorting), bar, ratio=0.8, default_mm=WIDE_MM if len(panels) > 1 else 110.0
+    )
+    return picture(name, caption, whole, sheet, number)
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(table["label"][table["n"] > 0]))

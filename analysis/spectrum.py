@@ -1,12 +1,12 @@
 """How many units are active: at any threshold, and where the activities themselves leave a gap; draws nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis.load import Study
+from analysis.load import LoadError, Study
 
 THRESHOLDS = (0.001, 0.01, 0.1)
 """Burda et al. 2016 take 0.01, Bettencourt and Craddock 0.1."""
@@ -29,6 +29,47 @@ def gap(activity: ArrayLike) -> tuple[int, float]:
     ratios = ordered[:-1] / ordered[1:]
     place = int(np.argmax(ratios))
     return place + 1, float(ratios[place])
+
+
+def count_active(
+    study: Study,
+    threshold: float,
+    column: str = "activity",
+    layer: int | None = None,
+    trial_ids: Collection[str] | None = None,
+) -> pd.Series:
+    """Active units of rows of `study.epochs`, at any threshold, from the stored vectors.
+
+    Args:
+        study: what `load` gave.
+        threshold: a unit is active if its activity is above this.
+        column: activity, activity_test, activity_pca, or any other vector.
+        layer: of that stochastic layer alone, from 1, which is next to the data; None: of all. Trials without it have none.
+        trial_ids: of these trials alone; None: of all.
+
+    Raises:
+        LoadError: the column is no vector of the stream, or no trial has such a layer.
+    """
+    rows, lengths, values = study.vectors(trial_ids, column)
+    with np.errstate(invalid="ignore"):
+        above = values > threshold
+    starts = np.cumsum(lengths) - lengths
+    if layer is None:
+        first, last = starts, starts + lengths
+    else:
+        sizes = study.layer_sizes()
+        depth = max(len(each) for each in sizes.values())
+        if not 1 <= layer <= depth:
+            raise LoadError(f"layer {layer}: trials of this study have {depth}, counted from 1, which is next to the data")
+        edges = {one: (sum(each[: layer - 1]), sum(each[:layer])) for one, each in sizes.items()}
+        of_row = np.array([edges[one] for one in rows["trial_id"]], np.int64).reshape(-1, 2)
+        first, last = starts + of_row[:, 0], starts + of_row[:, 1]
+        has = np.array([len(sizes[one]) >= layer for one in rows["trial_id"]], bool)
+    running = np.concatenate([[0], np.cumsum(above)])
+    counts = (running[last] - running[first]).astype(float)
+    if layer is not None:
+        counts[~has] = np.nan
+    return pd.Series(counts, index=rows.index, name="active_units")
 
 
 def active_units(

@@ -1,6 +1,8 @@
 """Reads and verifies the files of a study, each by itself, and lays them side by side as frames; judges no path."""
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.verified import read_verified
 from workers.plan import Plan
-from workers.records import EPOCHS, TRIALS, RecordError, decode, read_footer
-from workers.settings import FACTORS, flatten
-from workers.store import EPOCHS_FOLDER, Store
+from workers.records import EPOCHS, TRIALS, RecordError
+from workers.settings import FACTORS, flatten, layers_above
+from workers.store import EPOCHS_FOLDER, TRIALS_FOLDER, Store
 
 VECTORS = tuple(field.name for field in EPOCHS if pa.types.is_list(field.type))
 """Columns of `epochs` with an entry a latent unit (or a class)."""
@@ -40,23 +43,68 @@ TRIAL_MEASURES = (
 """Measured once a trial, at its end; every other value is a column of the stream."""
 
 
-def read_folder(store: Store, folder: str, schema: pa.Schema) -> tuple[list[pa.Table], list[Mapping[str, Any]]]:
+class WithoutBad:
+    """A store that hides the keys that cannot be read."""
+
+    def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
+        """Hide what has a problem now or later."""
+        self.store, self.problems, self.url = store, problems, store.url
+
+    def list(self, folder: str) -> list[str]:
+        """See Store.list, without the hidden keys."""
+        return [key for key in self.store.list(folder) if key not in self.problems]
+
+    def read(self, key: str) -> bytes:
+        """See Store.read."""
+        return self.store.read(key)
+
+    def create(self, key: str, raw: bytes) -> bool:
+        """See Store.create."""
+        return self.store.create(key, raw)
+
+    def delete(self, key: str) -> None:
+        """See Store.delete."""
+        self.store.delete(key)
+
+
+def read_folder(
+    store: Store, folder: str, schema: pa.Schema, problems: dict[str, str] | None = None
+) -> tuple[list[pa.Table], list[Mapping[str, Any]]]:
     """Every file of a folder as a table (its key in the metadata) and its footer; one empty table if there is none.
+
+    Args:
+        store: where the study lies.
+        folder: one of the store's.
+        schema: of its files.
+        problems: None: the first file that is damaged ends the reading; else it is left out, and put in here by its key.
 
     Raises:
         RecordError: a file is damaged, of another version, or does not belong there.
     """
+
+    def read(key: str) -> tuple[pa.Table, dict[str, Any]] | RecordError:
+        try:
+            table, footer = read_verified(store.read(key), key)
+            if table.schema.names != schema.names:
+                raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", "move it away")
+        except RecordError as error:
+            return error
+        return table.replace_schema_metadata({"key": key}), footer
+
+    keys = [key for key in store.list(folder) if key.endswith(".parquet")]
     tables: list[pa.Table] = []
     footers: list[Mapping[str, Any]] = []
-    for key in store.list(folder):
-        if not key.endswith(".parquet"):
-            continue
-        raw = store.read(key)
-        table, footer = decode(raw, key), read_footer(raw, key)
-        if table.schema.names != schema.names:
-            raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", "move it away")
-        tables.append(table.replace_schema_metadata({"key": key}))
-        footers.append(footer)
+    # Arrow and the hash leave Python free while they work.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        for key, found in zip(keys, threads.map(read, keys), strict=True):
+            if isinstance(found, RecordError):
+                if problems is None:
+                    threads.shutdown(cancel_futures=True)
+                    raise found
+                problems[key] = str(found)
+            else:
+                tables.append(found[0])
+                footers.append(found[1])
     # An empty table keeps the columns where there is no file yet.
     return tables or [schema.empty_table()], footers or [{}]
 
@@ -72,8 +120,15 @@ def _count_active(table: pa.Table, footer: Mapping[str, Any], threshold: float) 
     return table.set_column(at, table.schema.field(at), pa.array(counts.astype(np.int32)))
 
 
-def epochs_frame(files: Sequence[pa.Table], footers: Sequence[Mapping[str, Any]], threshold: float) -> pd.DataFrame:
+def epochs_frame(
+    files: Sequence[pa.Table],
+    footers: Sequence[Mapping[str, Any]],
+    threshold: float,
+    problems: dict[str, str] | None = None,
+) -> pd.DataFrame:
     """The stream in the order of its files, with active_units at one threshold; vectors stay Arrow lists.
+
+    With `problems` (see read_folder) rows that are stored twice are left out, both of them: which is right is not known.
 
     Raises:
         RecordError: a (trial, epoch) is stored twice.
@@ -82,13 +137,17 @@ def epochs_frame(files: Sequence[pa.Table], footers: Sequence[Mapping[str, Any]]
     # Lists as Python objects would take seconds and a gigabyte.
     frame: pd.DataFrame = table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
     twice = frame.duplicated(["trial_id", "epoch"])
-    if twice.any():
-        trial_id, epoch = frame.loc[twice, ["trial_id", "epoch"]].to_numpy()[0]
-        keys = [file.schema.metadata[b"key"].decode() for file in files if _has_row(file, trial_id, epoch)]
-        raise RecordError(
-            keys[-1], f"epoch {epoch} of trial {trial_id} is stored twice (see {keys[0]})", "move the wrong file away"
-        )
-    return frame
+    if not twice.any():
+        return frame
+    trial_id, epoch = frame.loc[twice, ["trial_id", "epoch"]].to_numpy()[0]
+    keys = [file.schema.metadata[b"key"].decode() for file in files if _has_row(file, trial_id, epoch)]
+    found = RecordError(
+        keys[-1], f"epoch {epoch} of trial {trial_id} is stored twice (see {keys[0]})", "move the wrong file away"
+    )
+    if problems is None:
+        raise found
+    problems[keys[-1]] = f"{found}; {int(twice.sum())} rows are left out in both files"
+    return frame[~frame.duplicated(["trial_id", "epoch"], keep=False)].reset_index(drop=True)
 
 
 def _has_row(table: pa.Table, trial_id: str, epoch: int) -> bool:
@@ -96,27 +155,37 @@ def _has_row(table: pa.Table, trial_id: str, epoch: int) -> bool:
     return bool(pc.any(same).as_py())
 
 
-def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """A row a planned trial: its settings, its goal, how far it came, and how it ended (null if it has not).
+def drop_unknown(epochs: pd.DataFrame, plan: Plan, problems: dict[str, str] | None = None) -> pd.DataFrame:
+    """The rows of planned trials, which are all of them, or (with `problems`) all that an entry of the plan explains.
 
     Raises:
         RecordError: the stream has rows of a trial that was never planned.
     """
+    unknown = set(epochs["trial_id"].unique()) - set(plan.trials)
+    if not unknown:
+        return epochs
+    found = RecordError(
+        EPOCHS_FOLDER, f"has rows of trial {min(unknown)}, which no entry of the plan names", "move its file away"
+    )
+    if problems is None:
+        raise found
+    problems[EPOCHS_FOLDER] = f"{found} ({len(unknown)} such trials are left out)"
+    return epochs[epochs["trial_id"].isin(list(plan.trials))].reset_index(drop=True)
+
+
+def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
+    """A row a planned trial: its settings, its goal, how far it came, and how it ended (null if it has not)."""
     frame = pd.DataFrame(
         {
             "trial_id": trial_id,
             "pack_id": plan.pack_of[trial_id],
             "fingerprint": trial.fingerprint,
             **flatten(trial.settings),
+            "layer_sizes": (trial.settings.n_z, *(n_z for _, n_z in layers_above(trial.settings.model))),
             "epochs_goal": plan.packs[plan.pack_of[trial_id]].epochs,
         }
         for trial_id, trial in plan.trials.items()
     )
-    unknown = set(epochs["trial_id"].unique()) - set(plan.trials)
-    if unknown:
-        raise RecordError(
-            EPOCHS_FOLDER, f"has rows of trial {min(unknown)}, which no entry of the plan names", "move its file away"
-        )
     longest = ended.sort_values("epochs").drop_duplicates("trial_id", keep="last").set_index("trial_id")
     longest = longest.reindex(frame["trial_id"]).reset_index(drop=True)
     frame["epochs_done"] = frame["trial_id"].map(epochs.groupby("trial_id")["epoch"].max()).fillna(0).astype(int)
@@ -136,18 +205,35 @@ def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.Da
     return frame
 
 
-def refuse_gaps(epochs: pd.DataFrame, trials: pd.DataFrame) -> None:
+def refuse_gaps(epochs: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[str, str] | None = None) -> dict[str, str]:
     """Every epoch of an ended trial was stored before its row in `trials`: what lacks now is lost.
+
+    Returns:
+        What is lost of each trial that files with problems left incomplete; empty without `problems`.
 
     Raises:
         RecordError: an ended trial has fewer rows than epochs.
     """
-    stored = trials["trial_id"].map(epochs.groupby("trial_id").size()).fillna(0)
-    short = (trials["status"] != "unfinished") & (stored < trials["last_epoch"].fillna(0) + 1)
-    if short.any():
-        first = trials.assign(stored=stored)[short].iloc[0]
-        raise RecordError(
-            f"{EPOCHS_FOLDER}/{first['pack_id']}-*.parquet",
-            f"{int(first['stored'])} of {int(first['last_epoch']) + 1} epochs of trial {first['trial_id']} are left",
-            "restore the lost file from a copy",
-        )
+    stored = trials["trial_id"].map(epochs.groupby("trial_id").size()).fillna(0).astype(int)
+    ended = trials["status"] != "unfinished"
+    if problems is None:
+        short = ended & (stored < trials["last_epoch"].fillna(0) + 1)
+        if short.any():
+            first = trials.assign(stored=stored)[short].iloc[0]
+            raise RecordError(
+                f"{EPOCHS_FOLDER}/{first['pack_id']}-*.parquet",
+                f"{first['stored']} of {int(first['last_epoch']) + 1} epochs of trial {first['trial_id']} are left",
+                "restore the lost file from a copy",
+            )
+        return {}
+    reached = trials["last_epoch"].astype("Float64").fillna(trials["epochs_done"].astype(float)).astype(int)
+    without_end = {key.split("/")[-1].split("-")[0] for key in problems if key.startswith(f"{TRIALS_FOLDER}/")}
+    lost = {}
+    for trial_id, pack_id, has_ended, rows, last in zip(
+        trials["trial_id"], trials["pack_id"], ended, stored, reached, strict=True
+    ):
+        if rows < last + 1 and (rows or has_ended):
+            lost[trial_id] = f"{rows} of {last + 1} epochs are left, the others lie in a file that cannot be read"
+        elif not has_ended and pack_id in without_end:
+            lost[trial_id] = "its end lies in a file that cannot be read"
+    return lost

@@ -30,6 +30,7 @@ def test_imports_go_one_way():
         ("analysis/labels.py", "import torch"),
         ("workers/schedules.py", "import study.grid"),
         ("analysis/labels.py", "import workers.model"),
+        ("analysis/labels.py", "import analysis.latent"),
         ("workers/plan.py", "import torch"),
         ("study/grid.py", "import study.run"),
     ],

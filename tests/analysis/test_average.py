@@ -7,7 +7,7 @@ from planted import SMALL, flat_bound, write
 from scipy import stats
 
 from analysis import average, load
-from analysis.average import AverageError, _summary
+from analysis.average import AverageError, summarise
 
 FACTORS = {**SMALL, "decoder": ["bernoulli", "gaussian"], "warmup": [0, 2]}
 HERE = {"decoder": "bernoulli", "warmup": 0}
@@ -27,7 +27,7 @@ numbers = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8)
 
 @given(numbers)
 def test_interval_is_that_of_scipy(values):
-    table = _summary(np.array(values)[:, None], dict.fromkeys(range(len(values)), ""), np.array([0]), 0.95)
+    table = summarise(np.array(values)[:, None], dict.fromkeys(range(len(values)), ""), np.array([0]), 0.95)
     spread = stats.sem(values)
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), spread) if spread > 0 else (np.mean(values),) * 2
     assert table["mean"][0] == pytest.approx(np.mean(values), rel=1e-9, abs=1e-9)
@@ -40,7 +40,7 @@ def test_a_seed_without_a_value_is_named_and_changes_only_n(values, data):
     gone = data.draw(st.sets(st.integers(0, len(values) - 1), max_size=len(values)))
     kept = [value for place, value in enumerate(values) if place not in gone]
     holed = np.array([[np.nan if place in gone else value] for place, value in enumerate(values)])
-    row = _summary(holed, dict.fromkeys(range(len(values)), "gone"), np.array([0]), 0.95).iloc[0]
+    row = summarise(holed, dict.fromkeys(range(len(values)), "gone"), np.array([0]), 0.95).iloc[0]
     assert (row["n"], row["n_planned"]) == (len(kept), len(values))
     named = {
         int(word)
@@ -170,3 +170,50 @@ def test_a_value_that_is_not_finite_is_not_averaged_in_silence(tmp_path):
     write(tmp_path / "s", bound=lambda s, e: float("nan") if s["seed"] == 1 else 1.0)
     row = average(load(tmp_path / "s"), "test_bound", ["k"]).iloc[0]
     assert (row["n"], row["mean"], row["missing"]) == (2, 1.0, "seed 1 no finite value")
+
+
+# --- active units at any threshold, by layer ------------------------------------------------------------------------------
+
+
+def test_active_units_at_any_threshold_are_counted_from_the_vectors(study):
+    # One unit at 0.9, one at 0.5, one at 0.001.
+    for threshold, count in ((0.0001, 3), (0.01, 2), (0.5, 1), (0.95, 0)):
+        table = average(study, "active_units", ["k"], at=HERE, threshold=threshold)
+        assert table["mean"].tolist() == [count, count]
+    stored, counted = (
+        average(study, "active_units", ["k"], at=HERE, epoch="every", **how) for how in ({}, {"threshold": 0.1})
+    )
+    pd.testing.assert_frame_equal(stored, counted)
+    with pytest.raises(AverageError, match="threshold and layer are of active_units"):
+        average(study, "test_bound", ["k"], at=HERE, threshold=0.1)
+
+
+def test_active_units_by_layer(tmp_path):
+    write(
+        tmp_path / "s",
+        settings={"model.layers_above": "10-z2"},
+        activity=lambda s, e: np.array([0.9, 0.001, 0.5, 0.3, 0.002]),
+    )
+    deep = load(tmp_path / "s")
+    assert [average(deep, "active_units", ["k"], layer=one)["mean"].tolist() for one in (1, 2)] == [[2, 2], [1, 1]]
+    assert average(deep, "active_units", ["k"], layer=2, threshold=0.001)["mean"].tolist() == [2, 2]
+    with pytest.raises(AverageError, match="trials of this study have 2"):
+        average(deep, "active_units", ["k"], layer=3)
+
+
+def test_a_value_of_your_own_is_averaged_like_any_other(study):
+    mine = study.epochs["test_reconstruction"] - study.epochs["test_kl"]
+    pd.testing.assert_frame_equal(average(study, mine, ["k"], at=HERE), average(study, "test_bound", ["k"], at=HERE))
+    with pytest.raises(AverageError, match=r"wants the index of study\.epochs"):
+        average(study, mine.reset_index(drop=True)[:3], ["k"], at=HERE)
+
+
+def test_rows_on_different_seeds_are_flagged(tmp_path):
+    write(tmp_path / "s", diverged={(1, 0): 1})
+    curve = average(load(tmp_path / "s"), "test_bound", ["k"], epoch="every")
+    assert curve.groupby("epoch")["is_balanced"].all().tolist() == [True, True, False, False, False]
+    write(tmp_path / "t", {**SMALL, "seed": [0, 1]})
+    write(tmp_path / "t", {**SMALL, "k": [5], "seed": [2]}, entry=2)
+    table = average(load(tmp_path / "t"), "test_bound", ["k"])
+    assert table["n"].tolist() == table["n_planned"].tolist() == [2, 3]
+    assert not table["is_balanced"].any()

@@ -10,6 +10,7 @@ from analysis import figures, load
 from analysis.activity import FLOOR, activity_map
 from analysis.average import AverageError
 from analysis.contrast import contrast, contrasts, curves, map_cells, usual_base
+from analysis.ends import spread
 
 FULL = {
     "decoder": ["bernoulli", "gaussian"],
@@ -138,9 +139,9 @@ def test_epochs_without_any_seed_are_not_drawn(axes):
 
 
 def test_labels_of_curves_that_end_together_do_not_overlap():
-    places = figures._spread([0.5, 0.5, 0.5, 0.9])
+    places = spread([0.5, 0.5, 0.5, 0.9])
     assert np.diff(sorted(places)).min() >= 0.075 - 1e-6
-    assert figures._spread([0.2, 0.8]) == [0.2, 0.8]
+    assert spread([0.2, 0.8]) == [0.2, 0.8]
 
 
 def _table(epochs, mean):

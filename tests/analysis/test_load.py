@@ -7,10 +7,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from planted import SMALL, flat_activity, flat_bound, row_of, write
 
 from analysis.load import LoadError, load
-from workers.records import EPOCHS, RecordError, VersionError, encode
+from analysis.verified import content_hash
+from workers.records import EPOCHS, RecordError, VersionError, content_sha256, encode
 from workers.store import epochs_key
 
 
@@ -232,3 +235,117 @@ def test_the_names_are_functions_whatever_was_imported_before(first):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"]
     assert importlib.import_module("analysis.load").load is load
+
+
+# --- layers -------------------------------------------------------------------------------------------------------------
+
+DEEP = {"model.layers_above": "10-z2"}
+
+
+def deep_activity(s, epoch):
+    """Three units next to the data, two of them active; two above, one of them active."""
+    return np.array([0.9, 0.001, 0.5, 0.3, 0.002])
+
+
+def test_every_entry_knows_its_layer(root):
+    write(
+        root,
+        {**SMALL, "model.layers_above": ["none", "10-z2"]},
+        activity=lambda s, e: deep_activity(s, e)[: 5 if s["model.layers_above"] != "none" else 3],
+    )
+    study = load(root)
+    long = study.activity()
+    sizes = study.layer_sizes()
+    assert set(sizes.values()) == {(3,), (3, 2)}
+    for trial_id, rows in long[long["epoch"] == 1].groupby("trial_id", observed=True):
+        assert rows["layer"].tolist() == ([1, 1, 1, 2, 2] if len(sizes[trial_id]) == 2 else [1, 1, 1])
+        assert rows["unit"].tolist() == list(range(sum(sizes[trial_id])))
+    assert set(study.activity(column="reconstruction_per_class")["layer"]) == {1}
+
+
+# --- what is read is verified, and at a third of the cost -----------------------------------------------------------------
+
+column = st.one_of(
+    st.lists(st.one_of(st.none(), st.text(max_size=5)), min_size=4, max_size=4).map(lambda v: pa.array(v, pa.string())),
+    st.lists(st.one_of(st.none(), st.integers(-5, 5)), min_size=4, max_size=4).map(lambda v: pa.array(v, pa.int32())),
+    st.lists(st.one_of(st.none(), st.booleans()), min_size=4, max_size=4).map(lambda v: pa.array(v, pa.bool_())),
+    st.lists(st.one_of(st.none(), st.floats(allow_nan=True)), min_size=4, max_size=4).map(
+        lambda v: pa.array(v, pa.float64())
+    ),
+    st.lists(
+        st.one_of(st.none(), st.lists(st.one_of(st.none(), st.floats(width=32)), max_size=3)), min_size=4, max_size=4
+    ).map(lambda v: pa.array(v, pa.list_(pa.float32()))),
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.lists(column, min_size=1, max_size=4), st.integers(0, 4), st.booleans())
+def test_the_fast_hash_is_that_of_the_writer(columns, start, in_parts):
+    table = pa.table({f"c{place}": one for place, one in enumerate(columns)}).slice(start)
+    if in_parts and len(table) > 1:
+        table = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    assert content_hash(table) == content_sha256(table)
+
+
+# --- going on with what is whole ------------------------------------------------------------------------------------------
+
+
+def test_skip_bad_changes_nothing_where_all_is_whole(root):
+    write(root, done=lambda s: 2 if s["seed"] == 1 else 4)
+    strict, lax = load(root), load(root, skip_bad=True)
+    pd.testing.assert_frame_equal(strict.epochs, lax.epochs)
+    pd.testing.assert_frame_equal(strict.trials, lax.trials)
+    pd.testing.assert_frame_equal(strict.missing, lax.missing)
+    assert lax.left_out == {}
+
+
+def test_skip_bad_goes_on_without_a_damaged_file_and_names_it_and_what_it_costs(root):
+    write(root)
+    whole = load(root)
+    file = sorted((root / "epochs").iterdir())[0]
+    flip(file, 40 / file.stat().st_size)
+    with pytest.raises(RecordError):
+        load(root)
+    study = load(root, skip_bad=True)
+    assert list(study.left_out) == [f"epochs/{file.name}"]
+    gone = set(whole.epochs["trial_id"]) - set(study.epochs.loc[study.epochs["epoch"] == 1, "trial_id"])
+    assert len(gone) == 3
+    assert set(study.missing["trial_id"]) == gone
+    assert all(
+        "2 of 5 epochs are left, the others lie in a file that cannot be read" in why for why in study.missing["reason"]
+    )
+    kept = whole.epochs.merge(study.epochs[["trial_id", "epoch"]], on=["trial_id", "epoch"])
+    assert kept["test_bound"].tolist() == study.epochs["test_bound"].tolist()
+
+
+def test_skip_bad_without_a_file_of_ends(root):
+    write(root)
+    file = sorted((root / "trials").iterdir())[0]
+    file.write_bytes(b"PAR1")
+    study = load(root, skip_bad=True)
+    assert study.trials["status"].value_counts().to_dict() == {"completed": 3, "unfinished": 3}
+    assert all("its end lies in a file that cannot be read" in why for why in study.missing["reason"])
+
+
+def test_skip_bad_without_an_entry_of_the_plan(root):
+    write(root, {**SMALL, "k": [1]})
+    write(root, {**SMALL, "k": [5]}, entry=2)
+    file = root / "plan" / "000002.parquet"
+    flip(file, 40 / file.stat().st_size)
+    study = load(root, skip_bad=True)
+    assert study.factors["k"] == (1,)
+    assert set(study.left_out) == {"plan/000002.parquet", "epochs"}
+    flip(root / "plan" / "000001.parquet", 0.5)
+    (root / "plan" / "000001.parquet").write_bytes(b"")
+    with pytest.raises(LoadError, match="no entry of the plan can be read"):
+        load(root, skip_bad=True)
+
+
+def test_skip_bad_leaves_out_rows_stored_twice_in_both_files(root):
+    write(root)
+    files = sorted((root / "epochs").iterdir())
+    (root / "epochs" / "00000000000000aa-000000-000002.parquet").write_bytes(files[0].read_bytes())
+    study = load(root, skip_bad=True)
+    assert "stored twice" in next(iter(study.left_out.values()))
+    assert not study.epochs.duplicated(["trial_id", "epoch"]).any()
+    assert len(study.missing) == 3
