@@ -10,9 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.verified import read_verified
 from workers.plan import Plan
-from workers.records import EPOCHS, TRIALS, RecordError
+from workers.records import EPOCHS, TRIALS, RecordError, decode_with_footer
 from workers.settings import FACTORS, flatten, layers_above
 from workers.store import EPOCHS_FOLDER, TRIALS_FOLDER, Store
 
@@ -84,7 +83,7 @@ def read_folder(
 
     def read(key: str) -> tuple[pa.Table, dict[str, Any]] | RecordError:
         try:
-            table, footer = read_verified(store.read(key), key)
+            table, footer = decode_with_footer(store.read(key), key)
             if table.schema.names != schema.names:
                 raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", "move it away")
         except RecordError as error:

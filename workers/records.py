@@ -150,30 +150,39 @@ NOT_CONTENT = ("seconds", "device")
 def content_sha256(table: pa.Table) -> str:
     """Hash of the decoded columns but `seconds` and `device`: names, types and values, however they are stored."""
     digest = hashlib.sha256()
-    for field in table.schema:
+    for field, column in zip(table.schema, table.columns, strict=True):
         if field.name in NOT_CONTENT:
             continue
         # Not str(type): it names the list's items, and Parquet renames them.
         kind = f"list<{field.type.value_type}>" if pa.types.is_list(field.type) else str(field.type)
         digest.update(f"{field.name}:{kind};".encode())
-        _hash_array(digest, table.column(field.name).combine_chunks())
+        _feed(digest, column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
     return digest.hexdigest()
 
 
-def _hash_array(digest: "hashlib._Hash", array: pa.Array) -> None:
-    digest.update(len(array).to_bytes(8, "little"))
-    digest.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+def _feed(digest: "hashlib._Hash", array: pa.Array) -> None:
+    rows = len(array)
+    digest.update(rows.to_bytes(8, "little"))
+    whole = array.null_count == 0
+    valid = np.ones(rows, bool) if whole else array.is_valid().to_numpy(zero_copy_only=False)
+    digest.update(np.packbits(valid).data)
     if pa.types.is_list(array.type):
-        lengths = array.value_lengths().fill_null(0)
-        digest.update(lengths.to_numpy(zero_copy_only=False).tobytes())
-        _hash_array(digest, array.flatten())
+        lengths = array.value_lengths() if whole else array.value_lengths().fill_null(0)
+        digest.update(_bytes_of(lengths))
+        _feed(digest, array.flatten())
     elif pa.types.is_string(array.type):
-        for text in array.fill_null("").to_pylist():
-            raw = text.encode()
-            digest.update(len(raw).to_bytes(8, "little") + raw)
+        # Few texts, many rows.
+        coded = (array if whole else array.fill_null("")).dictionary_encode()
+        texts = [text.encode() for text in coded.dictionary.to_pylist()]
+        parts = [len(text).to_bytes(8, "little") + text for text in texts]
+        digest.update(b"".join([parts[code] for code in coded.indices.to_numpy().tolist()]))
     else:
-        zero = pa.scalar(0).cast(array.type)
-        digest.update(array.fill_null(zero).to_numpy(zero_copy_only=False).tobytes())
+        digest.update(_bytes_of(array if whole else array.fill_null(pa.scalar(0).cast(array.type))))
+
+
+def _bytes_of(array: pa.Array) -> Any:
+    """The values as one buffer."""
+    return np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).data if len(array) else b""
 
 
 def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
@@ -199,14 +208,31 @@ def decode(raw: bytes, path: str, columns: list[str] | None = None) -> pa.Table:
         VersionError: the file's schema_version is not this version's.
         RecordError: the bytes are damaged, not Parquet, or not written by this project.
     """
-    footer = read_footer(raw, path)
+    if columns is None:
+        return decode_with_footer(raw, path)[0]
+    read_footer(raw, path)
     try:
-        table = pq.read_table(pa.BufferReader(raw), columns=columns, page_checksum_verification=True)
+        return pq.read_table(pa.BufferReader(raw), columns=columns, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
-    if columns is None and content_sha256(table) != footer.get("content_sha256"):
+
+
+def decode_with_footer(raw: bytes, path: str) -> tuple[pa.Table, dict[str, Any]]:
+    """The whole table of a file and what its footer says; page checksums and the content hash hold.
+
+    Raises:
+        VersionError, RecordError: as decode.
+    """
+    footer = read_footer(raw, path)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+        # A thread a file, if at all, not a thread a column: the columns of one border are small.
+        table = file.read(use_threads=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if content_sha256(table) != footer.get("content_sha256"):
         raise _damaged(path, "its content is not what was written")
-    return table
+    return table, footer
 
 
 def read_footer(raw: bytes, path: str) -> dict[str, Any]:

@@ -7,13 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from planted import SMALL, flat_activity, flat_bound, row_of, write
 
 from analysis.load import LoadError, load
-from analysis.verified import content_hash
-from workers.records import EPOCHS, RecordError, VersionError, content_sha256, encode
+from workers.records import EPOCHS, RecordError, VersionError, encode
 from workers.store import epochs_key
 
 
@@ -261,30 +258,6 @@ def test_every_entry_knows_its_layer(root):
         assert rows["layer"].tolist() == ([1, 1, 1, 2, 2] if len(sizes[trial_id]) == 2 else [1, 1, 1])
         assert rows["unit"].tolist() == list(range(sum(sizes[trial_id])))
     assert set(study.activity(column="reconstruction_per_class")["layer"]) == {1}
-
-
-# --- what is read is verified, and at a third of the cost -----------------------------------------------------------------
-
-column = st.one_of(
-    st.lists(st.one_of(st.none(), st.text(max_size=5)), min_size=4, max_size=4).map(lambda v: pa.array(v, pa.string())),
-    st.lists(st.one_of(st.none(), st.integers(-5, 5)), min_size=4, max_size=4).map(lambda v: pa.array(v, pa.int32())),
-    st.lists(st.one_of(st.none(), st.booleans()), min_size=4, max_size=4).map(lambda v: pa.array(v, pa.bool_())),
-    st.lists(st.one_of(st.none(), st.floats(allow_nan=True)), min_size=4, max_size=4).map(
-        lambda v: pa.array(v, pa.float64())
-    ),
-    st.lists(
-        st.one_of(st.none(), st.lists(st.one_of(st.none(), st.floats(width=32)), max_size=3)), min_size=4, max_size=4
-    ).map(lambda v: pa.array(v, pa.list_(pa.float32()))),
-)
-
-
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(st.lists(column, min_size=1, max_size=4), st.integers(0, 4), st.booleans())
-def test_the_fast_hash_is_that_of_the_writer(columns, start, in_parts):
-    table = pa.table({f"c{place}": one for place, one in enumerate(columns)}).slice(start)
-    if in_parts and len(table) > 1:
-        table = pa.concat_tables([table.slice(0, 1), table.slice(1)])
-    assert content_hash(table) == content_sha256(table)
 
 
 # --- going on with what is whole ------------------------------------------------------------------------------------------
