@@ -327,6 +327,10 @@ GRIDS = {
     "burda": (5, 25),
     "further": (14, 70),
     "further-continuous": (16, 80),
+    "deep": (16, 80),
+    "burda-two-layers": (5, 25),
+    "burda-short": (4, 8),
+    "mnist-check": (4, 8),
 }
 
 
