@@ -99,8 +99,8 @@ def _shown(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "factor": " \u00d7 ".join(study.labels.title_of(one) for one in str(row["factor"]).split(" x ")),
-                "level": str(row["level"]),
-                "against": str(row["reference"]),
+                "level": _level(study, str(row["factor"]), row["level"]),
+                "against": _level(study, str(row["factor"]), row["reference"]),
                 "effect": text_of(float(row["estimate"]), 3),
                 "95% interval": _interval(float(row["low"]), float(row["high"])),
                 "p (Holm)": _p(float(row["p_holm"])),
@@ -109,6 +109,11 @@ def _shown(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _level(study: Study, factor: str, level: object) -> str:
+    # Levels of an interaction are joined already.
+    return study.labels.label_of(factor, level) if factor in study.factors else str(level)
 
 
 def claims_section(study: Study) -> Section | None:

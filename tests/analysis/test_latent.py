@@ -291,7 +291,7 @@ def test_every_figure_comes_as_png_pdf_and_csv(drawn):
         assert (drawn / f"{name}.pdf").read_bytes()[:5] == b"%PDF-"
         assert len(pd.read_csv(drawn / f"{name}.csv"))
     others = {path.stem for path in drawn.glob("latent-*.csv")} - names
-    assert others == {"latent-trials-bernoulli", "latent-images-bernoulli"}
+    assert others == {"latent-trials-bernoulli", "latent-images-bernoulli", "latent-captions"}
 
 
 @pytest.fixture(scope="module")
