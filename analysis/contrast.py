@@ -40,7 +40,7 @@ class Contrast:
 
 
 def usual_base(study: Study, factor: str | None = None, decoder: str | None = None) -> dict[str, Any]:
-    """The base cell of science.md, section 5b, in the study's own levels, without the factor that is varied.
+    """The base cell of the paper's figures, in the study's own levels, without the factor that is varied.
 
     Bernoulli decoder (or the given one), no batch norm, the shortest warm-up, n_z 50 or the largest, K the largest (the
     smallest where decoders are compared), the first level of any other factor.

@@ -12,7 +12,7 @@ from analysis.estimate import Floats, InferenceError
 from analysis.load import Study
 
 EARLY = (1, 5)
-"""Epochs whose largest count is the baseline of pruning; at epoch 0 a count says nothing (science.md, section 6)."""
+"""Epochs whose largest count is the baseline of pruning; at epoch 0 a count says nothing (docs/statistics.md)."""
 
 
 def epochs_to(curves: ArrayLike, target: float) -> tuple[Floats, Floats]:

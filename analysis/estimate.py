@@ -10,7 +10,7 @@ from scipy.special import stdtr, stdtrit
 Floats = NDArray[np.float64]
 
 COUNT_FLOOR = 1 / 12
-"""Least variance of a count such as active units: what rounding to whole units alone would leave (science.md, section 7)."""
+"""Least variance of a count such as active units: what rounding to whole units alone would leave (docs/statistics.md)."""
 
 
 class InferenceError(ValueError):

@@ -24,7 +24,7 @@ CLASSIFIER_IMAGES = 20_000
 """The classifier learns from the first so many training images."""
 CLASSIFIER_NEIGHBOURS = 5
 LATTICE, REACH = 20, 3.0
-"""Points a side of the lattice, and how far it goes from 0 on both sides; science.md, row 22."""
+"""Points a side of the lattice, and how far it goes from 0 on both sides; docs/settings.md, row 22."""
 STEPS: Floats = np.linspace(-REACH, REACH, 7)
 """Values of a unit in a traversal."""
 CLIP = 1e-6

@@ -67,7 +67,7 @@ def gaussian_mass_of_binary(
 ) -> Float[Tensor, "replica k batch"]:
     """log P(x) of binary pixels if the density is renormalised to {0, 1}: P(1) = sigmoid((2 mu - 1) / (2 sigma^2)).
 
-    Nats that can be compared with those of a Bernoulli decoder; science.md, section 5, row 4.
+    Nats that can be compared with those of a Bernoulli decoder; docs/settings.md, row 4.
     """
     return bernoulli_log_likelihood(x, (mean - 0.5) * torch.exp(-log_variance))
 

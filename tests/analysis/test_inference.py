@@ -143,7 +143,7 @@ def test_icc_takes_no_notice_of_cell_means_and_is_at_most_1(rows):
 
 
 def test_power_is_what_was_measured_for_one_contrast_a_seed():
-    # science.md, section 7: five independent seeds a cell.
+    # docs/statistics.md: five independent seeds a cell.
     assert [round(equivalence_power(sd, 5, 0.3), 2) for sd in (0.1, 0.2, 0.4)] == [0.97, 0.35, 0.03]
     assert [round(equivalence_power(sd, 5, 1), 2) for sd in (0.4, 0.8, 1.3)] == [0.88, 0.20, 0.03]
     assert [round(equivalence_power(sd, 5, 0.3, paired=False), 2) for sd in (0.1, 0.2, 0.4)] == [0.99, 0.39, 0.01]

@@ -159,7 +159,7 @@ def test_gradient_of_the_gaussian_density():
 @tiny.LAWS
 @given(st.floats(0, 1), st.floats(-50, 50), st.floats(-50, 50))
 def test_tanh_keeps_the_gaussian_density_below_its_ceiling(x, mean_head, log_variance_head):
-    """-0.4189 nats a pixel, -328.4 for the 784 of MNIST (science.md, 0.4)."""
+    """-0.4189 nats a pixel, -328.4 for the 784 of MNIST (docs/settings.md)."""
     found = gaussian_log_likelihood(pixels([x]), heads(mean_head, 1), heads(log_variance_head, 1)).item()
     assert found <= -0.4189385 + 1e-7
 
@@ -185,7 +185,7 @@ def test_two_masses_are_the_density_renormalised(mean, log_variance):
 
 
 def test_the_best_comparable_nats_of_a_gaussian_with_tanh():
-    """-179.2 for 784 pixels, by a logit of 1.36 (science.md, section 5, row 4)."""
+    """-179.2 for 784 pixels, by a logit of 1.36 (docs/settings.md, row 4)."""
     x = (torch.arange(784) % 2).double()[None, None]
     best = gaussian_mass_of_binary(x, x[:, None], torch.full((1, 1, 1, 1), -1.0, dtype=torch.float64)).item()
     assert best == pytest.approx(-179.2, abs=0.05)

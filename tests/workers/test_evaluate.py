@@ -200,7 +200,7 @@ def test_nll_takes_the_samples_it_is_asked_for(samples):
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-# ---- the trap: K samples of one image, never of several (science.md, 0.2) ----
+# ---- the trap: K samples of one image, never of several ----
 
 
 def tile_bug(log_w):
