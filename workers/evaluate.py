@@ -195,19 +195,20 @@ def posterior_of(
     """The posterior of a set of images; upper layers for one sample of what is below them."""
     codes = []
     for part, x in enumerate(images.split(CHUNK)):
-        noise = _noise_below(seeds, stream, epoch, len(x), architecture, part)
+        noise = _noise_of_codes(seeds, stream, epoch, len(x), architecture, part)
         first = encode(parameters, architecture, x.expand(len(seeds.index), -1, -1), normalise)
         latents = sample_latents(parameters, architecture, first, noise, normalise)
         codes.append(Code(latents, kl_of_layers(parameters, architecture, latents, normalise)))
     return _posterior(codes, architecture)
 
 
-def _noise_below(
+def _noise_of_codes(
     seeds: Seeds, stream: Stream, epoch: int, n: int, architecture: Architecture, part: int
 ) -> list[Float[Tensor, "replica k batch _unit"]]:
-    # The top layer's samples are read by nobody: with one layer nothing has to be drawn.
-    below = seeds.normals(stream, epoch, (1, n), architecture.latent[:-1], part)
-    return [*below, torch.zeros(len(seeds.index), 1, n, architecture.latent[-1], device=seeds.index.device)]
+    if len(architecture.latent) > 1:
+        return seeds.normals(stream, epoch, (1, n), architecture.latent, part)
+    # The samples of a single layer are read by nobody: nothing has to be drawn.
+    return [torch.zeros(len(seeds.index), 1, n, architecture.n_z, device=seeds.index.device)]
 
 
 def _posterior(codes: Iterable[Code], architecture: Architecture) -> Posterior:

@@ -98,6 +98,39 @@ def test_measures_what_the_plain_network_says(cell):
             np.testing.assert_allclose(getattr(found, name)[replica].numpy(), values, rtol=2e-5, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("above", ["12-z2", "8-z3-6-z2"])
+def test_codes_of_several_layers_are_those_of_the_plain_network(above, batch_norm, data):
+    """An upper layer's mu for one sample below it; KL of a lower layer against its prior at a sample above it."""
+    cell = {"model__layers_above": above, "batch_norm": batch_norm}
+    learner = trained(cell, 2)
+    found = measured(learner, data, epoch=3)
+    sizes = learner.architecture.latent
+    for replica, seed in enumerate((0, 1)):
+        model = reference.Model(learner.parameters, tiny.settings(**cell), replica)
+
+        def drawn(stream, n, k=1, seed=seed):
+            return [noise(seed, stream, 3, (k, n, n_z), part=layer << 56) for layer, n_z in enumerate(sizes)]
+
+        statistics = None
+        if batch_norm:
+            of_all = [layer[0] for layer in drawn(Stream.STATISTICS_NOISE, len(data.measured))]
+            statistics = model.evaluation_statistics(data.measured, of_all)
+        train = Stream.STATISTICS_NOISE if batch_norm else Stream.MEASURED_NOISE
+        for suffix, images, stream, k in (("", data.measured, train, 1), ("_test", data.test, Stream.TEST_NOISE, 2)):
+            codes = [layer[0] for layer in drawn(stream, len(images), k)]
+            q, z = model.latents(images, codes, statistics)
+            kl = [q[i].log_prob(z[i]) - model.prior(i, z, statistics).log_prob(z[i]) for i in range(len(z) - 1)]
+            kl.append(kl_divergence(q[-1], Normal(torch.zeros(()), torch.ones(()))))
+            expected = {
+                "activity": np.concatenate([np.var(layer.loc.detach().numpy(), axis=0) for layer in q]),
+                "kl_per_unit": torch.cat([layer.mean(0) for layer in kl]).detach().numpy(),
+            }
+            for name, values in expected.items():
+                column = getattr(found, f"{name}{suffix}")[replica].numpy()
+                np.testing.assert_allclose(column, values, rtol=2e-4, atol=2e-5, err_msg=f"{name}{suffix}")
+
+
 @cells
 @pytest.mark.parametrize("epochs", [0, 3])
 def test_activity_is_at_most_twice_the_kl(cell, epochs, data):
