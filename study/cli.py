@@ -1,6 +1,8 @@
 """The command line of `python -m study.run`: reads words, prints sentences, returns exit codes."""
 
 import argparse
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except KeyboardInterrupt:
         say_error("interrupted; the same command goes on")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads our words has seen enough, as `| head` has; the interpreter would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
     except (RecordError, DamagedDataError) as error:
         say_error(str(error))
