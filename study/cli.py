@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             plan_only=words.plan,
             executor=words.executor,
             address=words.address,
+            retry_failed=words.retry_failed,
         )
     except KeyboardInterrupt:
         say_error("interrupted; the same command goes on")
@@ -61,6 +62,7 @@ def run_grid(
     plan_only: bool = False,
     executor: str = "ray",
     address: str | None = None,
+    retry_failed: bool = False,
 ) -> int:
     """What the command does, with its words as arguments; errors of the user are raised."""
     grid = read_grid(path, sets)
@@ -88,7 +90,7 @@ def run_grid(
     for line in notes(grid, cells):
         print(line)
     store = open_store(study_url(grid.run.out, grid.study))
-    work = find_work(store, grid, wanted, machine, data)
+    work = find_work(store, grid, wanted, machine, data, retry_failed)
     _say_plan(grid, len(cells), work, wanted, plan_only)
     if plan_only:
         return 0
@@ -100,7 +102,7 @@ def run_grid(
             refuse_private_folder(grid.run.out)
     from study.driver import drive
 
-    return drive(store, grid, wanted, machine, data, executor=executor, say=_say).exit_code
+    return drive(store, grid, wanted, machine, data, executor=executor, say=_say, retry_failed=retry_failed).exit_code
 
 
 def _say(text: str) -> None:
@@ -121,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
     parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")
+    parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
     parser.add_argument("--address", help="of a Ray cluster that is up, like auto or ray-head:6379")
     return parser
 

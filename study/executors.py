@@ -3,11 +3,11 @@
 import logging
 import os
 import tempfile
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from workers.failure import Failure, death, failure_of
 from workers.job import Job
 
 
@@ -18,49 +18,46 @@ class Listener(Protocol):
         """A pack has finished an epoch; `committed` is its newest border."""
 
     def ended(self, pack_id: str, status: str) -> None:
-        """A pack has returned: done | stopped."""
+        """A pack has returned: done | stopped | closed."""
 
-    def retried(self, pack_id: str, error: str) -> None:
+    def retried(self, pack_id: str, failure: Failure) -> None:
         """A pack has failed and begins again from its newest commit."""
 
-    def failed(self, pack_id: str, error: str) -> None:
-        """A pack has failed for good; the error's last line comes first."""
+    def died(self, pack_id: str, reason: str) -> None:
+        """The process of a pack is gone; another one goes on from the newest commit."""
+
+    def failed(self, pack_id: str, failure: Failure) -> None:
+        """A pack has failed once too often."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one pack takes, and how often it may fail."""
+    """What one pack takes."""
 
     cpus: float
     gpus: float
-    max_failures: int
     slots: int
     """Cores that a Ray of this machine's own gets; a cluster that was joined before has its own."""
 
 
 def run_inline(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
     """Run packs one after the other in this process; Ray is not imported."""
-    from workers.worker import run_job
+    from workers.worker import run_attempts
 
     for job in jobs:
         pack_id = job.pack.pack_id
-        for attempt in range(resources.max_failures + 1):
-            try:
-                outcome = run_job(job, lambda p: listener.epoch(p.pack_id, p.epoch, p.committed, p.diverged))
-            except Exception as error:  # a pack that fails must not take the others with it
-                text = f"{type(error).__name__}: {error}"
-                if attempt < resources.max_failures and worth_retrying(text):
-                    listener.retried(pack_id, text)
-                    continue
-                listener.failed(pack_id, f"{text}\n{traceback.format_exc()}")
-            else:
-                listener.ended(pack_id, outcome.status)
-            break
-
-
-def worth_retrying(error: str) -> bool:
-    """Whether the same attempt may end otherwise: not with damaged files or conflicting numbers."""
-    return not any(name in error for name in ("RecordError", "VersionError", "ConflictError", "DataError", "LookupError"))
+        try:
+            ended = run_attempts(
+                job,
+                lambda p: listener.epoch(p.pack_id, p.epoch, p.committed, p.diverged),
+                lambda failure, pack_id=pack_id: listener.retried(pack_id, failure),  # type: ignore[misc]
+            )
+        except RuntimeError as error:  # a GPU that needs a new process: this one is all there is
+            ended = failure_of(error)
+        if isinstance(ended, Failure):
+            listener.failed(pack_id, ended)
+        else:
+            listener.ended(pack_id, ended.status)
 
 
 def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
@@ -81,14 +78,18 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
         ) -> None:
             if "outcome" in result:
                 listener.ended(result["pack_id"], result["outcome"])
+            elif "failed" in result:
+                listener.failed(result["pack_id"], Failure(**result["failed"]))
+            elif "retried" in result:
+                listener.retried(result["pack_id"], Failure(**result["retried"]))
             elif "pack_id" in result:
                 listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            listener.retried(packs[trial.config["job"]], _reason(trial))
+            listener.died(packs[trial.config["job"]], _reason(trial))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            listener.failed(packs[trial.config["job"]], _reason(trial))
+            listener.failed(packs[trial.config["job"]], death(_reason(trial)))
 
     if not ray.is_initialized():
         ray.init(
@@ -114,7 +115,9 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
                 storage_path=folder,
                 verbose=0,
                 callbacks=[Bridge()],
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                # A pack's own errors are tried again in its process. A process that is gone, with its machine perhaps, is
+                # started again as often as it takes; the listener ends what dies again and again without a border.
+                failure_config=tune.FailureConfig(max_failures=-1),
             ),
         )
         tuner.fit()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from workers.settings import FACTORS, default_of, flatten
+from study.wording import words_of_trial
 from workers.trial import Pack
 
 PLAIN_LINE_EVERY_S = 10.0
@@ -59,8 +59,10 @@ class Display:
         for trial_id, at in diverged.items():
             if trial_id not in self._diverged:
                 self._diverged.add(trial_id)
+                trial = next(trial for trial in self._packs[pack_id].trials if trial.trial_id == trial_id)
                 self.say(
-                    f"trial {trial_id} diverged in epoch {at}: a bound is not finite\n  {self._words_of(pack_id, trial_id)}"
+                    f"diverged in epoch {at}, as a bound is not finite: {words_of_trial(trial)}\n"
+                    "  its rows before that epoch are kept, the other trials of its pack go on"
                 )
         self._draw()
 
@@ -70,13 +72,6 @@ class Display:
         self._epoch[pack_id] = self._packs[pack_id].epochs
         self._begun.setdefault(pack_id, self._packs[pack_id].epochs - 1)
         self._draw()
-
-    def _words_of(self, pack_id: str, trial_id: str) -> str:
-        trial = next(trial for trial in self._packs[pack_id].trials if trial.trial_id == trial_id)
-        values = flatten(trial.settings)
-        told = [name for name, value in values.items() if name in FACTORS or value != default_of(name)]
-        cell = " ".join(f"{name}={values[name]}" for name in told if not name.startswith(("data.", "measure.")))
-        return f"{cell}; its rows before that epoch are kept, the other trials of its pack go on"
 
     def _draw(self) -> None:
         now = time.monotonic()

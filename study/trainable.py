@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 from ray import tune
 
+from workers.failure import Failure
 from workers.job import Job
 from workers.train import Progress
-from workers.worker import run_job
+from workers.worker import run_attempts
 
 REPORT_EVERY_S = 2.0
 
@@ -29,8 +30,8 @@ class _Report:
 
 
 def run_pack(config: Mapping[str, str]) -> None:
-    """Train one pack as one Tune trial, reporting its epochs."""
+    """Train one pack as one Tune trial, reporting its epochs, what is tried again, and how it ended."""
     job = Job.model_validate_json(config["job"])
-    report = _Report()
-    outcome = run_job(job, report)
-    tune.report({"pack_id": job.pack.pack_id, "outcome": outcome.status})
+    pack = {"pack_id": job.pack.pack_id}
+    ended = run_attempts(job, _Report(), lambda failure: tune.report({**pack, "retried": asdict(failure)}))
+    tune.report({**pack, "failed": asdict(ended)} if isinstance(ended, Failure) else {**pack, "outcome": ended.status})

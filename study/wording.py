@@ -7,7 +7,8 @@ from typing import Any
 
 from study import nodes
 from study.nodes import Node
-from workers.settings import Frozen, Settings, SettingValue, adapter_of
+from workers.settings import FACTORS, Frozen, Settings, SettingValue, adapter_of, default_of, flatten
+from workers.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -128,3 +129,13 @@ def shown_level(name: str, level: SettingValue) -> str:
     if name == "data.classes" and level != "all":
         return f"[{str(level).replace(',', ', ')}]"
     return str(level)
+
+
+def words_of_trial(trial: Trial) -> str:
+    """A trial as its cell, its seed and its id."""
+    values = flatten(trial.settings)
+    told = [name for name, value in values.items() if name in FACTORS or value != default_of(name)]
+    cell = " ".join(
+        f"{n}={shown_level(n, values[n])}" for n in told if not n.startswith(("data.", "measure.", "training.epochs"))
+    )
+    return f"{cell} ({trial.trial_id})"

@@ -1,4 +1,4 @@
-"""Which borders of a pack are committed, and which checkpoints nobody needs any more; knows no torch."""
+"""Which borders of a pack are committed, and which checkpoints nobody needs any more; no torch."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,14 @@ from workers.store import Segment, Store, checkpoints, segments
 
 
 def committed(store: Store, pack_id: str) -> list[Segment]:
-    """The committed segments of a pack, oldest first."""
-    return [segment for segment in segments(store) if segment.pack_id == pack_id]
+    """The committed segments of a pack, oldest first; without the fence of a closed pack."""
+    found = [segment for segment in segments(store) if segment.pack_id == pack_id]
+    return found[:-1] if found and is_fence(store, found[-1].key) else found
+
+
+def is_fence(store: Store, key: str) -> bool:
+    """Whether a file was written to keep workers from committing there; see closing.py."""
+    return bool(read_footer(store.read(key), key).get("closed"))
 
 
 def prune_checkpoints(store: Store, pack_id: str, keep: int) -> None:

@@ -3,7 +3,7 @@
 The rows file is the commit. A checkpoint that no rows file names is ignored, so nothing waits for it or trusts it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,24 +12,13 @@ import torch
 
 from workers.borders import committed
 from workers.checkpoint import State, from_bytes, sha256, take, to_bytes
+from workers.failure import ConflictError, PackClosedError
 from workers.records import content_sha256, encode, read_footer
-from workers.store import Store, checkpoint_key, epochs_key
+from workers.store import Segment, Store, checkpoint_key, epochs_key
 from workers.trial import Pack
 
 SAME_NUMBERS = ("device", "device_name", "torch", "numpy", "precision", "generator", "platform")
 """Where these agree, the same epoch has the same bits; where not, the same up to rounding."""
-
-
-class ConflictError(RuntimeError):
-    """Two runs of the same epochs on the same device and versions stored different numbers; `key` names the file."""
-
-    def __init__(self, key: str) -> None:
-        """Say which file, and what to do."""
-        self.key = key
-        super().__init__(
-            f"{key}: holds other numbers than this run computed on the same device type and versions; "
-            "keep both results apart: run into another --out folder and compare"
-        )
 
 
 def commit(
@@ -41,11 +30,12 @@ def commit(
     attempt: str,
     provenance: Mapping[str, Any],
     facts: Mapping[str, Any],
+    is_exact: bool = True,
 ) -> bool:
     """Store the epochs of a segment (first, last); False if another worker's rows with other numbers stood there first.
 
     Raises:
-        ConflictError: the other rows come from the same device type and versions, and still differ.
+        PackClosedError, ConflictError: see agrees.
         OSError: the store cannot be written; nothing is committed.
     """
     raw = to_bytes(state)
@@ -64,38 +54,58 @@ def commit(
     key = epochs_key(pack.pack_id, *segment)
     if store.create(key, encode(table, footer)):  # (2) the commit
         return True
+    return agrees(store, key, table, provenance, is_exact)
+
+
+def agrees(store: Store, key: str, table: pa.Table, provenance: Mapping[str, Any], is_exact: bool = True) -> bool:
+    """Whether the file that stood there first holds the same numbers; False if it may differ by rounding, and does.
+
+    Other machines and versions round otherwise, and so does a pack of other members: `is_exact` is False where lost
+    checkpoints made this one compute an ancestor's epochs again.
+
+    Raises:
+        PackClosedError: it is a fence.
+        ConflictError: it comes from the same device type and versions, and still differs.
+    """
     winner = read_footer(store.read(key), key)
+    if winner.get("closed"):
+        raise PackClosedError(key)
     if winner["content_sha256"] == content_sha256(table):
         return True
-    if all(winner["provenance"].get(name) == provenance.get(name) for name in SAME_NUMBERS):
+    if is_exact and all(winner["provenance"].get(name) == provenance.get(name) for name in SAME_NUMBERS):
         raise ConflictError(key)
     return False
 
 
-def newest_state(store: Store, pack: Pack, parent: Pack | None, device: torch.device) -> State | None:
-    """Where a pack goes on: its newest commit with a whole checkpoint, else its parent's state, else None (epoch 0)."""
-    if state := _newest(store, pack.pack_id, device):
-        return state
-    if parent is None:
-        return None
-    state = _newest(store, parent.pack_id, device)
-    if state is None or state.epoch != pack.from_epoch:
-        raise LookupError(
-            f"pack {pack.pack_id} goes on from epoch {pack.from_epoch} of pack {parent.pack_id}, whose checkpoint is gone; "
-            "restore the folder checkpoints/, or run the study into another --out folder"
-        )
-    ids = [trial.trial_id for trial in parent.trials]
-    return take(state, [ids.index(trial.trial_id) for trial in pack.trials])
+def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: torch.device) -> State | None:
+    """Where a pack goes on: its newest commit with a whole checkpoint, else that of an ancestor; None: from the beginning.
+
+    An ancestor's state may be older than `from_epoch` if its newest checkpoint is damaged or gone.
+
+    Args:
+        store: where the study lies.
+        pack: whose members the state is cut down to.
+        ancestors: the pack that this one goes on from, the pack that that one went on from, and so on.
+        device: where the tensors go.
+    """
+    for source in (pack, *ancestors):
+        for segment in reversed(committed(store, source.pack_id)):
+            # What an ancestor stored behind the branch is not this pack's past.
+            if source is not pack and segment.last > pack.from_epoch:
+                continue
+            if state := _state_at(store, segment, device):
+                ids = [trial.trial_id for trial in source.trials]
+                return state if source is pack else take(state, [ids.index(trial.trial_id) for trial in pack.trials])
+    return None
 
 
-def _newest(store: Store, pack_id: str, device: torch.device) -> State | None:
-    for segment in reversed(committed(store, pack_id)):
-        footer = read_footer(store.read(segment.key), segment.key)
-        try:
-            raw = store.read(footer["checkpoint"])
-            if sha256(raw) == footer["checkpoint_sha256"]:
-                return from_bytes(raw, device)
-        except (FileNotFoundError, safetensors.SafetensorError):
-            pass
-        # Damaged or gone: the border before it still leads here, by computing these epochs again.
+def _state_at(store: Store, segment: Segment, device: torch.device) -> State | None:
+    footer = read_footer(store.read(segment.key), segment.key)
+    try:
+        raw = store.read(footer["checkpoint"])
+        if sha256(raw) == footer["checkpoint_sha256"]:
+            return from_bytes(raw, device)
+    except (FileNotFoundError, safetensors.SafetensorError):
+        pass
+    # Damaged or gone: the border before it still leads here, by computing these epochs again.
     return None

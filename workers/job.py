@@ -10,7 +10,8 @@ class Job(Frozen):
     """A pack, where its data and results lie, and who asked for it."""
 
     pack: Pack
-    parent: Pack | None
+    ancestors: tuple[Pack, ...]
+    """The pack that this one goes on from, the pack that that one went on from, and so on."""
     root: str | None
     """The data folder of this run; where data lie is no property of a trial."""
     path: str | None
@@ -18,4 +19,7 @@ class Job(Frozen):
     store: str
     device: str
     run_id: str
+    keep_weights: bool
+    max_failures: int
+    """Times that an error is tried again between two borders."""
     provenance: dict[str, Any]

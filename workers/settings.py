@@ -250,7 +250,15 @@ class RunSettings(Frozen):
     commit_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="epochs between borders of packs planned from now on; auto: about ten seconds' worth"
     )
-    max_failures: int = Field(3, ge=0, le=100, description="times a pack is tried again after an error")
+    max_failures: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="times a pack is tried again between two borders, before it is split or its trial has failed",
+    )
+    keep_weights: Literal["all", "none"] = Field(
+        "all", description="none: trained models are not stored; pictures of the latent space need them"
+    )
 
 
 NOT_IDENTITY = ("data.name", "data.root", "data.path", "training.epochs")

@@ -201,11 +201,17 @@ def checkpoint_key(pack_id: str, epoch: int, attempt: str) -> str:
     return f"{CHECKPOINTS_FOLDER}/{pack_id}-{epoch:06d}-{attempt}.safetensors"
 
 
-def stop_key(run_id: str) -> str:
-    """The key whose presence asks the workers of one run to stop at their next border."""
-    return f"{CHECKPOINTS_FOLDER}/stop-{run_id}"
+def stop_key(run_id: str, pack_id: str | None = None) -> str:
+    """The key whose presence asks the workers of one run, or that of one pack, to stop at their next border."""
+    return f"{CHECKPOINTS_FOLDER}/stop-{run_id}" + (f"-{pack_id}" if pack_id else "")
 
 
+def closed_key(pack_id: str) -> str:
+    """The key whose presence says that nobody may go on with a pack."""
+    return f"{CHECKPOINTS_FOLDER}/closed-{pack_id}"
+
+
+_CLOSED = re.compile(rf"{CHECKPOINTS_FOLDER}/closed-([0-9a-f]{{16}})")
 _SEGMENT = re.compile(rf"{EPOCHS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})-(\d{{6,}})\.parquet")
 _ENDED = re.compile(rf"{TRIALS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})\.parquet")
 _CHECKPOINT = re.compile(rf"{CHECKPOINTS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})-[0-9a-f]+\.safetensors")
@@ -221,6 +227,11 @@ def segments(store: Store) -> Iterator[Segment]:
 def ended_packs(store: Store) -> set[tuple[str, int]]:
     """(pack_id, epochs) of every pack that is done."""
     return {(match[1], int(match[2])) for key in store.list(TRIALS_FOLDER) if (match := _ENDED.fullmatch(key))}
+
+
+def closed_packs(store: Store) -> list[str]:
+    """pack_id of every pack that is closed or about to be."""
+    return [match[1] for key in store.list(CHECKPOINTS_FOLDER) if (match := _CLOSED.fullmatch(key))]
 
 
 def checkpoints(store: Store) -> Iterator[tuple[str, int, str]]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,10 +14,12 @@ from workers.activity import active_units
 from workers.baseline import baseline_bound
 from workers.borders import committed as committed_segments
 from workers.checkpoint import State, weights_to_bytes
-from workers.commit import commit, newest_state
+from workers.closing import is_marked
+from workers.commit import agrees, commit, newest_state
 from workers.data import Data
 from workers.device import describe_device
 from workers.evaluate import Measurement, measure, statistics_of
+from workers.failure import PackClosedError
 from workers.final import Final, measure_final
 from workers.learning import Learner
 from workers.records import EPOCHS, SCHEMA_VERSION, TRIALS, decode, encode
@@ -64,25 +66,39 @@ def train(
     *,
     device: torch.device,
     attempt: str,
-    parent: Pack | None = None,
+    ancestors: Sequence[Pack] = (),
     provenance: Mapping[str, Any] | None = None,
+    keep_weights: bool = True,
     report: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train a pack to its last border, storing every epoch's rows at the borders, and a row a trial at the end.
 
+    A pack whose ancestor's checkpoint is lost begins at the one before, and stores what lies behind `from_epoch` only.
+
     Raises:
+        PackClosedError: the pack was closed; its trials go on in other packs.
         ConflictError: stored rows of the same device type and versions differ from these.
         OSError: the store cannot be written; what is committed stays.
     """
+    if is_marked(store, pack.pack_id):
+        raise PackClosedError(pack.pack_id)
     full_provenance = {**(provenance or {}), **describe_device(device), "fingerprint": data.fingerprint}
     learner = Learner(pack, data, device)
-    state = newest_state(store, pack, parent, device)
+    state = newest_state(store, pack, ancestors, device)
     diverged: list[int | None] = [None] * len(pack.trials)
+    # What the ancestors stored is not stored again.
+    floor = pack.from_epoch or -1
     epoch = -1
     if state is not None:
         learner.restore(state)
         epoch, diverged = state.epoch, list(state.diverged_at)
+    is_exact = epoch >= floor
+    while epoch < floor and None in diverged:
+        # The checkpoint at which the ancestor ended is lost: its last epochs once more.
+        epoch += 1
+        _train_and_measure(learner, data, epoch, diverged)
+        state = learner.state(epoch, tuple(diverged))
     committed = epoch
 
     while (border := next_border(pack.borders, epoch)) is not None and None in diverged:
@@ -91,15 +107,8 @@ def train(
         first, rows = epoch + 1, []
         for epoch in range(first, border + 1):
             started = time.perf_counter()
-            objective, bound = learner.train_epoch(epoch)
-            measured = measure(
-                learner.parameters, learner.architecture, data, learner.seeds, learner.k, epoch, learner.statistics
-            )
+            objective, bound, measured = _train_and_measure(learner, data, epoch, diverged)
             seconds = time.perf_counter() - started
-            finite = torch.isfinite(objective + bound + measured.test_bound + measured.activity.sum(-1)).tolist()
-            for replica, is_finite in enumerate(finite):
-                if diverged[replica] is None and not is_finite:
-                    diverged[replica] = epoch
             rows += _rows(pack, learner.betas(epoch), epoch, objective, bound, measured, diverged, seconds)
             report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), seconds))
             if None not in diverged:
@@ -107,10 +116,10 @@ def train(
         table = pa.Table.from_pylist(rows, schema=EPOCHS)
         state = learner.state(epoch, tuple(diverged))
         facts = {"threshold": pack.trials[0].settings.measure.threshold}
-        if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts):
+        if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts, is_exact):
             # Another worker, on another device, was first: its rows are the study's, so its state is the one to go on from,
             # unless that is lost; then ours, which is the same up to rounding.
-            theirs = newest_state(store, pack, parent, device)
+            theirs = newest_state(store, pack, ancestors, device)
             if theirs is not None and theirs.epoch >= first:
                 state = theirs
                 learner.restore(state)
@@ -119,8 +128,21 @@ def train(
         report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), 0.0))
 
     assert state is not None, "a pack has at least one border"
-    _finish(pack, data, store, learner, state, full_provenance)
+    _finish(pack, data, store, learner, state, full_provenance, ancestors, keep_weights)
     return Outcome("done", _by_trial(pack, diverged))
+
+
+def _train_and_measure(
+    learner: Learner, data: Data, epoch: int, diverged: list[int | None]
+) -> tuple[torch.Tensor, torch.Tensor, Measurement]:
+    """One epoch; notes in `diverged` whose numbers are no longer finite."""
+    objective, bound = learner.train_epoch(epoch)
+    measured = measure(learner.parameters, learner.architecture, data, learner.seeds, learner.k, epoch, learner.statistics)
+    finite = torch.isfinite(objective + bound + measured.test_bound + measured.activity.sum(-1)).tolist()
+    for replica, is_finite in enumerate(finite):
+        if diverged[replica] is None and not is_finite:
+            diverged[replica] = epoch
+    return objective, bound, measured
 
 
 def _by_trial(pack: Pack, diverged: list[int | None]) -> dict[str, int]:
@@ -165,19 +187,28 @@ def _rows(
     ]
 
 
-def _finish(pack: Pack, data: Data, store: Store, learner: Learner, state: State, provenance: Mapping[str, Any]) -> None:
+def _finish(
+    pack: Pack,
+    data: Data,
+    store: Store,
+    learner: Learner,
+    state: State,
+    provenance: Mapping[str, Any],
+    ancestors: Sequence[Pack],
+    keep_weights: bool,
+) -> None:
     """Store the weights, then the trials file, which says that the pack is done."""
     settings = pack.trials[0].settings.measure
     where = learner.parameters, learner.architecture
     statistics, _ = statistics_of(*where, data.measured, learner.seeds, state.epoch, learner.statistics)
     final = measure_final(*where, data, learner.seeds, settings, state.epoch, learner.statistics)
     baseline = baseline_bound(data, learner.architecture)
-    last = _last_rows(store, pack)
+    last = _last_rows(store, (pack, *ancestors))
     rows = []
     for i, trial in enumerate(pack.trials):
         at = state.diverged_at[i]
         facts = {"trial_id": trial.trial_id, "epoch": state.epoch, "settings": trial.settings.model_dump(mode="json")}
-        if at is None:
+        if at is None and keep_weights:
             store.create(weights_key(trial.trial_id, pack.epochs), weights_to_bytes(state, i, facts, statistics))
         rows.append(
             {
@@ -198,7 +229,9 @@ def _finish(pack: Pack, data: Data, store: Store, learner: Learner, state: State
             }
         )
     footer = {"kind": "trials", "pack_id": pack.pack_id, "provenance": dict(provenance)}
-    store.create(trials_key(pack.pack_id, pack.epochs), encode(pa.Table.from_pylist(rows, schema=TRIALS), footer))
+    key, table = trials_key(pack.pack_id, pack.epochs), pa.Table.from_pylist(rows, schema=TRIALS)
+    if not store.create(key, encode(table, footer)):
+        agrees(store, key, table, provenance)
 
 
 def _final_columns(final: Final, replica: int, has_diverged: bool) -> dict[str, Any]:
@@ -219,10 +252,11 @@ def _column(values: torch.Tensor) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
-def _last_rows(store: Store, pack: Pack) -> dict[str, dict[str, Any]]:
-    """The newest stored row of every trial of a pack, by trial_id."""
+def _last_rows(store: Store, lineage: Sequence[Pack]) -> dict[str, dict[str, Any]]:
+    """The newest stored row of every trial of a pack and of what it went on from, by trial_id."""
     last: dict[str, dict[str, Any]] = {}
-    for segment in committed_segments(store, pack.pack_id):
-        table = decode(store.read(segment.key), segment.key).select(["trial_id", *FINAL_COLUMNS])
-        last |= {row["trial_id"]: row for row in table.to_pylist()}
+    for pack in reversed(lineage):
+        for segment in committed_segments(store, pack.pack_id):
+            table = decode(store.read(segment.key), segment.key).select(["trial_id", *FINAL_COLUMNS])
+            last |= {row["trial_id"]: row for row in table.to_pylist()}
     return last

@@ -8,6 +8,7 @@ import torch
 
 from workers.data import Data, load_data
 from workers.device import prepare_device
+from workers.failure import WORTH_RETRYING, Failure, PackClosedError, failure_of
 from workers.job import Job
 from workers.settings import DataSettings, MeasureSettings
 from workers.store import exists, open_store, stop_key
@@ -30,11 +31,41 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
         store,
         device=device,
         attempt=secrets.token_hex(8),
-        parent=job.parent,
+        ancestors=job.ancestors,
         provenance=job.provenance,
+        keep_weights=job.keep_weights,
         report=report,
-        should_stop=lambda: exists(store, stop_key(job.run_id)),
+        should_stop=lambda: exists(store, stop_key(job.run_id)) or exists(store, stop_key(job.run_id, job.pack.pack_id)),
     )
+
+
+def run_attempts(job: Job, report: Callable[[Progress], None], retried: Callable[[Failure], None]) -> Outcome | Failure:
+    """Run the job until it ends, or until it has failed once too often since its last border.
+
+    Raises:
+        RuntimeError: a fault of a GPU, after which only a new process can go on.
+    """
+    failures, newest = 0, -1
+
+    def reported(progress: Progress) -> None:
+        nonlocal failures, newest
+        if progress.committed > newest:
+            failures, newest = 0, progress.committed
+        report(progress)
+
+    while True:
+        try:
+            return run_job(job, reported)
+        except PackClosedError:
+            return Outcome("closed", {})
+        except Exception as error:  # whatever a pack raises must not take other packs with it
+            failure = failure_of(error)
+            if failure.kind == "device":
+                raise
+        failures += 1
+        if failure.kind not in WORTH_RETRYING or failures > job.max_failures:
+            return failure
+        retried(failure)
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_study import CPU, DIGITS, end, grid_of, trials_in
 
 from study.grid import Grid
-from study.planning import Machine, PlanConflictError, Work, find_work, parents_of, settle
+from study.planning import Machine, PlanConflictError, Work, find_work, lineage_of, settle
 from study.selection import SelectionError, select
 from workers.plan import read_plan
 from workers.records import RecordError, decode
@@ -201,7 +201,7 @@ def test_a_part_of_an_ended_pack_goes_on_in_a_pack_of_its_own(store):
     (child,) = work.missing
     assert (child.parent, child.from_epoch, child.borders) == (parent.pack_id, 4, (6, 8))
     assert [trial.settings.seed for trial in child.trials] == [1]
-    assert parents_of(work.missing, read_plan(store)) == {child.pack_id: parent}
+    assert lineage_of(child, read_plan(store)) == (parent,)
     assert plan(store, grid("factors: {seed: [0, 1, 2, 3]}", epochs=8), ["seed=1"]).missing == (child,)
     end(store, child)
     assert plan(store, grid("factors: {seed: [0, 1, 2, 3]}", epochs=8), ["seed=1"]).missing == ()

@@ -127,8 +127,8 @@ def test_a_diverged_trial_is_told_once_with_its_cell(clock, capsys):
         display.epoch(pack.pack_id, epoch, {fallen: 3})
     said = capsys.readouterr().out
     assert said.count(fallen) == 1
-    assert f"trial {fallen} diverged in epoch 3: a bound is not finite" in said
-    assert "decoder=bernoulli k=1 batch_norm=False warmup=0 n_z=50 seed=7" in said
+    assert "diverged in epoch 3, as a bound is not finite: " in said
+    assert f"decoder=bernoulli k=1 batch_norm=false warmup=0 n_z=50 seed=7 ({fallen})" in said
     assert "the other trials of its pack go on" in said
 
 

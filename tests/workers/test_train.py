@@ -5,10 +5,12 @@ import itertools
 from functools import cache
 
 import pytest
+import safetensors.torch
 import tiny
+import torch
 
-from workers.commit import ConflictError
 from workers.device import describe_device
+from workers.failure import ConflictError
 from workers.records import EPOCHS, SCHEMA_VERSION, TRIALS, RecordError, read_footer
 from workers.store import FolderStore, MemoryStore, checkpoint_key, epochs_key, segments, trials_key, weights_key
 from workers.trial import pack_id_of
@@ -358,7 +360,7 @@ def test_children_go_on_from_their_parents_commit():
     for places in ((0, 2), (1,)):
         child = tiny.pack_of(tuple(parent.trials[i] for i in places), (3, 4), parent, from_epoch=2)
         assert child.pack_id == pack_id_of([t.trial_id for t in child.trials], parent.pack_id, 2)
-        assert epochs_trained(child, store, parent=parent) == [3, 4]
+        assert epochs_trained(child, store, ancestors=(parent,)) == [3, 4]
     rows, expected = tiny.rows(store), tiny.rows(undisturbed(parent))
     assert rows.keys() == expected.keys()
     for key, row in expected.items():
@@ -373,20 +375,36 @@ def test_a_child_resumes_from_its_own_commit():
     store = MemoryStore()
     tiny.run(parent, store, should_stop=tiny.stop_after(1))
     child = tiny.pack_of(parent.trials[1:], (2, 3, 4), parent, from_epoch=1)
-    tiny.run(child, store, parent=parent, should_stop=tiny.stop_after(1))
-    assert epochs_trained(child, store, parent=parent) == [3, 4]
+    tiny.run(child, store, ancestors=(parent,), should_stop=tiny.stop_after(1))
+    assert epochs_trained(child, store, ancestors=(parent,)) == [3, 4]
 
 
-def test_a_child_whose_parents_state_is_gone_says_what_to_do():
+@pytest.mark.parametrize("lost", [1, 2], ids=["newest", "all"])
+@pytest.mark.parametrize("borders", [(4,), (2,)], ids=["epochs", "end"])
+def test_a_child_whose_parents_state_is_gone_computes_it_again(lost, borders):
     parent = tiny.pack({"seed": 0}, {"seed": 1}, borders=(1, 2, 4))
     store = MemoryStore()
     tiny.run(parent, store, should_stop=tiny.stop_after(2))
-    child = tiny.pack_of(parent.trials[1:], (4,), parent, from_epoch=2)
-    damage(store, sorted(store.list("checkpoints"))[-1], None)
-    with pytest.raises(LookupError, match="restore the folder checkpoints") as gone:
-        tiny.run(child, store, parent=parent)
-    assert parent.pack_id in str(gone.value)
-    assert not [s for s in segments(store) if s.pack_id == child.pack_id]
+    child = tiny.pack_of(parent.trials[1:], borders, parent, from_epoch=2)
+    for key in sorted(store.list("checkpoints"))[-lost:]:
+        damage(store, key, None)
+    trained = [1, 2, 3, 4] if lost == 2 else [2, 3, 4]
+    # Epochs of the parent are trained, not stored, and not told.
+    assert epochs_trained(child, store, ancestors=(parent,)) == [epoch for epoch in trained if 2 < epoch <= borders[-1]]
+    rows, expected = tiny.rows(store), tiny.rows(undisturbed(parent))
+    for key, row in expected.items():
+        if key[1] <= 2 or (key[0] == child.trials[0].trial_id and key[1] <= borders[-1]):
+            tiny.assert_close(rows.pop(key), row, rtol=1e-5, atol=1e-6)
+    assert not rows
+    (key,) = store.list("weights")
+    found = safetensors.torch.load(store.read(key))
+    exact = MemoryStore()
+    tiny.run(parent, exact, should_stop=tiny.stop_after(2))
+    tiny.run(child, exact, ancestors=(parent,))
+    for name, tensor in safetensors.torch.load(exact.read(key)).items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+    end = child.trials[0].trial_id
+    tiny.assert_close(tiny.ended(store)[end], tiny.ended(exact)[end], rtol=1e-5, atol=1e-6)
 
 
 def test_damaged_rows_are_named_and_not_trained_over():

@@ -24,7 +24,9 @@ def job(tmp_path):
     trials = tuple(trial_of(tiny.settings(data__name="npz", seed=seed), known_as) for seed in (0, 1))
     return Job(
         pack=tiny.pack_of(trials, (1, 2)),
-        parent=None,
+        ancestors=(),
+        keep_weights=True,
+        max_failures=3,
         root=None,
         path=str(path),
         store=str(tmp_path / "results" / "study"),

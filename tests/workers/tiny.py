@@ -155,7 +155,7 @@ def ended(store: Store) -> dict[str, dict]:
 
 
 def final_state(store: Store, pack: Pack) -> State:
-    state = newest_state(store, pack, None, CPU)
+    state = newest_state(store, pack, (), CPU)
     assert state is not None
     return state
 
