@@ -101,7 +101,8 @@ def per_seed(
         values[spot] = number
         reasons[spot] = "" if np.isfinite(number) else why.get(trial_id, "no finite value")
         diverged[spot] = status == "diverged" and np.isnan(number)
-        ended[spot] = status != "unfinished"
+        # Of one that failed for another reason it is not known whether it would have diverged.
+        ended[spot] = status in ("completed", "diverged")
     index = pd.Index(seeds, name="seed")
 
     def frame(array: Any) -> pd.DataFrame:

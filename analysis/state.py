@@ -9,7 +9,8 @@ def state_in_words(study: Study) -> str:
     """How far the study is: 'INCOMPLETE: 96 of 144 trials have ended ...' or 'Complete: ...'."""
     counts = study.trials["status"].value_counts()
     ended = len(study.trials) - int(counts.get("unfinished", 0))
-    diverged = f", {counts['diverged']} of them diverged" if counts.get("diverged") else ""
+    fell = " and ".join(f"{counts[how]} of them {how}" for how in ("diverged", "failed") if counts.get(how))
+    diverged = f", {fell}" if fell else ""
     if study.is_complete:
         return f"Complete: all {ended} trials have ended{diverged}."
     rows = "" if len(study.epochs) else " No epoch is stored yet."

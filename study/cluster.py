@@ -5,8 +5,8 @@ import secrets
 import socket
 from pathlib import Path
 
-from study.executors import quiet_environment
 from study.machine import MachineError, gpus_of_pack
+from study.own_ray import quiet_environment
 from study.planning import Machine
 from workers.settings import RunSettings
 

@@ -15,6 +15,7 @@ from study.ending import Ending, ending_of, say_ending
 from study.executors import Resources, run_inline, run_on_ray
 from study.grid import Grid
 from study.machine import gpus_of_pack
+from study.own_ray import RayLostError, end_ray
 from study.packing import pack_seconds
 from study.planning import Machine, Work, lineage_of, settle
 from study.progress import Display
@@ -46,6 +47,7 @@ class _Watch:
     deaths: dict[str, int] = field(default_factory=dict)
     """Times that a pack's process has died since its newest border."""
     failures: dict[str, Failure] = field(default_factory=dict)
+    is_ray_lost: bool = False
 
     def epoch(self, pack_id: str, epoch: int, committed: int, diverged: Mapping[str, int]) -> None:
         self.display.epoch(pack_id, epoch, diverged)
@@ -77,6 +79,10 @@ class _Watch:
         else:
             self.display.say(f"pack {pack_id} lost its worker process and goes on from its last border")
 
+    def lost_ray(self, reason: str) -> None:
+        self.is_ray_lost = True
+        self.display.say(f"{reason}; it is started anew, and every pack goes on from its last border")
+
     def failed(self, pack_id: str, failure: Failure) -> None:
         self.failures[pack_id] = failure
         self.display.say(f"pack {pack_id} failed: {failure.sentence}")
@@ -105,7 +111,7 @@ def drive(
     provenance = code_provenance()
     tried: set[tuple[str, int]] = set()
     failures: dict[str, Failure] = {}
-    stopped = True
+    losses, stopped = 0, True
     with _stop_on_interrupt(store, run_id, say) as interrupted:
         while not interrupted():
             # Only once: what has failed again since is not asked for again.
@@ -114,8 +120,13 @@ def drive(
             packs = [pack for pack in work.missing if (pack.pack_id, pack.epochs) not in tried]
             if not packs:
                 break
+            watch = _round(store, grid, machine, data, work, packs, run_id, provenance, executor)
+            failures |= watch.failures
             tried |= {(pack.pack_id, pack.epochs) for pack in packs}
-            failures |= _round(store, grid, machine, data, work, packs, run_id, provenance, executor)
+            if watch.is_ray_lost:
+                losses = 1 if watch.committed else losses + 1
+                if losses <= grid.run.max_failures:
+                    tried -= {(pack.pack_id, pack.epochs) for pack in packs if pack.pack_id not in watch.failures}
             for pack in packs:
                 if (failure := failures.get(pack.pack_id)) and failure.kind in CLOSING:
                     _give_up(store, pack, failure, say)
@@ -144,8 +155,8 @@ def _round(
     run_id: str,
     provenance: Mapping[str, object],
     executor: str,
-) -> dict[str, Failure]:
-    """Run these packs once; returns the failure of every pack that has one."""
+) -> _Watch:
+    """Run these packs once; returns what was seen of them."""
     jobs = [
         Job(
             pack=pack,
@@ -170,10 +181,14 @@ def _round(
     seconds = {pack.pack_id: pack_seconds(pack, data, machine.device) for pack in packs}
     with Display(seconds, {pack.pack_id: pack for pack in packs}, len(work.done)) as display:
         watch = _Watch(store, display, run_id, grid.run.max_failures)
-        (run_inline if executor == "inline" else run_on_ray)(jobs, resources, watch)
+        try:
+            (run_inline if executor == "inline" else run_on_ray)(jobs, resources, watch)
+        except RayLostError as error:
+            end_ray()
+            watch.lost_ray(str(error))
     for pack_id in watch.deaths:
         store.delete(stop_key(run_id, pack_id))
-    return watch.failures
+    return watch
 
 
 def _absolute(path: str | None) -> str | None:

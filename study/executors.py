@@ -1,12 +1,11 @@
 """Two ways to run packs: Ray Tune, or this process without importing Ray; both tell a Listener what happens."""
 
-import logging
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from study.own_ray import RayLostError, dead_processes, quiet_environment, start_ray
 from workers.failure import Failure, death, failure_of
 from workers.job import Job
 
@@ -73,6 +72,11 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
     class Bridge(tune.Callback):
         """Passes Tune's events on to the listener."""
 
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            # Tune waits for ever for a machine that does not come back.
+            if dead := dead_processes():
+                raise RayLostError(f"Ray's {' and '.join(dead)} died")
+
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
@@ -92,15 +96,7 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
             listener.failed(packs[trial.config["job"]], death(_reason(trial)))
 
     if not ray.is_initialized():
-        ray.init(
-            address="local",
-            num_cpus=resources.slots,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # Rows go to files, not through Ray: the least that Ray accepts is enough.
-            object_store_memory=100 * 2**20,
-        )
+        start_ray(resources.slots)
     with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -135,16 +131,3 @@ def _reason(trial: Any) -> str:
     except (OSError, TypeError):
         text = str(getattr(trial, "pickled_error", None) or "no reason given")
     return f"{text.splitlines()[-1]}\n{text}" if text else "no reason given"
-
-
-def quiet_environment() -> None:
-    """Before Ray is imported: its own loggers, signal handler and statistics off, one thread a process."""
-    for name, value in {
-        "OMP_NUM_THREADS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    }.items():
-        os.environ.setdefault(name, value)

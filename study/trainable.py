@@ -1,8 +1,11 @@
 """The one bridge between Tune and workers; no logic."""
 
+import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 
 from ray import tune
 
@@ -29,8 +32,22 @@ class _Report:
             tune.report(asdict(progress))
 
 
+def _end_with_parent() -> None:
+    """End this process soon after Ray's process that started it is gone: nobody hears it, and it would wait for ever."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
+
+
+@cache
+def _watch_parent() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def run_pack(config: Mapping[str, str]) -> None:
     """Train one pack as one Tune trial, reporting its epochs, what is tried again, and how it ended."""
+    _watch_parent()
     job = Job.model_validate_json(config["job"])
     pack = {"pack_id": job.pack.pack_id}
     ended = run_attempts(job, _Report(), lambda failure: tune.report({**pack, "retried": asdict(failure)}))

@@ -131,7 +131,7 @@ def test_from_grid_to_figure(grid, undisturbed, tmp_path):
     assert list((tmp_path / "short" / "figures").glob("*.png"))
 
 
-@pytest.mark.parametrize("victim", ["driver", "worker", "both"])
+@pytest.mark.parametrize("victim", ["driver", "worker", "both", "raylet", "gcs_server"])
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds Ray's processes in /proc, which only Linux has")
 def test_kill_9_loses_nothing(grid, undisturbed, tmp_path, victim):
     process = start(grid, tmp_path)
@@ -141,7 +141,16 @@ def test_kill_9_loses_nothing(grid, undisturbed, tmp_path, victim):
         workers = workers_of(process.pid)
         assert workers, relatives
         os.kill(workers[0], signal.SIGKILL)
-    if victim in ("driver", "both"):
+    if victim in ("raylet", "gcs_server"):
+        os.kill(next(pid for pid, line in relatives.items() if victim in line.split(" ")[0]), signal.SIGKILL)
+    if victim == "gcs_server":
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 1, out
+        assert "Ray's gcs_server died; what is stored is whole, and the same command goes on" in out
+        done = run(grid, tmp_path)
+        end_leftovers(set(relatives))
+        assert done.returncode == 0, done.stdout + done.stderr
+    elif victim in ("driver", "both"):
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         assert len(list((tmp_path / "short" / "trials").glob("*.parquet"))) < 4, "killed too late to show anything"
@@ -152,7 +161,9 @@ def test_kill_9_loses_nothing(grid, undisturbed, tmp_path, victim):
     else:
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 0, out
-        assert "failed and goes on from its last border" in out
+        end_leftovers(set(relatives))
+        said = {"worker": "lost its worker process and goes on", "raylet": "Ray's raylet died; it is started anew"}
+        assert said[victim] in out
     rows = content(tmp_path)
     assert not rows.duplicated(["trial_id", "epoch"]).any()
     pd.testing.assert_frame_equal(rows, undisturbed)
