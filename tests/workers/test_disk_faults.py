@@ -85,7 +85,7 @@ def faulty(fault: Faults, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(
             workers.store,
             "open",
-            lambda path, mode: (fault("open"), FaultyFile(builtins.open(path, mode), fault))[1],
+            lambda path, mode: FaultyFile(failing("open", builtins.open)(path, mode), fault),
             raising=False,
         )
         patch.setattr(Path, "mkdir", failing("mkdir", Path.mkdir))
@@ -117,7 +117,7 @@ def test_a_fault_at_every_file_operation_tears_nothing(code, tmp_path, monkeypat
     assert set(seen) == {*WRITING, *READING}, "every kind of operation is tried"
     for at, operation in enumerate(seen):
         store = FolderStore(tmp_path / f"{at}")
-        with faulty(Faults(at, code), monkeypatch), pytest.raises(OSError, match="space|Input/output") as raised:
+        with faulty(Faults(at, code), monkeypatch), pytest.raises(OSError, match=r"space|Input/output") as raised:
             tiny.run(PACK, store)
         assert failure_of(raised.value).kind == ("full" if code == errno.ENOSPC else "store")
         for folder in ("epochs", "trials"):
