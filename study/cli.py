@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from study.machine import MachineError, in_words, this_machine
 from study.planning import PlanConflictError, Work, find_work
 from study.progress import say_error
 from study.selection import SelectionError, select, smoke
+from study.tools.folder import CommandError
 from study.wording import shown_level
 from workers.images import DamagedDataError, DataError, known, load_images
 from workers.records import RecordError
@@ -25,20 +26,30 @@ BAD_INPUT, DAMAGED, INTERRUPTED = 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit codes are those of the README."""
     words = _parser().parse_args(argv)
+    return exit_code_of(lambda: carry_out(words))
+
+
+def carry_out(words: argparse.Namespace) -> int:
+    """What the command does with the words of `add_words`; errors of the user are raised."""
+    return run_grid(
+        words.grid,
+        sets=words.set,
+        out=words.out,
+        only=words.only,
+        is_smoke=words.smoke,
+        plan_only=words.plan,
+        executor=words.executor,
+        address=words.address,
+        retry_failed=words.retry_failed,
+    )
+
+
+def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted; the same command goes on") -> int:
+    """The exit code of a command; whatever goes wrong on its way becomes a sentence."""
     try:
-        return run_grid(
-            words.grid,
-            sets=words.set,
-            out=words.out,
-            only=words.only,
-            is_smoke=words.smoke,
-            plan_only=words.plan,
-            executor=words.executor,
-            address=words.address,
-            retry_failed=words.retry_failed,
-        )
+        return work()
     except KeyboardInterrupt:
-        say_error("interrupted; the same command goes on")
+        say_error(interrupted)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever reads our words has seen enough, as `| head` has; the interpreter would complain once more at its end.
@@ -47,7 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RecordError, DamagedDataError) as error:
         say_error(str(error))
         return DAMAGED
-    except (GridError, DesignError, SelectionError, MachineError, PlanConflictError, StoreError, DataError) as error:
+    except (
+        GridError,
+        DesignError,
+        SelectionError,
+        MachineError,
+        PlanConflictError,
+        StoreError,
+        DataError,
+        CommandError,
+    ) as error:
         say_error(str(error))
         return BAD_INPUT
 
@@ -116,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 all done; 1 done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
         "4 conflicting content; 130 interrupted.",
     )
+    add_words(parser)
+    return parser
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """What may stand behind the command."""
     parser.add_argument("grid", help="the grid file, like grid.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that wins over the file")
     parser.add_argument("--out", help="folder of all results, like --set run.out=OUT")
@@ -125,7 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")
     parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
     parser.add_argument("--address", help="of a Ray cluster that is up, like auto or ray-head:6379")
-    return parser
 
 
 def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], whole: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from study.ending import Ending, ending_of, say_ending
 from study.executors import Resources, run_inline, run_on_ray
 from study.grid import Grid
+from study.lease import hold
 from study.machine import gpus_of_pack
 from study.own_ray import RayLostError, end_ray
 from study.packing import pack_seconds
@@ -112,7 +113,8 @@ def drive(
     tried: set[tuple[str, int]] = set()
     failures: dict[str, Failure] = {}
     losses, stopped = 0, True
-    with _stop_on_interrupt(store, run_id, say) as interrupted:
+    # Outside: Ctrl-C while it waits for another driver ends the command at once.
+    with hold(store, run_id, say), _stop_on_interrupt(store, run_id, say) as interrupted:
         while not interrupted():
             # Only once: what has failed again since is not asked for again.
             retry_now = retry_failed and not tried

@@ -38,9 +38,9 @@ def test_imports_go_one_way():
 )
 def test_a_planted_import_is_caught(tmp_path: Path, module: str, line: str):
     for package in PACKAGES:
-        for source in (ROOT / package).glob("*.py"):
-            target = tmp_path / package / source.name
-            target.parent.mkdir(exist_ok=True)
+        for source in (ROOT / package).rglob("*.py"):
+            target = tmp_path / source.relative_to(ROOT)
+            target.parent.mkdir(exist_ok=True, parents=True)
             target.write_text(source.read_text())
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     planted = tmp_path / module

@@ -257,7 +257,7 @@ class RunSettings(Frozen):
         description="times a pack is tried again between two borders, before it is split or its trial has failed",
     )
     keep_weights: Literal["all", "none"] = Field(
-        "all", description="none: trained models are not stored; pictures of the latent space need them"
+        "all", description="all: every trained model is stored in weights/; none: no model is"
     )
 
 

@@ -159,6 +159,7 @@ def _fsync_folder(folder: Path) -> None:
 
 PLAN_FOLDER, EPOCHS_FOLDER, TRIALS_FOLDER = "plan", "epochs", "trials"
 WEIGHTS_FOLDER, CHECKPOINTS_FOLDER = "weights", "checkpoints"
+LEASE_FOLDER, VERIFY_FOLDER = "lease", "verify"
 FIGURES_FOLDER, REPORT = "figures", "report.html"
 
 
@@ -211,10 +212,22 @@ def closed_key(pack_id: str) -> str:
     return f"{CHECKPOINTS_FOLDER}/closed-{pack_id}"
 
 
+def lease_key(number: int, run_id: str) -> str:
+    """The key of the n-th heartbeat by which the driver of one run says that it is there."""
+    return f"{LEASE_FOLDER}/{number:06d}-{run_id}.json"
+
+
+def verify_url(url: str, stamp: str) -> str:
+    """Where trials of a study that were run again lie; laid out like a study without a plan."""
+    return f"{url}/{VERIFY_FOLDER}/{stamp}"
+
+
 _CLOSED = re.compile(rf"{CHECKPOINTS_FOLDER}/closed-([0-9a-f]{{16}})")
 _SEGMENT = re.compile(rf"{EPOCHS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})-(\d{{6,}})\.parquet")
 _ENDED = re.compile(rf"{TRIALS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})\.parquet")
 _CHECKPOINT = re.compile(rf"{CHECKPOINTS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})-[0-9a-f]+\.safetensors")
+_WEIGHTS = re.compile(rf"{WEIGHTS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})\.safetensors")
+_LEASE = re.compile(rf"{LEASE_FOLDER}/(\d{{6,}})-([0-9a-f]+)\.json")
 
 
 def segments(store: Store) -> Iterator[Segment]:
@@ -239,3 +252,17 @@ def checkpoints(store: Store) -> Iterator[tuple[str, int, str]]:
     for key in store.list(CHECKPOINTS_FOLDER):
         if match := _CHECKPOINT.fullmatch(key):
             yield match[1], int(match[2]), key
+
+
+def trained_models(store: Store) -> Iterator[tuple[str, int, str]]:
+    """(trial_id, epochs, key) of every trained model that is stored."""
+    for key in store.list(WEIGHTS_FOLDER):
+        if match := _WEIGHTS.fullmatch(key):
+            yield match[1], int(match[2]), key
+
+
+def leases(store: Store) -> Iterator[tuple[int, str, str]]:
+    """(number, run_id, key) of every heartbeat that is there, oldest first."""
+    for key in store.list(LEASE_FOLDER):
+        if match := _LEASE.fullmatch(key):
+            yield int(match[1]), match[2], key

@@ -1,0 +1,81 @@
+"""A study on disk, by its name or its path: where it is, and how large; reads no file of it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.store import PLAN_FOLDER, Store, open_store, study_url
+
+
+class CommandError(ValueError):
+    """A command that cannot be carried out; the text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study that was named."""
+
+    name: str
+    folder: Path
+    store: Store
+
+
+def find_study(name: str, out: str) -> Found:
+    """The study of this name below `out`, or the one in the folder of this path.
+
+    Raises:
+        CommandError: there is none; the text says which ones are there.
+        StoreError: `out` names something that is no folder.
+    """
+    below = [] if Path(name).is_absolute() or not name else [Path(study_url(out, name))]
+    for folder in [*below, Path(name)]:
+        if name and is_study(folder):
+            store = open_store(str(folder))
+            return Found(folder.resolve().name, folder, store)
+    there = studies_in(Path(out))
+    listed = f"there: {', '.join(there)}" if there else "no study is there; start one with study run GRID"
+    raise CommandError(f"no such study: {name} (looked in {out}/ and at the path itself); {listed}")
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder holds a study: its plan has an entry."""
+    return any((folder / PLAN_FOLDER).glob("*.parquet"))
+
+
+def studies_in(out: Path) -> list[str]:
+    """The names of all studies directly below a folder."""
+    try:
+        folders = sorted(path for path in out.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+    return [folder.name for folder in folders if is_study(folder)]
+
+
+def sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Files and bytes of everything directly below a folder, what lies deeper included; links are not followed."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in sorted(folder.iterdir()):
+        parts = [file.lstat().st_size for file in ([path] if not _is_folder(path) else files_below(path))]
+        found[path.name] = (len(parts), sum(parts))
+    return found
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file at any depth, links themselves instead of what they lead to."""
+    for parent, folders, names in os.walk(folder):
+        yield from (Path(parent, name) for name in [*names, *(n for n in folders if Path(parent, n).is_symlink())])
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def in_bytes(count: int) -> str:
+    """A size as people read it."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
