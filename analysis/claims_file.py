@@ -31,7 +31,8 @@ def read_claims(path: str | Path) -> list[Claim]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        # ValueError: a name with a NUL, or bytes that are no text.
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise ClaimsError([f"{path}: cannot be read ({reason}); name a file of claims"]) from error
     reader = _Reader(str(path))
@@ -79,7 +80,7 @@ class _Reader:
     def claims(self, text: str) -> list[Claim]:
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             reason = getattr(error, "problem", None) or str(error).splitlines()[0]
             self._wrong(mark.line + 1 if mark else 1, f"is no YAML: {reason}; check indentation, colons and brackets")

@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from analysis.average import AverageError
@@ -49,6 +47,7 @@ from workers.settings import DataSettings, Settings
 from workers.store import FIGURES_FOLDER, WEIGHTS_FOLDER, open_store, weights_key
 from workers.subset import subset
 from workers.trial import trial_of
+from workers.weights import decode_weights
 
 PART = 1000
 """Images at a time; changes no number, as statistics are fixed."""
@@ -89,21 +88,24 @@ def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = No
     key = max(keys, key=lambda key: (len(key), key), default=wanted) if epochs is None else wanted
     if key not in keys:
         raise RecordError(f"{root}/{key}", "there is no such file: the weights of this trial are missing", _COPY)
-    return _parse(store.read(key), f"{root}/{key}", trial_id)
-
-
-def _parse(raw: bytes, path: str, trial_id: str) -> Model:
     try:
-        tensors = {name: tensor.double().unsqueeze(0) for name, tensor in load_tensors(raw).items()}
-        # safetensors reads metadata from files only; its layout is 8 bytes of length, then a JSON header.
-        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-        facts = json.loads(header["__metadata__"]["trial"])
+        raw = store.read(key)
+    except OSError as error:
+        raise RecordError(f"{root}/{key}", f"cannot be read ({error.strerror})", _COPY) from error
+    return _parse(raw, f"{root}/{key}", key)
+
+
+def _parse(raw: bytes, path: str, key: str) -> Model:
+    arrays, facts = decode_weights(raw, path)
+    try:
         settings = Settings.model_validate_json(json.dumps(facts["settings"]))
-        named, epoch = str(facts["trial_id"]), int(facts["epoch"])
-    except (SafetensorError, ValidationError, ValueError, KeyError, TypeError, OverflowError) as error:
+        trial_id, epoch = str(facts["trial_id"]), int(facts["epoch"])
+    except (ValidationError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise RecordError(path, f"is damaged or no weights file ({type(error).__name__})", _COPY) from error
-    if named != trial_id:
-        raise RecordError(path, f"holds the weights of trial {named}", "move it away and restore the right file from a copy")
+    tensors = {name: torch.from_numpy(array.copy()).double().unsqueeze(0) for name, array in arrays.items()}
+    if weights_key(trial_id, epoch) != key:
+        held = f"holds the weights of trial {trial_id} after epoch {epoch}"
+        raise RecordError(path, held, "move it away and restore the right file from a copy")
     first = tensors.get("encoder.hidden0.weight")
     if first is None or first.ndim != 3:
         raise RecordError(path, "is damaged (encoder.hidden0.weight is missing)", _COPY)
@@ -276,7 +278,7 @@ def _read(study: Study, row: Mapping[str, Any] | pd.Series) -> Model:
 
 
 def _refuse_other_weights(study: Study, model: Model, digits: Digits, fingerprint: str) -> None:
-    """Weights must say their trial's settings, and give the activity that was stored of it: the file has no checksum.
+    """Weights must say their trial's settings, and give the activity that was stored of it: they may be of another study.
 
     Raises:
         RecordError: they do not.

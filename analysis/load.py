@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.labels import LABELS_FILE, PLAIN, Labels, cell_text, read_labels
+from analysis.places import Checked, Entries
 from analysis.stored import (
     VECTORS,
-    WithoutBad,
+    drop_other_borders,
     drop_unknown,
     epochs_frame,
     read_folder,
@@ -151,7 +152,9 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         # always explains what came before.
         ended, ended_footers = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
         rows, rows_footers = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems)
-        plan = read_plan(store) if problems is None else _read_whole_plan(store, problems)
+        plan = read_plan(Entries(store, {})) if problems is None else _read_whole_plan(store, problems)
+        rows, rows_footers = drop_other_borders((rows, rows_footers), plan, problems)
+        ended, ended_footers = drop_other_borders((ended, ended_footers), plan, problems)
         threshold = list(plan.trials.values())[-1].settings.measure.threshold
         epochs = drop_unknown(epochs_frame(rows, rows_footers, threshold, problems), plan, problems)
         trials = trials_frame(plan, pa.concat_tables(ended).to_pandas(), epochs)
@@ -184,7 +187,7 @@ def _labels(root: Path, given: str | Path | None) -> Labels:
 def _read_whole_plan(store: Store, problems: dict[str, str]) -> Plan:
     while True:
         try:
-            plan = read_plan(WithoutBad(store, problems))
+            plan = read_plan(Entries(store, problems))
         except RecordError as error:
             problems[error.path] = str(error)
             continue
@@ -213,7 +216,7 @@ def _open(root: Path) -> Store:
         raise LoadError(f"{root}: no such folder; name the folder of a study, such as results/quickstart")
     if not root.is_dir():
         raise LoadError(f"{root}: is a file; name the folder of a study, such as results/quickstart")
-    store = open_store(str(root))
+    store = Checked(open_store(str(root)), {})
     if any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
         return store
     inside = sorted(str(folder.parent) for folder in root.glob(f"*/{PLAN_FOLDER}"))
@@ -249,7 +252,10 @@ def _missing(trials: pd.DataFrame, factors: Mapping[str, Any], lost: Mapping[str
 def _reason(row: Mapping[Any, Any]) -> list[str]:
     if row["status"] == "unfinished":
         return [f"unfinished ({row['epochs_done']} of {row['epochs_goal']} epochs)"]
-    return [] if row["status"] == "completed" else [f"{row['status']} after epoch {int(row['last_epoch'])}"]
+    if row["status"] == "completed":
+        return []
+    last = int(row["last_epoch"])
+    return [f"{row['status']} after epoch {last}" if last >= 0 else f"{row['status']} before its first epoch was stored"]
 
 
 def _provenance(footers: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.places import keys_of, refuse_other_borders, refuse_renamed
 from workers.plan import Plan
 from workers.records import EPOCHS, TRIALS, RecordError, decode_with_footer
 from workers.settings import FACTORS, flatten, layers_above
@@ -42,43 +43,19 @@ TRIAL_MEASURES = (
 """Measured once a trial, at its end; every other value is a column of the stream."""
 
 
-class WithoutBad:
-    """A store that hides the keys that cannot be read."""
-
-    def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
-        """Hide what has a problem now or later."""
-        self.store, self.problems, self.url = store, problems, store.url
-
-    def list(self, folder: str) -> list[str]:
-        """See Store.list, without the hidden keys."""
-        return [key for key in self.store.list(folder) if key not in self.problems]
-
-    def read(self, key: str) -> bytes:
-        """See Store.read."""
-        return self.store.read(key)
-
-    def create(self, key: str, raw: bytes) -> bool:
-        """See Store.create."""
-        return self.store.create(key, raw)
-
-    def delete(self, key: str) -> None:
-        """See Store.delete."""
-        self.store.delete(key)
-
-
 def read_folder(
     store: Store, folder: str, schema: pa.Schema, problems: dict[str, str] | None = None
 ) -> tuple[list[pa.Table], list[Mapping[str, Any]]]:
-    """Every file of a folder as a table (its key in the metadata) and its footer; one empty table if there is none.
+    """Every file of epochs/ or trials/ as a table (its key in the metadata) and its footer; else one empty table.
 
     Args:
         store: where the study lies.
-        folder: one of the store's.
+        folder: epochs or trials.
         schema: of its files.
         problems: None: the first file that is damaged ends the reading; else it is left out, and put in here by its key.
 
     Raises:
-        RecordError: a file is damaged, of another version, or does not belong there.
+        RecordError: a file cannot be read, is damaged, of another version, or not where it belongs.
     """
 
     def read(key: str) -> tuple[pa.Table, dict[str, Any]] | RecordError:
@@ -86,11 +63,12 @@ def read_folder(
             table, footer = decode_with_footer(store.read(key), key)
             if table.schema.names != schema.names:
                 raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", "move it away")
+            refuse_renamed(key, table, footer)
         except RecordError as error:
             return error
         return table.replace_schema_metadata({"key": key}), footer
 
-    keys = [key for key in store.list(folder) if key.endswith(".parquet")]
+    keys = keys_of(store, folder, problems)
     tables: list[pa.Table] = []
     footers: list[Mapping[str, Any]] = []
     # Arrow and the hash leave Python free while they work.
@@ -106,6 +84,25 @@ def read_folder(
                 footers.append(found[1])
     # An empty table keeps the columns where there is no file yet.
     return tables or [schema.empty_table()], footers or [{}]
+
+
+def drop_other_borders(
+    found: tuple[list[pa.Table], list[Mapping[str, Any]]], plan: Plan, problems: dict[str, str] | None
+) -> tuple[list[pa.Table], list[Mapping[str, Any]]]:
+    """What `read_folder` gave, with `problems` less the files whose borders are not those of the plan.
+
+    Raises:
+        RecordError: see refuse_other_borders.
+    """
+    wrong = refuse_other_borders((key for table in found[0] if (key := _key_of(table))), plan, problems)
+    if not wrong:
+        return found
+    kept = [(table, footer) for table, footer in zip(*found, strict=True) if _key_of(table) not in wrong]
+    return [table for table, _ in kept] or [found[0][0].slice(0, 0)], [footer for _, footer in kept] or [{}]
+
+
+def _key_of(table: pa.Table) -> str:
+    return str((table.schema.metadata or {}).get(b"key", b""), "utf-8")
 
 
 def _count_active(table: pa.Table, footer: Mapping[str, Any], threshold: float) -> pa.Table:
@@ -139,7 +136,7 @@ def epochs_frame(
     if not twice.any():
         return frame
     trial_id, epoch = frame.loc[twice, ["trial_id", "epoch"]].to_numpy()[0]
-    keys = [file.schema.metadata[b"key"].decode() for file in files if _has_row(file, trial_id, epoch)]
+    keys = [_key_of(file) for file in files if _has_row(file, trial_id, epoch)]
     found = RecordError(
         keys[-1], f"epoch {epoch} of trial {trial_id} is stored twice (see {keys[0]})", "move the wrong file away"
     )
@@ -185,7 +182,9 @@ def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.Da
         }
         for trial_id, trial in plan.trials.items()
     )
-    longest = ended.sort_values("epochs").drop_duplicates("trial_id", keep="last").set_index("trial_id")
+    # A trial that failed goes on in another pack if it is tried again: then that one says how it ended.
+    is_old = (ended["status"] == "failed") & (ended["pack_id"] != ended["trial_id"].map(plan.pack_of))
+    longest = ended[~is_old].sort_values("epochs").drop_duplicates("trial_id", keep="last").set_index("trial_id")
     longest = longest.reindex(frame["trial_id"]).reset_index(drop=True)
     frame["epochs_done"] = frame["trial_id"].map(epochs.groupby("trial_id")["epoch"].max()).fillna(0).astype(int)
     # A study made longer: what completed the shorter one has not reached the new goal.
@@ -205,27 +204,27 @@ def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.Da
 
 
 def refuse_gaps(epochs: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Every epoch of an ended trial was stored before its row in `trials`: what lacks now is lost.
+    """Every epoch of a trial was stored before the ones after it, and before its row in `trials`: what lacks now is lost.
 
     Returns:
         What is lost of each trial that files with problems left incomplete; empty without `problems`.
 
     Raises:
-        RecordError: an ended trial has fewer rows than epochs.
+        RecordError: a trial has fewer rows than it has come through epochs.
     """
     stored = trials["trial_id"].map(epochs.groupby("trial_id").size()).fillna(0).astype(int)
     ended = trials["status"] != "unfinished"
+    reached = trials["last_epoch"].astype("Float64").fillna(trials["epochs_done"].astype(float)).astype(int)
     if problems is None:
-        short = ended & (stored < trials["last_epoch"].fillna(0) + 1)
+        short = (ended | (stored > 0)) & (stored < reached + 1)
         if short.any():
-            first = trials.assign(stored=stored)[short].iloc[0]
+            first = trials.assign(stored=stored, reached=reached)[short].iloc[0]
             raise RecordError(
                 f"{EPOCHS_FOLDER}/{first['pack_id']}-*.parquet",
-                f"{first['stored']} of {int(first['last_epoch']) + 1} epochs of trial {first['trial_id']} are left",
+                f"{first['stored']} of {first['reached'] + 1} epochs of trial {first['trial_id']} are left",
                 "restore the lost file from a copy",
             )
         return {}
-    reached = trials["last_epoch"].astype("Float64").fillna(trials["epochs_done"].astype(float)).astype(int)
     without_end = {key.split("/")[-1].split("-")[0] for key in problems if key.startswith(f"{TRIALS_FOLDER}/")}
     lost = {}
     for trial_id, pack_id, has_ended, rows, last in zip(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from study.folders import wrong_with
 from study.grid import Grid, GridError
 from study.nodes import Problem
 from study.wording import LISTS, shown_level
@@ -15,11 +16,14 @@ Cells = Mapping[Settings, Cell]
 
 
 def refuse(grid: Grid, cells: Cells) -> None:
-    """Refuse a grid with cells that make no sense.
+    """Refuse a grid with cells that make no sense, or whose results would go where they must not.
 
     Raises:
         GridError: with every reason once, at the place of the setting to change, and the cells that it is about.
+        OSError: the folder of the results cannot be looked at.
     """
+    if reason := wrong_with(grid.run.out, grid.study):
+        raise GridError(grid.source, [Problem(grid.place_of("run.out", grid.run.out), f"run.out: {reason}")])
     found: dict[tuple[str, str], list[Settings]] = {}
     for settings in cells:
         for name, text in refusals(settings):

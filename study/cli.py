@@ -9,8 +9,9 @@ from pathlib import Path
 
 from study.checks import notes, refuse
 from study.design import DesignError, cells_by_settings, trials_of
-from study.grid import Grid, GridError, read_grid
+from study.grid import Grid, GridError, placed, read_grid
 from study.machine import MachineError, in_words, this_machine
+from study.nodes import printable
 from study.planning import PlanConflictError, Work, find_work
 from study.progress import say_error
 from study.selection import SelectionError, select, smoke
@@ -31,17 +32,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def carry_out(words: argparse.Namespace) -> int:
     """What the command does with the words of `add_words`; errors of the user are raised."""
-    return run_grid(
-        words.grid,
-        sets=words.set,
-        out=words.out,
-        only=words.only,
-        is_smoke=words.smoke,
-        plan_only=words.plan,
-        executor=words.executor,
-        address=words.address,
-        retry_failed=words.retry_failed,
-    )
+    try:
+        return run_grid(
+            words.grid,
+            sets=words.set,
+            out=words.out,
+            only=words.only,
+            is_smoke=words.smoke,
+            plan_only=words.plan,
+            executor=words.executor,
+            address=words.address,
+            retry_failed=words.retry_failed,
+        )
+    except (DamagedDataError, BrokenPipeError):
+        raise
+    except (MachineError, StoreError, DataError) as error:
+        raise CommandError(placed(str(error), words.grid, words.set, words.out)) from error
+    except OSError as error:
+        where = error.filename or words.out or words.grid
+        raise CommandError(
+            printable(f"{where}: cannot be read or written ({error.strerror}); check the disk and its rights")
+        ) from error
 
 
 def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted; the same command goes on") -> int:

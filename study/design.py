@@ -8,7 +8,7 @@ from study.grid import Grid
 from workers.settings import Level, Settings, flatten, settings_from
 from workers.trial import Trial, trial_of
 
-MAX_TRIALS = 1_000_000
+MAX_TRIALS = 100_000
 
 
 class DesignError(ValueError):
@@ -27,7 +27,7 @@ def cells_by_settings(grid: Grid) -> dict[Settings, Mapping[str, Level]]:
     Named cells stand instead of the product if no factor but `seed` is given.
 
     Raises:
-        DesignError: nothing is left, or more than a million trials.
+        DesignError: nothing is left, or more than MAX_TRIALS trials.
     """
     factors = {name: levels for name, levels in grid.factors.items() if name != "seed"}
     size = math.prod(map(len, factors.values())) * len(grid.factors["seed"])
@@ -39,9 +39,10 @@ def cells_by_settings(grid: Grid) -> dict[Settings, Mapping[str, Level]]:
     if factors or not grid.cells:
         product = [dict(zip(factors, levels, strict=True)) for levels in itertools.product(*factors.values())]
     unique: dict[Settings, Mapping[str, Level]] = {}
+    base = flatten(grid.base)
     for cell in [*product, *grid.cells]:
         if not _excluded(cell, grid):
-            unique.setdefault(settings_of(grid, cell), cell)
+            unique.setdefault(settings_from({**base, **cell}), cell)
     if not unique:
         raise DesignError(f"{grid.place('exclude')}: exclude: leaves no cell; remove an entry")
     return unique
@@ -60,18 +61,14 @@ def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:
 
 
 def _trials(grid: Grid, fingerprint: str) -> Iterator[Trial]:
+    base = flatten(grid.base)
     for cell in cells_of(grid):
         for seed in grid.factors["seed"]:
             whole = {**cell, "seed": seed}
             if not _excluded(whole, grid):
-                yield trial_of(settings_of(grid, whole), fingerprint)
+                yield trial_of(settings_from({**base, **whole}), fingerprint)
                 if grid.one_seed:
                     break
-
-
-def settings_of(grid: Grid, cell: Mapping[str, Level]) -> Settings:
-    """The settings of a cell: the base with the cell's levels put in."""
-    return settings_from({**flatten(grid.base), **cell})
 
 
 def _excluded(cell: Mapping[str, Level], grid: Grid) -> bool:

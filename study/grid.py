@@ -5,20 +5,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from study import nodes
-from study.nodes import Place, Problem
+from study.nodes import Place, Problem, printable
 from study.options import with_sets
 from study.reader import Reader, written
-from workers.settings import Level, RunSettings, Settings, SettingValue, build, settings_from
+from workers.settings import Level, RunSettings, Settings, SettingValue, build, flatten, settings_from
+
+MAX_SHOWN = 100
 
 
 class GridError(ValueError):
-    """A grid file that cannot be run; `problems` has every one."""
+    """A grid file that cannot be run; `problems` has every one, the text the first hundred."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         """Sort the problems by line."""
         self.problems = tuple(sorted(problems, key=lambda p: (p.place.line, p.place.column)))
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
-        super().__init__("\n".join([f"{source}: {count}", *map(str, self.problems)]))
+        shown = [*self.problems[:MAX_SHOWN]]
+        if more := self.problems[MAX_SHOWN:]:
+            shown.append(Problem(more[0].place, f"{len(more):,} more problems from here on"))
+        super().__init__("\n".join([printable(f"{source}: {count}"), *map(str, shown)]))
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Grid:
     """What the preset sets, whether or not the file sets it anew."""
 
     def place(self, key: str) -> str:
-        """Where a top key stands; the file alone if it is not there."""
-        return str(self.places.get(key, self.source))
+        """Where a top key stands; the beginning of the file if it is not there."""
+        return str(self.places.get(key, Place(self.source, 1, 1)))
 
     def is_written(self, name: str, value: SettingValue) -> bool:
         """Whether the file or an option gives this value to the setting."""
@@ -71,11 +76,30 @@ def read_grid(path: str | Path, sets: Iterable[str] = ()) -> Grid:
         text = Path(path).read_bytes().decode()
     except UnicodeDecodeError as error:
         raise GridError(source, [Problem(Place(source, 1, 1), f"is no UTF-8 text (byte {error.start})")]) from error
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+    except (OSError, ValueError) as error:
+        # ValueError: a name with a NUL.
+        reason = "no such file" if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) else error.strerror
         here = ", ".join(sorted(p.name for p in Path().glob("*.y*ml"))) or "none"
         raise GridError(source, [Problem(Place(source, 1, 1), f"{reason}; YAML files here: {here}")]) from error
     return parse_grid(text, source, sets)
+
+
+def placed(text: str, path: str | Path, sets: Iterable[str] = (), out: str | None = None) -> str:
+    """A complaint that begins with a setting's name (`run.out: ...`), with the place in the grid file where that is set.
+
+    `path` and `sets` are those that `read_grid` has taken; `out` is what the command line says of run.out.
+    """
+    name = text.partition(":")[0]
+    if name == "run.out" and out is not None:
+        return printable(f"--out {out[:100]}: {text}")
+    try:
+        grid = read_grid(path, sets)
+    except GridError:
+        # The file has changed since.
+        return printable(text)
+    known: dict[str, SettingValue] = {**flatten(grid.base), **{f"run.{key}": v for key, v in flatten(grid.run).items()}}
+    place = grid.place_of(name, known[name]) if name in known else grid.place(name)
+    return printable(f"{place}: {text}")
 
 
 def parse_grid(text: str, source: str = "grid.yaml", sets: Iterable[str] = ()) -> Grid:

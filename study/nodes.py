@@ -3,13 +3,22 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import yaml
 
 from workers.settings import Level
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 32_000
+"""A quarter of a second to read."""
 MAX_DEPTH = 8
+MAX_KEY, MAX_KEYS = 100, 100
+"""Characters of a key and keys in one place; settings are fewer, and their names shorter."""
+
+
+def printable(line: str) -> str:
+    """A text as one line that a terminal shows as it is."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,7 @@ class Problem:
 
     def __str__(self) -> str:
         """One line for the terminal, whatever a key of the file holds."""
-        line = f"{self.place}: {self.text}"
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        return printable(f"{self.place}: {self.text}")
 
 
 @dataclass(frozen=True)
@@ -73,16 +81,14 @@ _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 def read_nodes(text: str, source: str) -> tuple[Node | None, list[Problem]]:
     """The tree of a text and what is wrong with it; None where there is no tree.
 
-    Refused: several documents, anchors, aliases, tags, duplicate keys, keys that are no text, depth above 8, 1 MB.
+    Refused: several documents, anchors, aliases, tags, duplicate keys, keys that are no text, depth above 8, 32 KB.
     """
     start = Place(source, 1, 1)
-    if len(text.encode("utf-8", "surrogateescape")) > MAX_BYTES:
-        return None, [Problem(start, "is larger than 1 MB; a grid file is a page of text")]
+    if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_BYTES:
+        text = f"is {size:,} bytes; at most {MAX_BYTES:,} are allowed: a grid file is a page of text"
+        return None, [Problem(start, text)]
     try:
-        problems = list(_forbidden(text, source))
-        if problems:
-            return None, problems
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        events, problems = _allowed(text, source)
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         place = Place(source, where.line + 1, where.column + 1) if where else start
@@ -92,53 +98,83 @@ def read_nodes(text: str, source: str) -> tuple[Node | None, list[Problem]]:
     except yaml.YAMLError as error:
         # A character that YAML does not allow; the reader knows its position in the text, not its line.
         return None, [Problem(start, f"is no YAML: {str(error).splitlines()[0]}; save it as plain UTF-8 text")]
-    if root is None:
+    if problems:
+        return None, problems
+    if not events:
         return None, [Problem(start, "is empty; the README shows a grid file")]
-    return _convert(root, source, problems), problems
+    return _tree(iter(events), source, problems), problems
 
 
-def _forbidden(text: str, source: str) -> Iterator[Problem]:
+def _allowed(text: str, source: str) -> tuple[list[yaml.NodeEvent | yaml.CollectionEndEvent], list[Problem]]:
+    """The events of the one document's nodes, and whatever is not allowed."""
+    events: list[yaml.NodeEvent | yaml.CollectionEndEvent] = []
+    problems: list[Problem] = []
     depth, documents = 0, 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        assert event.start_mark is not None, "the parser marks every event"
-        place = Place(source, event.start_mark.line + 1, event.start_mark.column + 1)
+        place = _place(event, source)
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                yield Problem(place, "a second document begins here; a grid file holds one: remove the `---`")
-                return
+                problems.append(Problem(place, "a second document begins here; a grid file holds one: remove the `---`"))
+                break
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            yield Problem(place, "anchors and aliases (& and *) are not allowed; write the value out")
+            problems.append(Problem(place, "anchors and aliases (& and *) are not allowed; write the value out"))
         if tag := getattr(event, "tag", None):
-            yield Problem(place, f"tags are not allowed, got {tag}; write the value alone")
+            problems.append(Problem(place, f"tags are not allowed, got {tag}; write the value alone"))
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                yield Problem(place, f"is nested deeper than {MAX_DEPTH} levels")
-                return
+                problems.append(Problem(place, f"is nested deeper than {MAX_DEPTH} levels"))
+                break
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+        if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+            events.append(event)
+    return events, problems
 
 
-def _convert(node: yaml.Node, source: str, problems: list[Problem]) -> Node:
-    place = Place(source, node.start_mark.line + 1, node.start_mark.column + 1)
-    if isinstance(node, yaml.SequenceNode):
-        return Sequence(tuple(_convert(item, source, problems) for item in node.value), place)
-    if isinstance(node, yaml.MappingNode):
-        entries: dict[str, tuple[Place, Node]] = {}
-        for key, value in node.value:
-            at = Place(source, key.start_mark.line + 1, key.start_mark.column + 1)
-            if not isinstance(key, yaml.ScalarNode):
-                problems.append(Problem(at, "a key must be plain text"))
-            elif key.value in entries:
-                problems.append(
-                    Problem(at, f"{key.value}: stands twice, first in line {entries[key.value][0].line}; keep one")
-                )
-            else:
-                entries[key.value] = (at, _convert(value, source, problems))
-        return Mapping(entries, place)
-    assert isinstance(node, yaml.ScalarNode), "YAML has three kinds of nodes"
-    return Scalar(_scalar(node.value, quoted=node.style is not None), node.value, place)
+def _place(event: yaml.Event, source: str) -> Place:
+    assert event.start_mark is not None, "the parser marks every event"
+    return Place(source, event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def _tree(events: Iterator[yaml.Event], source: str, problems: list[Problem]) -> Node:
+    """The node that the next events describe."""
+    node = _node(next(events), events, source, problems)
+    assert node is not None, "a document begins with a node"
+    return node
+
+
+def _node(event: yaml.Event, events: Iterator[yaml.Event], source: str, problems: list[Problem]) -> Node | None:
+    """The node that begins with this event; None at the end of a collection."""
+    place = _place(event, source)
+    if isinstance(event, yaml.ScalarEvent):
+        return Scalar(_scalar(event.value, quoted=event.style is not None), event.value, place)
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while (item := _node(next(events), events, source, problems)) is not None:
+            items.append(item)
+        return Sequence(tuple(items), place)
+    if not isinstance(event, yaml.MappingStartEvent):
+        return None
+    entries: dict[str, tuple[Place, Node]] = {}
+    while (key := _node(next(events), events, source, problems)) is not None:
+        value = _tree(events, source, problems)
+        if not isinstance(key, Scalar):
+            problems.append(Problem(key.place, "a key must be plain text"))
+        elif len(key.text) > MAX_KEY:
+            text = f"{key.text[:20]}...: a key of {len(key.text):,} characters; none is so long"
+            problems.append(Problem(key.place, text))
+        elif key.text in entries:
+            problems.append(
+                Problem(key.place, f"{key.text}: stands twice, first in line {entries[key.text][0].line}; keep one")
+            )
+        else:
+            entries[key.text] = (key.place, value)
+    if len(entries) > MAX_KEYS:
+        problems.append(Problem(place, f"has {len(entries):,} keys in one place; there are not so many settings"))
+        entries = dict(islice(entries.items(), MAX_KEYS))
+    return Mapping(entries, place)
 
 
 def _scalar(text: str, quoted: bool) -> Level | None:

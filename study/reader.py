@@ -146,7 +146,8 @@ class Reader:
                     )
                     continue
                 levels = tuple(level for level, _ in read_levels(name, node, shown, self.note))
-                if unknown := [shown_level(name, level) for level in levels if level not in factors[name]]:
+                there = set(factors[name])
+                if unknown := [shown_level(name, level) for level in levels if level not in there]:
                     known = ", ".join(shown_level(name, level) for level in factors[name])
                     self.note(node.place, f"{shown}: {unknown[0]} is no level of it; levels: {known}")
                 combination[name] = levels

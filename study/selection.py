@@ -6,7 +6,7 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from study.grid import Grid
-from study.nodes import read_nodes
+from study.nodes import printable, read_nodes
 from study.values import plain
 from study.wording import allowed, suggest
 from workers.settings import Level, adapter_of, flatten, leaves, settings_from, value_of
@@ -17,6 +17,10 @@ SMOKE_EPOCHS, SMOKE_NLL_SAMPLES = 2, 10
 
 class SelectionError(ValueError):
     """An --only that names nothing."""
+
+    def __init__(self, text: str) -> None:
+        """One line, whatever was typed."""
+        super().__init__(printable(text if len(text) <= 2000 else f"{text[:1000]}...{text[-1000:]}"))
 
 
 def select(trials: Sequence[Trial], only: Iterable[str]) -> list[Trial]:

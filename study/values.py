@@ -38,6 +38,9 @@ def read_value(name: str, node: Node, shown: str, note: Note, model: type[Frozen
     else:
         note(node.place, f"{shown}: got {shown_of(node)}; allowed: {allowed(name, model)}")
         return None, False
+    if isinstance(value, str) and not value.isprintable():
+        note(node.place, f"{shown}: got {shown_of(node)}; allowed: characters that can be shown")
+        return None, False
     try:
         return adapter_of(name, model).validate_python(value), True
     except ValidationError:
@@ -68,6 +71,7 @@ def read_level(name: str, node: Node, shown: str, note: Note) -> list[tuple[Leve
 
 def _levels(name: str, items: Sequence[Node], shown: str, note: Note, *, indexed: bool) -> list[tuple[Level, Place]]:
     levels: list[tuple[Level, Place]] = []
+    known: set[Level] = set()
     for i, item in enumerate(items):
         here = f"{shown}[{i}]" if indexed else shown
         if indexed and name in LISTS and _is_bare(item):
@@ -78,9 +82,10 @@ def _levels(name: str, items: Sequence[Node], shown: str, note: Note, *, indexed
             continue
         value, good = read_value(name, item, here, note)
         if good and isinstance(value, bool | int | float | str):
-            if any(value == level for level, _ in levels):
+            if value in known:
                 got = shown_level(name, value) if name in LISTS else shown_of(item)
                 note(item.place, f"{here}: {got} stands twice; keep one")
+            known.add(value)
             levels.append((value, item.place))
     return levels
 

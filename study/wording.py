@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from study import nodes
@@ -29,6 +30,7 @@ LISTS: Mapping[str, ListWords] = {
 }
 
 
+@cache
 def allowed(name: str, model: type[Frozen] = Settings) -> str:
     """What a setting takes, in words."""
     if model is Settings and name in LISTS:
@@ -63,9 +65,16 @@ def _in_words(schema: Mapping[str, Any]) -> str:
 
 def words_of(name: str, model: type[Frozen]) -> list[str]:
     """The words that a setting takes; none if it takes numbers."""
+    return list(_words_of(name, model))
+
+
+@cache
+def _words_of(name: str, model: type[Frozen]) -> tuple[str, ...]:
     schema = adapter_of(name, model).json_schema()
     options = schema.get("anyOf", [schema])
-    return [str(word) for option in options for word in option.get("enum", [option["const"]] if "const" in option else [])]
+    return tuple(
+        str(word) for option in options for word in option.get("enum", [option["const"]] if "const" in option else [])
+    )
 
 
 def close_to(text: str, words: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from workers.optimizer import MOMENTS
+from workers.weights import encode_weights
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ def from_bytes(raw: bytes, device: torch.device) -> State:
 def weights_to_bytes(
     state: State, replica: int, facts: dict[str, Any], statistics: Mapping[str, tuple[Tensor, Tensor]]
 ) -> bytes:
-    """One trial's parameters without the replica axis, with `facts` as text in the header.
+    """One trial's parameters without the replica axis, with `facts` and a checksum in the header; see workers.weights.
 
     `statistics` are those of evaluation: with them the file alone gives the model's outputs.
     """
-    tensors = {name: t[replica].detach().cpu().contiguous() for name, t in (state.parameters | _named(statistics)).items()}
-    return save(tensors, metadata={"trial": json.dumps(facts, sort_keys=True)})
+    tensors = {name: tensor[replica].detach().cpu() for name, tensor in (state.parameters | _named(statistics)).items()}
+    return encode_weights({name: tensor.contiguous().numpy() for name, tensor in tensors.items()}, facts)
 
 
 def _named(statistics: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

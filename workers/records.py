@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from workers.settings import Settings, default_of, leaves
 
-SCHEMA_VERSION = 2
-_FOOTER_KEY = b"study"
+SCHEMA_VERSION = 3
+_FOOTER_KEY, _FOOTER_SHA256_KEY = b"study", b"study_sha256"
 _VECTOR = pa.list_(pa.float32())
 
 
@@ -23,7 +23,9 @@ class RecordError(ValueError):
     def __init__(self, path: str, problem: str, next_step: str) -> None:
         """Say which file, what is wrong with it, and what to do."""
         self.path = path
-        super().__init__(f"{path}: {problem}; {next_step}")
+        # One line for the terminal, whatever the name of a file holds.
+        text = f"{path}: {problem}; {next_step}"
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 class VersionError(RecordError):
@@ -149,9 +151,13 @@ NOT_CONTENT = ("seconds", "device")
 
 def content_sha256(table: pa.Table) -> str:
     """Hash of the decoded columns but `seconds` and `device`: names, types and values, however they are stored."""
+    return _hash_of(table, is_content=True)
+
+
+def _hash_of(table: pa.Table, *, is_content: bool) -> str:
     digest = hashlib.sha256()
     for field, column in zip(table.schema, table.columns, strict=True):
-        if field.name in NOT_CONTENT:
+        if (field.name not in NOT_CONTENT) is not is_content:
             continue
         # Not str(type): it names the list's items, and Parquet renames them.
         kind = f"list<{field.type.value_type}>" if pa.types.is_list(field.type) else str(field.type)
@@ -186,12 +192,13 @@ def _bytes_of(array: pa.Array) -> Any:
 
 
 def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
-    """A whole Parquet file as bytes: page checksums on; the footer carries `footer` and the content hash."""
-    text = json.dumps({**footer, "schema_version": SCHEMA_VERSION, "content_sha256": content_sha256(table)}, sort_keys=True)
+    """A whole Parquet file as bytes: page checksums on; the footer carries `footer`, hashes of the table and its own."""
+    hashes = {"content_sha256": content_sha256(table), "not_content_sha256": _hash_of(table, is_content=False)}
+    text = json.dumps({**footer, "schema_version": SCHEMA_VERSION, **hashes}, sort_keys=True).encode()
     vectors = {field.name for field in table.schema if field.type == _VECTOR}
     sink = io.BytesIO()
     pq.write_table(
-        table.replace_schema_metadata({_FOOTER_KEY: text.encode()}),
+        table.replace_schema_metadata({_FOOTER_KEY: text, _FOOTER_SHA256_KEY: hashlib.sha256(text).hexdigest()}),
         sink,
         write_page_checksum=True,
         compression="zstd",
@@ -202,57 +209,65 @@ def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
 
 
 def decode(raw: bytes, path: str, columns: list[str] | None = None) -> pa.Table:
-    """The table of a file that `encode` made; with all columns its content hash is verified, else its page checksums.
+    """The table of a file that `encode` made, or some of its columns; all of it is verified either way.
 
     Raises:
         VersionError: the file's schema_version is not this version's.
         RecordError: the bytes are damaged, not Parquet, or not written by this project.
     """
-    if columns is None:
-        return decode_with_footer(raw, path)[0]
-    read_footer(raw, path)
-    try:
-        return pq.read_table(pa.BufferReader(raw), columns=columns, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+    table = decode_with_footer(raw, path)[0]
+    return table if columns is None else table.select(columns)
 
 
 def decode_with_footer(raw: bytes, path: str) -> tuple[pa.Table, dict[str, Any]]:
-    """The whole table of a file and what its footer says; page checksums and the content hash hold.
+    """The whole table of a file and what its footer says; page checksums and all hashes hold.
 
     Raises:
         VersionError, RecordError: as decode.
     """
-    footer = read_footer(raw, path)
+    file, footer = _opened(raw, path)
     try:
-        file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
         # A thread a file, if at all, not a thread a column: the columns of one border are small.
         table = file.read(use_threads=False)
+        hashes = content_sha256(table), _hash_of(table, is_content=False)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
-    if content_sha256(table) != footer.get("content_sha256"):
+        raise _damaged(path, " ".join(str(error).split())) from error
+    # Page checksums leave out the pages' headers and where pages begin.
+    if hashes != (footer.get("content_sha256"), footer.get("not_content_sha256")):
         raise _damaged(path, "its content is not what was written")
     return table, footer
 
 
 def read_footer(raw: bytes, path: str) -> dict[str, Any]:
-    """What `encode` was given beside the table, with schema_version and content_sha256.
+    """What `encode` was given beside the table, with schema_version and the hashes of the table; its own checksum holds.
 
     Raises:
         VersionError: the file's schema_version is not this version's.
         RecordError: the bytes are damaged, not Parquet, or not written by this project.
     """
+    return _opened(raw, path)[1]
+
+
+def _opened(raw: bytes, path: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
+    """A file whose metadata are parsed, once, and its verified footer."""
     try:
-        metadata = pq.read_schema(pa.BufferReader(raw)).metadata or {}
-        footer: dict[str, Any] = json.loads(metadata[_FOOTER_KEY])
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise _damaged(path, f"not a whole Parquet file of a study ({type(error).__name__})") from error
-    if footer.get("schema_version") != SCHEMA_VERSION:
+        file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+        metadata = file.schema_arrow.metadata or {}
+        text, checksum = metadata[_FOOTER_KEY], metadata.get(_FOOTER_SHA256_KEY)
+        footer: dict[str, Any] = json.loads(text)
         version = footer.get("schema_version")
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged(path, f"not a whole Parquet file of a study ({type(error).__name__})") from error
+    if checksum is not None and checksum != hashlib.sha256(text).hexdigest().encode():
+        raise _damaged(path, "its footer is not what was written")
+    if version != SCHEMA_VERSION:
         raise VersionError(
             path, f"has schema_version {version}, this program reads {SCHEMA_VERSION}", "use the program that wrote it"
         )
-    return footer
+    # Of another version that is as it should be; here a flipped bit has renamed the key.
+    if checksum is None:
+        raise _damaged(path, "its footer has no checksum")
+    return file, footer
 
 
 def _damaged(path: str, problem: str) -> RecordError:

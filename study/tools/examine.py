@@ -1,7 +1,6 @@
 """Every stored file of a study, read and checked: whole, where it belongs, and each (trial, epoch) once; writes nothing."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from safetensors import SafetensorError
-from safetensors.numpy import load as tensors_in
 
 from study.tools.folder import files_below
 from workers.plan import Plan, read_plan
@@ -31,6 +28,7 @@ from workers.store import (
     trained_models,
     trials_key,
 )
+from workers.weights import decode_weights
 
 _SCHEMAS = {PLAN_FOLDER: PLAN, EPOCHS_FOLDER: EPOCHS, TRIALS_FOLDER: TRIALS}
 _FROM_A_COPY = "restore it from a copy, or move it away and run the study again"
@@ -183,26 +181,15 @@ def _weights(store: Store, found: Examined) -> None:
     for trial_id, epochs, key in trained_models(store):
         found.files[WEIGHTS_FOLDER] += 1
         try:
-            raw = store.read(key)
-            tensors_in(raw)
-            facts = facts_of(raw)
-        except (SafetensorError, ValueError, KeyError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            found.faults.append(Fault(key, f"damaged: no whole safetensors file ({reason})", "restore it from a copy"))
+            facts = decode_weights(store.read(key), key)[1]
+        except RecordError as error:
+            found.faults.append(Fault(key, str(error).removeprefix(f"{key}: ").rpartition("; ")[0], _FROM_A_COPY))
+            continue
+        except OSError as error:
+            found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "restore it from a copy"))
             continue
         if facts.get("trial_id") != trial_id or int(facts.get("epoch", -1)) > epochs:
             found.faults.append(Fault(key, f"holds the model of trial {facts.get('trial_id')}", "restore it from a copy"))
-
-
-def facts_of(raw: bytes) -> dict[str, Any]:
-    """What the header of a trained model says beside its tensors: trial_id, epoch, settings.
-
-    Raises:
-        ValueError, KeyError: it says nothing.
-    """
-    length = int.from_bytes(raw[:8], "little")
-    facts: dict[str, Any] = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["trial"])
-    return facts
 
 
 def _strays(store: Store, found: Examined) -> None:

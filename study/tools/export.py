@@ -12,13 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load as tensors_in
-
 from study.provenance import PACKAGE
 from study.tools.folder import CommandError, Found, files_below, find_study, in_bytes
-from workers.records import RecordError, decode_with_footer
+from workers.records import decode_with_footer
 from workers.store import EPOCHS_FOLDER, FIGURES_FOLDER, PLAN_FOLDER, REPORT, TRIALS_FOLDER, Store, trained_models
+from workers.weights import decode_weights
 
 GRID, PROVENANCE = "grid.yaml", "provenance.json"
 _BESIDE = (REPORT, "report.md", "labels.yaml")
@@ -119,12 +117,7 @@ def _verified(store: Store, key: str) -> tuple[bytes, Mapping[str, Any]]:
 
 def _verified_weights(store: Store, key: str) -> bytes:
     raw = store.read(key)
-    try:
-        tensors_in(raw)
-    except SafetensorError as error:
-        raise RecordError(
-            f"{store.url}/{key}", f"damaged: {error}", "restore it from a copy, or leave --weights out"
-        ) from error
+    decode_weights(raw, f"{store.url}/{key}")
     return raw
 
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from safetensors import SafetensorError
-from safetensors.numpy import load as tensors_in
 
 from study.tools.compare import BAND, Gap, gaps, weights_gap
 from study.tools.lineage import Rerun, packs_of
 from study.tools.standing import ended_rows
 from workers.plan import Plan
-from workers.records import RecordError, decode, read_footer
+from workers.records import decode, read_footer
 from workers.store import Store, segments, trials_key, weights_key
+from workers.weights import decode_weights
 
 EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the band", "different"
 FAILED = "failed"
@@ -158,10 +157,8 @@ def _weights(stored: Store, again: Store, trial_id: str, epochs: int) -> str:
         was, now = stored.read(key), again.read(key)
     except FileNotFoundError:
         return "not stored"
-    try:
-        return "different" if weights_gap(tensors_in(was), tensors_in(now)) else "equal"
-    except SafetensorError as error:
-        raise RecordError(f"{stored.url}/{key}", f"damaged: {error}", "restore it from a copy") from error
+    tensors = [decode_weights(raw, f"{store.url}/{key}")[0] for raw, store in ((was, stored), (now, again))]
+    return "different" if weights_gap(*tensors) else "equal"
 
 
 def _gap_text(gap: Gap) -> str:

@@ -42,6 +42,7 @@ from workers.settings import settings_from
 from workers.store import FolderStore, weights_key
 from workers.train import train
 from workers.trial import Pack, pack_id_of, trial_of
+from workers.weights import decode_weights, encode_weights
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workers"))
 import reference  # the float64 model of the workers' tests
@@ -201,10 +202,8 @@ def test_the_longest_training_is_read_unless_another_is_asked_for(tmp_path):
     store_random(tmp_path)
     store = FolderStore(tmp_path)
     raw = store.read(weights_key(ID, 7))
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    facts = json.loads(header["__metadata__"]["trial"])
     for epoch in (900, 1_000_000):
-        store.create(weights_key(ID, epoch), save(load_tensors(raw), {"trial": json.dumps({**facts, "epoch": epoch})}))
+        store.create(weights_key(ID, epoch), edited(raw, facts=lambda f, epoch=epoch: f.update(epoch=epoch)))
     assert read_model(tmp_path, ID).epoch == 1_000_000
     assert read_model(tmp_path, ID, epochs=7).epoch == 7
     with pytest.raises(RecordError, match=r"000008\.safetensors: .*missing"):
@@ -423,16 +422,20 @@ def test_one_unit_one_level_and_data_without_labels(tmp_path, capsys, unrendered
 
 
 def edited(raw, change=lambda tensors: None, facts=lambda facts: None):
-    tensors = load_tensors(raw)
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    trial = json.loads(header["__metadata__"]["trial"])
+    """As a worker would have stored it: with a checksum that fits."""
+    tensors, trial = decode_weights(raw, "weights")
     change(tensors)
     facts(trial)
-    return save(tensors, {"trial": json.dumps(trial)})
+    return encode_weights(tensors, trial)
+
+
+def flipped(raw, place):
+    return raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :]
 
 
 def put(name, value):
     def change(tensors):
+        tensors[name] = tensors[name].copy()
         tensors[name][(0,) * tensors[name].ndim] = value
 
     return change
@@ -443,15 +446,21 @@ DAMAGES = {
     "empty": (lambda raw: b"", "damaged"),
     "pickle": (lambda raw: b"\x80\x04K\x01.", "damaged"),
     "no header": (lambda raw: save(load_tensors(raw)), "damaged"),
-    "not finite": (lambda raw: edited(raw, put("decoder.logits.weight", torch.nan)), "cannot be"),
+    "no checksum": (lambda raw: save(load_tensors(raw), {"trial": json.dumps({"epoch": 2})}), "damaged"),
+    "a flipped number": (lambda raw: flipped(raw, len(raw) - 30), "its content is not what was written"),
+    "a flipped fact": (lambda raw: flipped(raw, raw.index(b"learning_rate") + 20), "damaged"),
+    "not finite": (lambda raw: edited(raw, put("decoder.logits.weight", np.nan)), "cannot be"),
     "variance": (lambda raw: edited(raw, put("running_variance/decoder.hidden0", -1.0)), "cannot be"),
     "lost": (lambda raw: edited(raw, lambda t: t.pop("decoder.logits.bias")), "decoder.logits.bias is None"),
     "statistics lost": (lambda raw: edited(raw, lambda t: t.pop("running_mean/encoder.hidden0")), "running_mean"),
     "first lost": (lambda raw: edited(raw, lambda t: t.pop("encoder.hidden0.weight")), "encoder.hidden0.weight"),
-    "shape": (lambda raw: edited(raw, lambda t: t.update({"encoder.mean.bias": torch.zeros(1, 3)})), "encoder.mean.bias"),
-    "flipped": (lambda raw: edited(raw, put("encoder.mean.weight", 900.0)), "does not give the activity stored"),
+    "shape": (
+        lambda raw: edited(raw, lambda t: t.update({"encoder.mean.bias": np.zeros((1, 3), np.float32)})),
+        "encoder.mean.bias",
+    ),
+    "another number": (lambda raw: edited(raw, put("encoder.mean.weight", 900.0)), "does not give the activity stored"),
     "other trial": (lambda raw: edited(raw, facts=lambda f: f.update(trial_id=ID)), f"holds the weights of trial {ID}"),
-    "other epoch": (lambda raw: edited(raw, facts=lambda f: f.update(epoch=9)), "does not say what its trial is"),
+    "other epoch": (lambda raw: edited(raw, facts=lambda f: f.update(epoch=9)), "after epoch 9; move it away"),
     "other settings": (lambda raw: edited(raw, facts=lambda f: f["settings"].update(k=50)), "does not say what its trial"),
     "no settings": (lambda raw: edited(raw, facts=lambda f: f.update(settings={"k": "many"})), "damaged"),
 }
@@ -469,6 +478,18 @@ def test_damaged_weights_end_in_a_sentence_that_names_the_file(root, tmp_path, c
     assert words in error
     assert error.count("\n") == 1
     assert not (copied / "figures").exists()
+
+
+def test_weights_under_a_wrong_name_are_named(root, tmp_path, capsys):
+    copied = copy_of(root, tmp_path)
+    one, other = sorted((copied / "weights").iterdir())[:2]
+    one.write_bytes(other.read_bytes())
+    assert main([str(copied)]) == 3
+    assert capsys.readouterr().err.startswith(f"{one}: holds the weights of trial {other.name.partition('-')[0]}")
+    one.unlink()
+    one.mkdir()
+    assert main([str(copied)]) == 3
+    assert capsys.readouterr().err.startswith(f"{one}: cannot be read (Is a directory)")
 
 
 def test_missing_weights_end_with_3(root, tmp_path, capsys):

@@ -5,12 +5,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from planted import SMALL, flat_activity, flat_bound, row_of, write
 
 from analysis.load import LoadError, load
-from workers.records import EPOCHS, RecordError, VersionError, encode
+from workers.records import EPOCHS, RecordError, VersionError, decode_with_footer, encode
 from workers.store import epochs_key
 
 
@@ -97,7 +98,7 @@ def test_nothing_stored_yet(root):
 
 def test_a_longer_study_is_unfinished_again_and_its_end_not_mixed(root):
     write(root, epochs=4)
-    write(root, epochs=8, done=lambda s: -1, borders=1, entry=2)
+    write(root, epochs=8, done=lambda s: -1, borders=4, entry=2)
     study = load(root)
     assert set(study.trials["status"]) == {"unfinished"}
     assert study.trials["nll"].isna().all()
@@ -173,20 +174,27 @@ def test_another_schema_version_is_refused_by_name(root):
     write(root)
     file = next((root / "epochs").iterdir())
     table = pq.read_table(file)
-    text = table.schema.metadata[b"study"].replace(b'"schema_version": 2', b'"schema_version": 7')
+    text = table.schema.metadata[b"study"].replace(b'"schema_version": 3', b'"schema_version": 7')
     pq.write_table(table.replace_schema_metadata({b"study": text}), file)
-    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, this program reads 2"):
+    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, this program reads 3"):
         load(root)
+
+
+def stored_again(store, key, name, change=lambda table: table):
+    """The rows of a file under another name, as if a worker had written them there."""
+    table, footer = decode_with_footer(store.read(key), key)
+    assert store.create(name, encode(change(table), footer))
 
 
 def test_rows_stored_twice_lost_or_never_planned_are_refused(root):
     store = write(root)
     files = sorted((root / "epochs").iterdir())
-    copy = root / "epochs" / "00000000000000aa-000000-000002.parquet"
-    copy.write_bytes(files[0].read_bytes())
-    with pytest.raises(RecordError, match="stored twice"):
+    pack_id = files[0].name.partition("-")[0]
+    again = epochs_key(pack_id, 1, 2)
+    stored_again(store, f"epochs/{files[0].name}", again, lambda table: table.filter(pc.field("epoch") > 0))
+    with pytest.raises(RecordError, match="has no border"):
         load(root)
-    copy.unlink()
+    (root / again).unlink()
     whole = files[0].read_bytes()
     files[0].unlink()
     with pytest.raises(RecordError, match=r"2 of 5 epochs of trial .* are left"):
@@ -194,9 +202,35 @@ def test_rows_stored_twice_lost_or_never_planned_are_refused(root):
     files[0].write_bytes(whole)
     row = row_of(load_trial(), {**{k: v[0] for k, v in SMALL.items()}}, 0, flat_bound, flat_activity, 0.1)
     foreign = pa.Table.from_pylist([{**row, "trial_id": "f" * 16}], schema=EPOCHS)
-    store.create(epochs_key("f" * 16, 0, 0), encode(foreign, {"kind": "epochs"}))
+    store.create(epochs_key("f" * 16, 0, 0), encode(foreign, {"kind": "epochs", "pack_id": "f" * 16}))
     with pytest.raises(RecordError, match="no entry of the plan names"):
         load(root)
+
+
+def twice(root):
+    """A study with the rows of one file also in a file of another pack, which the plan does not know; returns its key."""
+    store = write(root)
+    key = sorted(store.list("epochs"))[0]
+    table, footer = decode_with_footer(store.read(key), key)
+    copied = epochs_key("0" * 15 + "a", 0, 2)
+    store.create(copied, encode(table, {**footer, "pack_id": "0" * 15 + "a"}))
+    return copied
+
+
+def test_rows_stored_twice_are_refused(root):
+    copied = twice(root)
+    with pytest.raises(RecordError, match=rf"epoch \d of trial .* is stored twice .*{copied}|{copied}.*stored twice"):
+        load(root)
+
+
+def test_an_unfinished_trial_with_a_gap_is_refused(root):
+    write(root, done=lambda s: 3, epochs=6, borders=6)
+    files = sorted((root / "epochs").iterdir())
+    assert len(load(root).epochs) == 2 * 3 * 4
+    files[1].unlink()
+    with pytest.raises(RecordError, match=r"3 of 4 epochs of trial .* are left"):
+        load(root)
+    assert len(load(root, skip_bad=True).missing) == 6
 
 
 def load_trial():
@@ -211,7 +245,8 @@ def load_trial():
 def test_a_file_in_the_wrong_folder_is_named(root):
     write(root)
     file = next((root / "trials").iterdir())
-    file.rename(root / "epochs" / file.name)
+    pack_id = file.name.partition("-")[0]
+    file.rename(root / epochs_key(pack_id, 3, 4).replace(pack_id, "f" * 16))
     with pytest.raises(RecordError, match="is no file of epochs/"):
         load(root)
 
@@ -315,9 +350,7 @@ def test_skip_bad_without_an_entry_of_the_plan(root):
 
 
 def test_skip_bad_leaves_out_rows_stored_twice_in_both_files(root):
-    write(root)
-    files = sorted((root / "epochs").iterdir())
-    (root / "epochs" / "00000000000000aa-000000-000002.parquet").write_bytes(files[0].read_bytes())
+    twice(root)
     study = load(root, skip_bad=True)
     assert "stored twice" in next(iter(study.left_out.values()))
     assert not study.epochs.duplicated(["trial_id", "epoch"]).any()

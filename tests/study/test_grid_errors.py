@@ -127,7 +127,7 @@ def test_problem_has_its_place_and_what_would_be_right(text, words):
         pytest.param("- study: s\n", "must be keys and values, like `study: name`", id="list at the top"),
         pytest.param("study\n", "must be keys and values", id="word at the top"),
         pytest.param("factors: {k: [1]}\n", "study: is missing; name the study, like `study: quickstart`", id="no study"),
-        pytest.param(f"study: s\n# {'x' * 1_000_000}\n", "is larger than 1 MB", id="larger than 1 MB"),
+        pytest.param(f"study: s\n# {'x' * 50_000}\n", "is 50,012 bytes; at most 32,000 are allowed", id="larger than 32 KB"),
         pytest.param("study: s\n# \x00\n", "is no YAML: .*#x0000.*save it as plain UTF-8 text", id="zero byte"),
     ],
 )
@@ -205,7 +205,7 @@ def test_too_many_trials_are_refused_before_they_are_made():
     n_z = ", ".join(map(str, range(1, 1002)))
     seeds = ", ".join(map(str, range(1000)))
     assert MAX_TRIALS < 1001 * 1000
-    with pytest.raises(DesignError, match=r"1,001,000 trials; at most 1,000,000 are allowed; remove levels"):
+    with pytest.raises(DesignError, match=r"1,001,000 trials; at most 100,000 are allowed; remove levels"):
         trials_in(grid_of(f"factors: {{n_z: [{n_z}], seed: [{seeds}]}}"))
 
 

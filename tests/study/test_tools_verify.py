@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 from finished_study import changed, finished
-from safetensors.numpy import load, save_file
 from small_study import contents_of, files_in
 
 from study.tools.command import main
@@ -16,6 +15,7 @@ from study.tools.lineage import reruns_of
 from study.tools.verdict import ends_of
 from workers.plan import read_plan
 from workers.store import open_store
+from workers.weights import decode_weights, encode_weights
 
 
 @pytest.fixture(autouse=True)
@@ -144,10 +144,10 @@ def test_another_version_and_device_in_the_footer_are_named(capsys, tiny, trials
 def test_other_weights_under_equal_rows_are_different(capsys, tiny, trials):
     trial = short(trials)
     path = tiny / "weights" / f"{trial['trial_id']}-000002.safetensors"
-    tensors = load(path.read_bytes())
+    tensors, facts = decode_weights(path.read_bytes(), str(path))
     name = min(tensors)
     tensors[name] = tensors[name] + 1
-    save_file(tensors, path)
+    path.write_bytes(encode_weights(tensors, facts))
     said, table, _ = verify(capsys, "--trial", trial["trial_id"], code=4)
     assert table[trial["trial_id"]] == "different"
     assert "every row is equal, but the stored weights are other ones" in said

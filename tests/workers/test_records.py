@@ -1,6 +1,5 @@
 """Stored files: whole, checked, and read back as they were written."""
 
-import contextlib
 import hashlib
 import math
 
@@ -24,6 +23,7 @@ from workers.records import (
     VersionError,
     content_sha256,
     decode,
+    decode_with_footer,
     encode,
     read_footer,
 )
@@ -78,12 +78,9 @@ def test_what_is_written_is_read(schema, data):
     assert repr(again.to_pylist()) == repr(table.to_pylist())
     assert [(field.name, field.type) for field in again.schema] == [(field.name, field.type) for field in schema]
     assert content_sha256(again) == content_sha256(table)
-    assert read_footer(raw, "file") == {
-        "kind": "law",
-        "n": 1,
-        "schema_version": SCHEMA_VERSION,
-        "content_sha256": content_sha256(table),
-    }
+    footer = read_footer(raw, "file")
+    assert footer.pop("not_content_sha256") != footer["content_sha256"]
+    assert footer == {"kind": "law", "n": 1, "schema_version": SCHEMA_VERSION, "content_sha256": content_sha256(table)}
 
 
 @schemas
@@ -212,32 +209,73 @@ def test_some_columns_can_be_read_alone():
 
 
 def test_a_flipped_bit_is_noticed_or_harmless():
+    """Every bit of the metadata and some of the pages; `seconds`, which is no content, included."""
     table = some_epochs()
-    raw, content = encode(table, {"kind": "epochs"}), content_sha256(table)
+    raw = encode(table, {"kind": "epochs", "threshold": 0.1})
+    footer = read_footer(raw, "epochs/x.parquet")
     rng = np.random.default_rng(0)
+    begin = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    bits = [*rng.integers(0, 8 * begin, 200), *rng.choice(np.arange(8 * begin, 8 * len(raw)), 800, replace=False)]
     errors = []
-    for bit in rng.integers(0, 8 * len(raw), 300):
+    for bit in bits:
         damaged = bytearray(raw)
         damaged[bit // 8] ^= 1 << (bit % 8)
         try:
-            assert content_sha256(decode(bytes(damaged), "epochs/x.parquet")) == content
+            found, said = decode_with_footer(bytes(damaged), "epochs/x.parquet")
         except RecordError as error:
             errors.append(error)
-    assert len(errors) > 200
+        else:
+            assert found.equals(table)
+            assert said == footer
+    assert len(errors) > 500
     assert all(error.path == "epochs/x.parquet" and str(error).startswith("epochs/x.parquet: ") for error in errors)
+    assert not any("\n" in str(error) for error in errors)
 
 
-def test_a_flipped_bit_is_noticed_where_some_columns_are_read():
-    """There the content hash says nothing, and the pages' own checksums, which leave out the pages' headers, must do."""
-    table, columns = some_epochs(200), ["epoch", "test_bound", "activity"]
-    raw, expected = encode(table, {}), table.select(columns).to_pylist()
-    wrong = 0
-    for bit in np.random.default_rng(0).integers(0, 8 * len(raw), 300):
-        damaged = bytearray(raw)
-        damaged[bit // 8] ^= 1 << (bit % 8)
-        with contextlib.suppress(RecordError):
-            wrong += decode(bytes(damaged), "file", columns).to_pylist() != expected
-    assert wrong <= 1
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"threshold"', b'"thresho1d"'), (b"0.125", b"0.126"), (b'"schema_version": 3', b'"schema_version": 2')],
+    ids=["a name", "a value", "the version"],
+)
+def test_a_footer_that_is_not_what_was_written_is_refused(old, new):
+    raw = encode(some_epochs(), {"kind": "epochs", "threshold": 0.125})
+    text = pq.read_schema(pa.BufferReader(raw)).metadata[b"study"]
+    assert old in text
+    for read in (decode, read_footer):
+        with pytest.raises(RecordError, match=r"a\.parquet: damaged: its footer is not what was written") as refusal:
+            read(with_metadata(raw, {b"study": text.replace(old, new)}), "a.parquet")
+        assert not isinstance(refusal.value, VersionError)
+
+
+@pytest.mark.parametrize("read", [decode, read_footer])
+def test_a_footer_without_its_checksum_is_refused(read):
+    raw = encode(some_epochs(), {"kind": "epochs"})
+    metadata = pq.read_schema(pa.BufferReader(raw)).metadata
+    with pytest.raises(RecordError, match=r"a\.parquet: damaged: its footer has no checksum"):
+        read(
+            with_metadata(raw, {b"study": metadata[b"study"], b"study_sha25v": metadata[b"study_sha256"]}, keep=False),
+            "a.parquet",
+        )
+
+
+def with_metadata(raw, metadata, keep=True):
+    """The same table with other entries beside it."""
+    table = pq.read_table(pa.BufferReader(raw))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata if keep else {}), **metadata}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def test_a_time_that_is_not_what_was_written_is_refused():
+    """`seconds` is no content: another run of the same epochs has the same hash. Damage to it is damage all the same."""
+    raw = encode(some_epochs(), {})
+    table = pq.read_table(pa.BufferReader(raw))
+    slower = table.set_column(table.schema.get_field_index("seconds"), "seconds", pa.array([9.0] * len(table)))
+    assert content_sha256(slower) == content_sha256(table)
+    sink = pa.BufferOutputStream()
+    pq.write_table(slower, sink)
+    with pytest.raises(RecordError, match="its content is not what was written"):
+        decode(sink.getvalue().to_pybytes(), "a.parquet")
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 100, -1, -9])
@@ -255,8 +293,7 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
 
 def test_content_that_is_not_its_hash_is_refused():
     table = some_epochs()
-    other = encode(table.slice(1), {})
-    forged = io_with_footer_of(other, table)
+    forged = io_with_footer_of(encode(table.slice(1), {}), table)
     with pytest.raises(RecordError, match="its content is not what was written"):
         decode(forged, "forged.parquet")
 
@@ -268,25 +305,32 @@ def io_with_footer_of(raw, table):
 
 
 @pytest.mark.parametrize("read", [decode, read_footer])
-@pytest.mark.parametrize("version", [0, 1, 3, 99])
+@pytest.mark.parametrize("version", [0, 1, 2, 99])
 def test_another_schema_version_is_refused_by_name(read, version, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(records, "SCHEMA_VERSION", version)
         raw = encode(some_epochs(), {})
-    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 2; use the program that wrote it"
+    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 3; use the program that wrote it"
     with pytest.raises(VersionError, match=words):
         read(raw, "plan/1.parquet")
 
 
-def test_schemas_are_those_of_version_2():
+def test_a_file_of_version_2_had_no_checksum_and_is_refused_by_name():
+    raw = encode(some_epochs(), {})
+    text = pq.read_schema(pa.BufferReader(raw)).metadata[b"study"].replace(b'"schema_version": 3', b'"schema_version": 2')
+    with pytest.raises(VersionError, match="has schema_version 2"):
+        read_footer(with_metadata(raw, {b"study": text}, keep=False), "a.parquet")
+
+
+def test_schemas_are_those_of_version_3():
     """A change of a schema needs another SCHEMA_VERSION: old and new files would lie in one folder."""
     texts = {name: [f"{field.name}: {field.type}" for field in schema] for name, schema in SCHEMAS.items()}
-    assert SCHEMA_VERSION == 2
-    assert texts["epochs"] == EPOCHS_2
-    assert texts["trials"] == TRIALS_2
+    assert SCHEMA_VERSION == 3
+    assert texts["epochs"] == EPOCHS_3
+    assert texts["trials"] == TRIALS_3
 
 
-EPOCHS_2 = [
+EPOCHS_3 = [
     "schema_version: int32",
     "trial_id: string",
     "decoder: string",
@@ -328,7 +372,7 @@ EPOCHS_2 = [
     "seconds: double",
 ]
 
-TRIALS_2 = [
+TRIALS_3 = [
     "schema_version: int32",
     "trial_id: string",
     "pack_id: string",

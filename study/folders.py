@@ -1,0 +1,33 @@
+"""Where results may go: a folder whose name can be shown, and no link in it that leads out of it."""
+
+from pathlib import Path
+
+from workers.store import (
+    CHECKPOINTS_FOLDER,
+    EPOCHS_FOLDER,
+    FIGURES_FOLDER,
+    PLAN_FOLDER,
+    TRIALS_FOLDER,
+    WEIGHTS_FOLDER,
+    study_url,
+)
+
+_FOLDERS = (PLAN_FOLDER, EPOCHS_FOLDER, TRIALS_FOLDER, WEIGHTS_FOLDER, CHECKPOINTS_FOLDER, FIGURES_FOLDER)
+
+
+def wrong_with(out: str, study: str) -> str:
+    """Why the results of a study cannot go to a folder of all results; empty if they can.
+
+    Raises:
+        OSError: the folder cannot be looked at.
+    """
+    if not out or not out.isprintable():
+        return f"got {out[:100]!r}; allowed: the name of a folder, of characters that can be shown"
+    if "://" in out:
+        return ""  # workers.store.open_store has the words
+    root, folder = Path(out), Path(study_url(out, study))
+    for path in (folder, *(folder / name for name in _FOLDERS)):
+        # The folder of all results may be a link itself: a bigger disk, say.
+        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            return f"{path} is a link to {path.resolve()}, outside of {out}; remove it, or name another folder"
+    return ""

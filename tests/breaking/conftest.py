@@ -1,0 +1,9 @@
+"""One small study, trained once for all of these tests."""
+
+import pytest
+import victim
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    return victim.make(tmp_path_factory.mktemp("made"))
