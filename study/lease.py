@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-import socket
+import platform
 import subprocess
 import threading
 import time
@@ -192,7 +192,7 @@ def _read(store: Store, number: int, key: str) -> Holder | None:
 
 
 def _is_alive(lease: Lease, age_s: float) -> bool:
-    if (lease.host, lease.machine) == (socket.gethostname(), _machine()):
+    if (lease.host, lease.machine) == (platform.node(), _machine()):
         return process_start(lease.pid) == lease.process_start
     # Not only younger: a clock that is ahead must not keep a dead driver alive.
     return abs(age_s) < SILENT_AFTER_S
@@ -201,7 +201,7 @@ def _is_alive(lease: Lease, age_s: float) -> bool:
 def _this_process(run_id: str) -> Lease:
     now = time.time()
     pid = os.getpid()
-    return Lease(run_id, socket.gethostname(), _machine(), pid, process_start(pid) or secrets.token_hex(4), now, now)
+    return Lease(run_id, platform.node(), _machine(), pid, process_start(pid) or secrets.token_hex(4), now, now)
 
 
 def _machine() -> str:

@@ -220,10 +220,10 @@ def reading(draw: random.Random, work: Path) -> tuple[Callable, list[str]]:
 KINDS = (in_grid, on_the_line, out_folder, links, reading)
 
 
-def only_plan(store, grid, wanted, machine, data, *, executor, say):
+def only_plan(store, grid, wanted, machine, data, **options):
     """What `drive` does before it trains: the plan is written."""
     settle(store, grid, wanted, machine, data, {})
-    return driver.Ending(store.url, len(wanted), 0, (), (), 0)
+    return driver.Ending(store.url, len(wanted), 0, (), (), (), 0)
 
 
 def paths_below(top: Path) -> set[str]:

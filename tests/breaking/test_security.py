@@ -267,7 +267,7 @@ try:
 except Seen as seen:
     print(seen.args[0])
 """
-RUN = "import study.executors\n", "study.executors.run_on_ray([], study.executors.Resources(1, 0, 0, 1), None)"
+RUN = "import study.executors\n", "study.executors.run_on_ray([], study.executors.Resources(1, 0, 1), None)"
 JOIN = (
     "import study.cluster; from workers.settings import RunSettings\n",
     "study.cluster.join_cluster('auto', RunSettings())",
@@ -289,7 +289,7 @@ def test_statistics_of_ray_are_off_before_ray_is_imported(before, call):
 
 
 def test_it_would_be_seen_if_they_were_on():
-    off = "study.executors.quiet_environment = lambda: None\n"
+    off = "study.executors.quiet_environment = study.own_ray.quiet_environment = lambda: None\n"
     assert at_import_of_ray(RUN[0] + off, RUN[1])["RAY_USAGE_STATS_ENABLED"] is None
 
 
