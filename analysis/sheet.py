@@ -87,7 +87,7 @@ def draw(sheet: Sheet, width_mm: float | None = None) -> Figure:
     above = _above(sheet, at_ends, wide, bool(shared))
     shared_rows = -(-len(shared) // key_columns(shared, width - 12)) if shared else 0
     # What lies below the axis is said in two lines where the axes are narrow.
-    bottom = sheet.bottom + (18 if wide < 200 else 0)
+    bottom = sheet.bottom + (18 if wide < 200 else 10 if wide < 285 else 0)
     tops, place = [], 6 + TITLE * len(title) + 12.0 * shared_rows
     for row in range(rows):
         place += max(above[row * columns : (row + 1) * columns])
