@@ -2,8 +2,8 @@
 
 import json
 import os
-import secrets
 import platform
+import secrets
 import subprocess
 import threading
 import time

@@ -324,6 +324,7 @@ def test_the_quick_start():
 GRIDS = {
     "paper": (96, 480),
     "paper-figures": (10, 50),
+    "paper-figures-short": (10, 20),
     "burda": (5, 25),
     "further": (14, 70),
     "further-continuous": (16, 80),
