@@ -22,6 +22,8 @@ from workers.store import (
     Segment,
     Store,
     checkpoints,
+    closed_key,
+    closed_packs,
     ended_packs,
     leases,
     segments,
@@ -195,7 +197,7 @@ def _weights(store: Store, found: Examined) -> None:
 def _strays(store: Store, found: Examined) -> None:
     known = {
         WEIGHTS_FOLDER: {key for _, _, key in trained_models(store)},
-        CHECKPOINTS_FOLDER: {key for _, _, key in checkpoints(store)},
+        CHECKPOINTS_FOLDER: {*(key for _, _, key in checkpoints(store)), *map(closed_key, closed_packs(store))},
         LEASE_FOLDER: {key for _, _, key in leases(store)},
     }
     for folder, keys in known.items():

@@ -63,7 +63,11 @@ def _whole(plan: Plan, pack_id: str, epochs: int) -> Rerun:
     pack = plan.packs[pack_id]
     lineage = [*reversed(ancestors_of(plan, pack)), pack]
     # From one that was closed before it stored anything, nothing is taken.
-    steps = [_step(before, after.from_epoch, is_whole=False) for before, after in pairwise(lineage) if after.from_epoch]
+    steps = [
+        _step(before, after.from_epoch, is_whole=False)
+        for before, after in pairwise(lineage)
+        if after.from_epoch > before.from_epoch
+    ]
     members = tuple(trial.trial_id for trial in pack.trials)
     return Rerun(pack_id, epochs, (*steps, _step(pack, epochs, is_whole=True)), members, is_same_pack=True)
 

@@ -42,11 +42,15 @@ def rerun_all(
         for pack_id, step in steps.items()
     }
     with Display(seconds, {pack_id: step.pack for pack_id, step in steps.items()}, 0) as display:
+        reached: dict[str, int] = {}
         for rerun in reruns:
             ancestors: list[Pack] = []
             for step in rerun.steps:
-                data = _data_of(step.pack, data_where, place)
-                _train(step, ancestors, data, store, place, provenance, display)
+                # The halves of a split pack have one ancestor, which runs once.
+                if step.is_whole or reached.get(step.pack.pack_id, -1) < step.until:
+                    data = _data_of(step.pack, data_where, place)
+                    _train(step, ancestors, data, store, place, provenance, display)
+                    reached[step.pack.pack_id] = step.until
                 ancestors.insert(0, step.pack)
     for _, _, key in list(checkpoints(store)):
         store.delete(key)
