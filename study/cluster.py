@@ -5,7 +5,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from study.machine import MachineError, gpus_of_pack
+from study.machine import MachineError, gpus_of_pack, refuse_precision
 from study.own_ray import quiet_environment
 from study.planning import Machine
 from workers.settings import RunSettings
@@ -38,6 +38,7 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
             f"--address {address}: has neither CPUs nor GPUs now; "
             "for GPU workers that are still to start: --set run.device=cuda"
         )
+    refuse_precision(device, run.precision)
     slots = int(gpus / gpus_of_pack(run)) if device == "cuda" else cpus
     thing = f"{gpus} GPU{'s' if gpus != 1 else ''}" if device == "cuda" else f"{cpus} core{'s' if cpus != 1 else ''}"
     return Machine(device, max(1, slots)), f"cluster {address}, {len(_nodes())} nodes, {thing}"

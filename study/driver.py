@@ -167,6 +167,7 @@ def _round(
             path=_absolute(grid.base.data.path),
             store=str(Path(store.url).absolute()),
             device=machine.device,
+            precision=grid.run.precision,
             run_id=run_id,
             keep_weights=grid.run.keep_weights == "all",
             max_failures=grid.run.max_failures,

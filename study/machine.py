@@ -7,6 +7,13 @@ from pathlib import Path
 from study.planning import Machine
 from workers.settings import RunSettings
 
+PRECISIONS = {
+    "cpu": ("auto", "ieee", "bf16"),
+    "cuda": ("auto", "ieee", "tf32", "bf16"),
+    "mps": ("auto", "ieee"),
+}
+"""What run.precision may be, by device."""
+
 
 class MachineError(ValueError):
     """The device asked for is not there."""
@@ -16,12 +23,13 @@ def this_machine(run: RunSettings) -> Machine:
     """The device and how many packs run at once.
 
     Raises:
-        MachineError: run.device names a device that this machine lacks.
+        MachineError: run.device names a device that this machine lacks, or run.precision what the device lacks.
     """
     gpus = gpu_count()
     device = run.device
     if device == "auto":
         device = "cuda" if gpus else "cpu"
+    refuse_precision(device, run.precision)
     if device == "cuda" and not gpus:
         raise MachineError("run.device: got cuda, but this machine shows no NVIDIA GPU; allowed here: auto, cpu")
     if device == "mps" and sys.platform != "darwin":
@@ -29,6 +37,18 @@ def this_machine(run: RunSettings) -> Machine:
     if device == "cuda":
         return Machine(device, max(1, int(gpus / gpus_of_pack(run))))
     return Machine(device, cores() if device == "cpu" else 1)
+
+
+def refuse_precision(device: str, precision: str) -> None:
+    """Before anything runs: the device can compute so.
+
+    Raises:
+        MachineError: run.precision names what the device does not have.
+    """
+    if precision not in PRECISIONS[device]:
+        raise MachineError(
+            f"run.precision: got {precision}, which {device} does not have; allowed: {', '.join(PRECISIONS[device])}"
+        )
 
 
 def cores() -> int:

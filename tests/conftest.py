@@ -2,9 +2,13 @@
 
 import os
 
+import torch
 from jaxtyping import install_import_hook
 
 os.environ["OMP_NUM_THREADS"] = "1"
+if not torch.cuda.is_available():
+    # Before anybody imports Triton: its interpreter runs the kernels on the CPU.
+    os.environ["TRITON_INTERPRET"] = "1"
 install_import_hook(
     [
         f"workers.{name}"
@@ -14,6 +18,7 @@ install_import_hook(
             "baseline",
             "data",
             "densities",
+            "device_epoch",
             "evaluate",
             "final",
             "importance",
@@ -23,6 +28,7 @@ install_import_hook(
             "model",
             "objective",
             "optimizer",
+            "philox",
             "rng",
         )
     ],

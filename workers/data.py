@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.images import Images, known, load_images
-from workers.rng import EVALUATION_SEED, Seeds, Stream, generator
+from workers.kernels import has_kernels
+from workers.rng import COUNTER, EVALUATION_SEED, Seeds, Stream, generator
 from workers.settings import DataSettings, MeasureSettings
 from workers.subset import subset
 
@@ -99,9 +100,14 @@ def data_from(
 
 
 def training_batch(
-    data: Data, seeds: Seeds, images: Int[Tensor, "seed batch"], step: int
+    data: Data, seeds: Seeds, images: Int[Tensor, "seed batch"], step: int | Int[Tensor, "1"]
 ) -> Float[Tensor, "replica batch pixel"]:
     """The inputs of a step; `binarised_anew` as in Salakhutdinov and Murray (2008) and Burda et al. (2016)."""
+    if has_kernels(data.train) and seeds.source == COUNTER:
+        from workers import kernels_philox
+
+        where = seeds.keys, seeds.index
+        return kernels_philox.batch(data.train, images, where, Stream.BINARISATION if data.binarised_anew else None, step)
     pixels = data.train[images]
     if not data.binarised_anew:
         return seeds.spread(pixels)

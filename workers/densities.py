@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from workers.kernels import has_kernels
+
 LOG_2PI = math.log(2 * math.pi)
 
 BINS = 256
@@ -23,6 +25,8 @@ def bernoulli_log_likelihood(
 
     On grey pixels this is minus the cross-entropy of x and y, and no log-likelihood of anything.
     """
+    if has_kernels(logits):
+        return biased_bernoulli(x, logits)
     out: Tensor = _Bernoulli.apply(x, logits)
     return out
 
@@ -46,7 +50,33 @@ def gaussian_log_likelihood(
 
     log sigma^2 >= -1, so it is at most -0.4189 nats a pixel whatever is learned.
     """
+    if has_kernels(mean_head):
+        return biased_gaussian(x, (mean_head, log_variance_head))
     out: Tensor = _Gaussian.apply(x, mean_head, log_variance_head)
+    return out
+
+
+def biased_bernoulli(
+    x: Float[Tensor, "replica batch pixel"],
+    logits: Float[Tensor, "replica k batch pixel"],
+    bias: Float[Tensor, "replica 1 pixel"] | None = None,
+) -> Float[Tensor, "replica k batch"]:
+    """bernoulli_log_likelihood of logits + bias, where there are kernels."""
+    from workers import kernels_pixels
+
+    out: Tensor = kernels_pixels.Bernoulli.apply(x, logits, bias)
+    return out
+
+
+def biased_gaussian(
+    x: Float[Tensor, "replica batch pixel"],
+    heads: tuple[Float[Tensor, "replica k batch pixel"], Float[Tensor, "replica k batch pixel"]],
+    biases: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+) -> Float[Tensor, "replica k batch"]:
+    """gaussian_log_likelihood of the heads plus their biases, where there are kernels."""
+    from workers import kernels_pixels
+
+    out: Tensor = kernels_pixels.Gaussian.apply(x, *heads, *biases)
     return out
 
 

@@ -10,21 +10,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from workers.rng import GENERATOR
+from workers.rng import generator_of
+
+PRECISIONS = {"ieee": "highest", "tf32": "high", "bf16": "medium"}
+"""Of the factors of matrix products, in torch's words."""
+
+_ALLOWED = {"cpu": ("ieee", "bf16"), "cuda": ("ieee", "tf32", "bf16"), "mps": ("ieee",)}
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def prepare_device(wanted: str) -> torch.device:
+def prepare_device(wanted: str, precision: str = "auto") -> torch.device:
     """Choose a device and set this process up for it; repeated before every pack, as a reused process keeps settings.
 
     Raises:
-        ValueError: the device asked for is not there.
+        ValueError: the device asked for is not there, or has no such precision.
     """
     name = wanted if wanted != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[name]:
         raise ValueError(f"run.device: this machine has no {name}; allowed here: {', '.join(d for d in there if there[d])}")
+    if precision == "auto":
+        precision = "tf32" if name == "cuda" else "ieee"
+    if precision not in _ALLOWED[name]:
+        raise ValueError(
+            f"run.precision: got {precision}, which {name} does not have; allowed there: auto, {', '.join(_ALLOWED[name])}"
+        )
+    torch.set_float32_matmul_precision(PRECISIONS[precision])
     # More than one OpenMP thread a process is up to 100 times slower where processes share the cores.
     torch.set_num_threads(1)
     # Adam's second moments of pixels that are always black decay to denormals, which are slow.
@@ -42,13 +54,19 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     return {
         "device": device.type,
         "device_name": name,
-        "precision": "ieee",
-        "generator": GENERATOR,
+        "precision": precision_in_use(),
+        "generator": generator_of(device),
         "python": sys.version.split()[0],
         "torch": version("torch"),
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
     }
+
+
+def precision_in_use() -> str:
+    """The precision that this process is set up for, by torch's own word."""
+    wanted = torch.get_float32_matmul_precision()
+    return next(name for name, word in PRECISIONS.items() if word == wanted)
 
 
 def _keep_freed_memory() -> None:

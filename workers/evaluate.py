@@ -11,6 +11,7 @@ from torch import Tensor
 from workers.activity import merge, moments, principal_variances
 from workers.architecture import Architecture
 from workers.data import Data, measured_at
+from workers.host import on_host
 from workers.layers import Normaliser, batch_statistics, fixed_statistics
 from workers.model import (
     Latent,
@@ -25,15 +26,18 @@ from workers.model import (
     sample_latents,
 )
 from workers.objective import effective_share, iwae_bound
-from workers.rng import Seeds, Stream
+from workers.rng import COUNTER, Seeds, Stream
 
 CHUNK = 100
-"""Images at a time. It keys the noise, so a change of it changes numbers."""
+"""Images at a time. It keys numpy's noise, so a change of it changes numbers."""
+
+ELEMENTS = 2**27
+"""Numbers of the decoder's output at a time, of a whole pack on a GPU, where noise is keyed by image and sample."""
 
 SATURATED = 0.01
 """A bounded head is saturated where it is within this share of its range of one of its ends."""
 
-_ROWS = {"cpu": 200, "cuda": 20_000, "mps": 2_000}
+_ROWS = {"cpu": 200, "mps": 2_000}
 """Decoder rows a replica at a time; on a CPU the activations of a pack then stay in the cache. Changes no number."""
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
@@ -76,8 +80,8 @@ def measure(
     normalise, train = evaluation_statistics(parameters, architecture, images, seeds, epoch, running)
     train = train or posterior_of(parameters, architecture, images, seeds, normalise, Stream.MEASURED_NOISE, epoch)
     codes, sampled = [], []
-    for part, x in enumerate(data.test.split(CHUNK)):
-        noise = seeds.normals(Stream.TEST_NOISE, epoch, (k, len(x)), architecture.latent, part)
+    for part, start, x in chunks(data.test, seeds, k):
+        noise = seeds.normals(Stream.TEST_NOISE, epoch, (k, len(x)), architecture.latent, part, (0, start))
         inputs = x.expand(len(seeds.index), -1, -1)
         first = encode(parameters, architecture, inputs, normalise)
         log_px, log_w = weigh(parameters, architecture, inputs, first, noise, normalise)
@@ -86,7 +90,7 @@ def measure(
         sampled.append((iwae_bound(log_w), log_w.mean(1), log_px.mean(1), effective_share(log_w)))
     bound, elbo, reconstruction, ess = (torch.cat(column, dim=-1) for column in zip(*sampled, strict=True))
     test = _posterior(codes, architecture)
-    return Measurement(
+    measured = Measurement(
         test_bound=bound.mean(-1),
         test_elbo=elbo.mean(-1),
         test_reconstruction=reconstruction.mean(-1),
@@ -103,6 +107,18 @@ def measure(
         posterior_variance=train.variance,
         reconstruction_per_class=_per_class(reconstruction, data),
     )
+    return on_host(measured)
+
+
+def chunks(
+    images: Float[Tensor, "image pixel"], seeds: Seeds, k: int = 1
+) -> Iterator[tuple[int, int, Float[Tensor, "_chunk pixel"]]]:
+    """The images a chunk at a time, each with its number and its first image; by what the generator or the device takes."""
+    size = CHUNK
+    if seeds.source == COUNTER:
+        size = max(CHUNK, ELEMENTS // (len(seeds.index) * images.shape[1] * k))
+    for part, x in enumerate(images.split(size)):
+        yield part, part * size, x
 
 
 @torch.no_grad()
@@ -194,8 +210,8 @@ def posterior_of(
 ) -> Posterior:
     """The posterior of a set of images; upper layers for one sample of what is below them."""
     codes = []
-    for part, x in enumerate(images.split(CHUNK)):
-        noise = _noise_of_codes(seeds, stream, epoch, len(x), architecture, part)
+    for part, start, x in chunks(images, seeds):
+        noise = _noise_of_codes(seeds, stream, epoch, len(x), architecture, part, start)
         first = encode(parameters, architecture, x.expand(len(seeds.index), -1, -1), normalise)
         latents = sample_latents(parameters, architecture, first, noise, normalise)
         codes.append(Code(latents, kl_of_layers(parameters, architecture, latents, normalise)))
@@ -203,10 +219,10 @@ def posterior_of(
 
 
 def _noise_of_codes(
-    seeds: Seeds, stream: Stream, epoch: int, n: int, architecture: Architecture, part: int
+    seeds: Seeds, stream: Stream, epoch: int, n: int, architecture: Architecture, part: int, start: int
 ) -> list[Float[Tensor, "replica k batch _unit"]]:
     if len(architecture.latent) > 1:
-        return seeds.normals(stream, epoch, (1, n), architecture.latent, part)
+        return seeds.normals(stream, epoch, (1, n), architecture.latent, part, (0, start))
     # The samples of a single layer are read by nobody: nothing has to be drawn.
     return [torch.zeros(len(seeds.index), 1, n, architecture.n_z, device=seeds.index.device)]
 
@@ -269,13 +285,20 @@ def weigh(
 
 def at_once(noise: Sequence[Tensor], x: Float[Tensor, "replica batch pixel"]) -> Iterator[tuple[Tensor, ...]]:
     """The noise of as many samples at a time as the device takes well; changes no number."""
-    k = max(1, _ROWS[x.device.type] // x.shape[1])
+    k = max(1, rows_at_once(x) // x.shape[1])
     return zip(*(drawn.split(k, dim=1) for drawn in noise), strict=True)
+
+
+def rows_at_once(x: Float[Tensor, "replica batch pixel"]) -> int:
+    """Decoder rows a replica that the device takes well at once."""
+    return _ROWS.get(x.device.type) or max(1, ELEMENTS // (x.shape[0] * x.shape[2]))
 
 
 def _per_class(reconstruction: Tensor, data: Data) -> Tensor:
     """Mean log p(x|z) of the test images of every class; NaN where a class has none; no entry without labels."""
     if data.test_classes is None:
         return reconstruction.new_zeros(len(reconstruction), 0)
-    member = torch.nn.functional.one_hot(data.test_classes, data.n_classes).to(reconstruction.dtype)
+    # Not one_hot, which looks at the classes on the host.
+    classes = torch.arange(data.n_classes, device=reconstruction.device)
+    member = (data.test_classes.unsqueeze(1) == classes).to(reconstruction.dtype)
     return (reconstruction @ member) / member.sum(0)

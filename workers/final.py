@@ -9,7 +9,8 @@ from torch import Tensor
 from workers.architecture import Architecture
 from workers.data import Data
 from workers.densities import bernoulli_log_likelihood
-from workers.evaluate import CHUNK, Posterior, Statistics, posterior_of, saturated_share, statistics_of
+from workers.evaluate import Posterior, Statistics, chunks, posterior_of, saturated_share, statistics_of
+from workers.host import on_host
 from workers.importance import bound_of, importance_bounds
 from workers.information import mutual_information
 from workers.layers import Normaliser, fixed_statistics
@@ -69,13 +70,14 @@ def measure_final(
     train = train or posterior_of(*where, data.measured, seeds, normalise, Stream.MEASURED_NOISE, epoch)
     pixel = pixel_measures(*where, data, seeds, normalise, epoch)
     information = mutual_information(*where, data.measured, seeds, normalise, epoch)
-    return Final(
+    final = Final(
         **importance_bounds(*where, data, seeds, normalise, measure.nll_samples, epoch),
         **pixel,
         **information,
         **ablations(*where, data.test, seeds, normalise, train, measure, epoch),
         **_other_reading(*where, data, seeds, normalise, measure.secondary_samples, epoch),
     )
+    return on_host(final)
 
 
 @torch.no_grad()
@@ -89,9 +91,9 @@ def pixel_measures(
     """
     ends = _ends_of_pixels(architecture)
     totals = torch.zeros(3, len(seeds.index), dtype=torch.float64, device=data.test.device)
-    for part, x in enumerate(data.test.split(CHUNK)):
+    for part, start, x in chunks(data.test, seeds):
         inputs = x.expand(len(seeds.index), -1, -1)
-        noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (1, len(x)), architecture.latent, part)
+        noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (1, len(x)), architecture.latent, part, (0, start))
         first = encode(parameters, architecture, inputs, normalise)
         z = sample_latents(parameters, architecture, first, noise, normalise)[0].z
         heads = pixels(parameters, architecture, z, normalise)

@@ -1,6 +1,7 @@
 """Importance-weighted bounds of many samples on the test images, in nats per example; takes them a few at a time."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor
 from workers.architecture import Architecture
 from workers.data import Data
 from workers.densities import continuous_bernoulli_mass_of_grey, gaussian_mass_of_binary, gaussian_mass_of_grey
-from workers.evaluate import CHUNK, at_once, weigh
+from workers.evaluate import at_once, chunks, rows_at_once, weigh
 from workers.layers import Normaliser
 from workers.model import Parameters, Replace, decoder_log_variance, encode, log_density, log_ratio, pixels, sample_latents
-from workers.rng import Seeds, Stream
+from workers.rng import NUMPY, Seeds, Stream
 
 NLL_CHUNK = 10
-"""Importance samples at a time; keys the noise, so a change of it changes numbers."""
+"""Importance samples at a time; keys numpy's noise, so a change of it changes numbers."""
 
 BOUNDS = (1, 5, 64)
 """The K of the bounds L_K that every model is measured at beside L_S, whatever it was trained with."""
@@ -39,14 +40,14 @@ def importance_bounds(
     """
     comparable = _mass_of(architecture, data)
     totals: dict[str, Tensor] = {}
-    for part, x in enumerate(data.test.split(CHUNK)):
+    for part, image, x in chunks(data.test, seeds, NLL_CHUNK):
         inputs = x.expand(len(seeds.index), -1, -1)
         first = encode(parameters, architecture, inputs, normalise)
         bounds, masses = Running(inputs), Running(inputs)
-        for group, start in enumerate(range(0, samples, NLL_CHUNK)):
-            k = min(NLL_CHUNK, samples - start)
+        for group, start, k in groups(samples, seeds, inputs):
             # Part and group share the counter's word: 2^32 groups a part are enough.
-            noise = seeds.normals(Stream.NLL_NOISE, epoch, (k, len(x)), architecture.latent, (part << 32) + group)
+            key = (part << 32) + group
+            noise = seeds.normals(Stream.NLL_NOISE, epoch, (k, len(x)), architecture.latent, key, (start, image))
             log_w, log_mass_w = [], []
             for some in at_once(noise, inputs):
                 latents = sample_latents(parameters, architecture, first, some, normalise)
@@ -66,6 +67,13 @@ def importance_bounds(
     if comparable == "none":
         result["nll_comparable"] = torch.full_like(result["nll"], torch.nan)
     return result
+
+
+def groups(samples: int, seeds: Seeds, x: Float[Tensor, "replica batch pixel"]) -> Iterator[tuple[int, int, int]]:
+    """So many samples a few at a time: the number of the group, its first sample, its size."""
+    size = NLL_CHUNK if seeds.source == NUMPY else max(1, rows_at_once(x) // x.shape[1])
+    for group, start in enumerate(range(0, samples, size)):
+        yield group, start, min(size, samples - start)
 
 
 @dataclass
@@ -153,14 +161,13 @@ def bound_of(
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """L_S and L_1 on some images, means over them; equal noise in every call."""
     total = torch.zeros(2, len(seeds.index), dtype=torch.float64, device=test.device)
-    for part, x in enumerate(test.split(CHUNK)):
+    for part, image, x in chunks(test, seeds, NLL_CHUNK):
         inputs = x.expand(len(seeds.index), -1, -1)
         first = encode(parameters, architecture, inputs, normalise)
         bounds = Running(inputs)
-        for group, start in enumerate(range(0, samples, NLL_CHUNK)):
-            k = min(NLL_CHUNK, samples - start)
+        for group, start, k in groups(samples, seeds, inputs):
             key = (part << 32) + (1 << 31) + group
-            noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (k, len(x)), architecture.latent, key)
+            noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (k, len(x)), architecture.latent, key, (start, image))
             bounds.add(weigh(parameters, architecture, inputs, first, noise, normalise, swap)[1])
         total += torch.stack([bounds.whole(), bounds.means()["l_1"]]).sum(-1)
     l_s, l_1 = total / len(test)

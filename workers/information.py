@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workers.architecture import Architecture
 from workers.densities import LOG_2PI
-from workers.evaluate import CHUNK
+from workers.evaluate import chunks
 from workers.layers import Normaliser
 from workers.model import Parameters, encode, log_ratio, sample_latents
 from workers.rng import Seeds, Stream
@@ -35,21 +35,17 @@ def mutual_information(
     above it. Upper layers add nothing to I, as z_2 depends on x through z_1 alone.
     """
     replicas, n = len(seeds.index), len(images)
-    found = {name: torch.zeros(replicas, dtype=torch.float64) for name in ("mutual_information", "marginal_kl")}
     codes, whole = [], torch.zeros(replicas, dtype=torch.float64, device=images.device)
-    for part, x in enumerate(images.split(CHUNK)):
-        noise = seeds.normals(Stream.AGGREGATE_NOISE, epoch, (1, len(x)), architecture.latent, part)
+    for part, start, x in chunks(images, seeds):
+        noise = seeds.normals(Stream.AGGREGATE_NOISE, epoch, (1, len(x)), architecture.latent, part, (0, start))
         first = encode(parameters, architecture, x.expand(replicas, -1, -1), normalise)
         latents = sample_latents(parameters, architecture, first, noise, normalise)
         whole -= log_ratio(parameters, architecture, latents, normalise).double().sum((1, 2))
         codes.append((latents[0].mean[:, 0], latents[0].log_variance[:, 0], latents[0].z[:, 0]))
     mean, log_variance, z = (torch.cat(column, 1).double() for column in zip(*codes, strict=True))
-    for replica in range(replicas):
-        own = mean[replica], log_variance[replica], z[replica]
-        information = (_log_q(*own) - _log_aggregate(*own)).mean()
-        found["mutual_information"][replica] = information
-        found["marginal_kl"][replica] = whole[replica] / n - information
-    return found
+    owns = zip(mean, log_variance, z, strict=True)
+    information = torch.stack([(_log_q(*own) - _log_aggregate(*own)).mean() for own in owns])
+    return {"mutual_information": information, "marginal_kl": whole / n - information}
 
 
 def _log_q(mean: Tensor, log_variance: Tensor, z: Tensor) -> Float[Tensor, "image"]:

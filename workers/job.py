@@ -18,6 +18,7 @@ class Job(Frozen):
     """The .npz file of this run."""
     store: str
     device: str
+    precision: str
     run_id: str
     keep_weights: bool
     max_failures: int

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from workers.densities import softplus
+from workers.kernels import has_kernels
 
 Normaliser = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 """Batch-normalises [replica, row, unit] of the layer of that name, with scale and shift [replica, 1, unit]."""
@@ -53,12 +54,21 @@ class _BatchNorm(torch.autograd.Function):
         return grad_a, grad_scale, grad_shift
 
 
+def softplus_of(a: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The softplus of hidden layers [replica, row, unit], of a + bias where given."""
+    if has_kernels(a):
+        from workers import kernels_layers
+
+        return kernels_layers.Softplus.apply(a, bias)  # type: ignore[no-any-return]
+    return _Softplus.apply(a if bias is None else a + bias)  # type: ignore[no-any-return]
+
+
 def _leaky_relu(a: Tensor) -> Tensor:
     return torch.nn.functional.leaky_relu(a, LEAKY_SLOPE)
 
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "softplus": _Softplus.apply,
+    "softplus": softplus_of,
     "tanh": torch.tanh,
     "relu": torch.relu,
     "leaky_relu": _leaky_relu,
@@ -83,15 +93,23 @@ def batch_statistics(seen: dict[str, tuple[Tensor, Tensor]] | None = None) -> No
     """Normalise with the mean and variance of the rows at hand (Ioffe and Szegedy 2015, alg. 1); note them in `seen`."""
 
     def normalise(name: str, a: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        out, mean, variance = _BatchNorm.apply(a, scale, shift)
+        out, mean, variance = _batch_norm(a, scale, shift)
         if seen is not None:
             seen[name] = (mean, variance)
-        return out  # type: ignore[no-any-return]  # autograd.Function.apply is untyped
+        return out
 
     return normalise
 
 
-def running_statistics(running: dict[str, tuple[Tensor, Tensor]], momentum: float) -> Normaliser:
+def _batch_norm(a: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if has_kernels(a):
+        from workers import kernels_norm
+
+        return kernels_norm.BatchNorm.apply(a, scale, shift, BATCH_NORM_EPSILON)  # type: ignore[no-any-return]
+    return _BatchNorm.apply(a, scale, shift)  # type: ignore[no-any-return]  # autograd.Function.apply is untyped
+
+
+def running_statistics(running: Mapping[str, tuple[Tensor, Tensor]], momentum: float) -> Normaliser:
     """Normalise as batch_statistics does, and move `running` towards the batch as torch's BatchNorm1d does.
 
     running = (1 - momentum) running + momentum batch, where the batch's variance has the divisor n - 1.
@@ -103,8 +121,9 @@ def running_statistics(running: dict[str, tuple[Tensor, Tensor]], momentum: floa
         out = plain(name, a, scale, shift)
         rows = a.shape[1]
         batch = fresh[name][0], fresh[name][1] * (rows / max(1, rows - 1))
-        # Not in place: a stored state holds the tensors of its own epoch.
-        running[name] = tuple(torch.lerp(old, new, momentum) for old, new in zip(running[name], batch, strict=True))  # type: ignore[assignment]
+        # In place: a graph of the step holds these very tensors.
+        for old, new in zip(running[name], batch, strict=True):
+            old.lerp_(new, momentum)
         return out
 
     return normalise

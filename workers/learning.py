@@ -11,11 +11,21 @@ from workers.architecture import architecture_of, initial_parameters, initial_st
 from workers.checkpoint import State
 from workers.combinations import closed_form_kl
 from workers.data import Data, pixel_mean, training_batch
+from workers.device_epoch import DeviceEpoch, tables_of
+from workers.kernels import has_kernels
 from workers.layers import Normaliser, batch_statistics, running_statistics
 from workers.model import Latent, encode, log_likelihood, log_ratio, path_log_ratio, sample_latents
-from workers.objective import free_bits_objective, iwae_bound, kl_per_unit, objective_of, path_weight
-from workers.optimizer import Adam
-from workers.rng import Seeds, Stream
+from workers.objective import (
+    both_bounds,
+    free_bits_objective,
+    is_importance_weighted,
+    iwae_bound,
+    kl_per_unit,
+    objective_of,
+    path_weight,
+)
+from workers.optimizer import Adam, rates_at
+from workers.rng import COUNTER, NUMPY, Seeds, Stream
 from workers.schedules import beta_at, learning_rate_at
 from workers.trial import Pack
 
@@ -27,11 +37,13 @@ class Learner:
     it stays in the tensors as it is, and whoever records leaves it out.
     """
 
-    def __init__(self, pack: Pack, data: Data, device: torch.device) -> None:
-        """A pack before training."""
+    def __init__(self, pack: Pack, data: Data, device: torch.device, on_device: bool | None = None) -> None:
+        """A pack before training; `on_device`: the host only starts an epoch, as on a GPU (None: if the device is one)."""
+        on_device = device.type == "cuda" if on_device is None else on_device
         first = pack.trials[0].settings
         self.architecture = architecture_of(first, data.n_x)
-        self.seeds = Seeds([trial.settings.seed for trial in pack.trials], device)
+        seeds = [trial.settings.seed for trial in pack.trials]
+        self.seeds = Seeds(seeds, device, COUNTER if on_device else NUMPY)
         self.k = first.k
         self._closed_form = closed_form_kl(first)
         self._warmups = [trial.settings.warmup for trial in pack.trials]
@@ -40,13 +52,22 @@ class Learner:
         self._momentum = first.model.bn_momentum
         self._data = data
         self._device = device
-        seeds = [trial.settings.seed for trial in pack.trials]
         bias = pixel_mean(data) if first.model.output_bias == "data_mean" else None
         self._start(initial_parameters(self.architecture, seeds, device, first.model.init, bias))
         is_running = first.batch_norm and first.model.bn_statistics == "running"
         self.statistics = initial_statistics(self.architecture, len(seeds), device) if is_running else {}
         self.step = 0
         self.seconds = 0.0
+        self.device_epoch = self._device_epoch_of(device) if on_device else None
+
+    def _device_epoch_of(self, device: torch.device) -> DeviceEpoch:
+        replicas, seeds = len(self.seeds.index), len(self.seeds.unique)
+        size = min(self._settings.batch_size, len(self._data.train))
+        tables = tables_of(self.steps_an_epoch, replicas, seeds, size, device)
+        moments = [m for kinds in self._optimizer.moments.values() for m in kinds.values()]
+        statistics = [tensor for pair in self.statistics.values() for tensor in pair]
+        state = [*self._leaves, *moments, *statistics]
+        return DeviceEpoch(tables, len(self._data.train), state)
 
     def _start(self, parameters: dict[str, Tensor]) -> None:
         self.parameters = {name: tensor.requires_grad_() for name, tensor in parameters.items()}
@@ -57,17 +78,21 @@ class Learner:
         """A copy of everything that training needs to go on."""
         moments = {name: {kind: m.clone() for kind, m in kinds.items()} for name, kinds in self._optimizer.moments.items()}
         parameters = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
-        return State(epoch, self.step, parameters, moments, diverged_at, self.seconds, dict(self.statistics))
+        statistics = {name: (mean.clone(), variance.clone()) for name, (mean, variance) in self.statistics.items()}
+        return State(epoch, self.step, parameters, moments, diverged_at, self.seconds, statistics)
 
+    @torch.no_grad()
     def restore(self, state: State) -> None:
-        """Go back to a state, bit for bit."""
-        self._start({name: tensor.clone() for name, tensor in state.parameters.items()})
+        """Go back to a state, bit for bit; into the same tensors, as a graph of the step holds these."""
         self.step = state.step
         self.seconds = state.seconds
-        self.statistics = dict(state.statistics)
-        self._optimizer.moments = {
-            name: {kind: m.clone() for kind, m in kinds.items()} for name, kinds in state.moments.items()
-        }
+        for name, parameter in self.parameters.items():
+            parameter.copy_(state.parameters[name])
+            for kind, moment in self._optimizer.moments[name].items():
+                moment.copy_(state.moments[name][kind])
+        for name, pair in self.statistics.items():
+            for own, stored in zip(pair, state.statistics[name], strict=True):
+                own.copy_(stored)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -92,35 +117,75 @@ class Learner:
 
         Returns:
             Mean objective (with beta) and mean bound L_K (beta 1) over the images, each with the parameters before its
-            step and batch statistics; nats per example.
+            step and batch statistics; nats per example, on the CPU.
         """
         started = time.perf_counter()
-        data, update = self._data, epoch > 0
-        n, batch_size = len(data.train), self._settings.batch_size
-        orders = self._orders(epoch, n)
+        orders = self._orders(epoch, len(self._data.train))
+        epoch_of = self._device_pass if self.device_epoch else self._pass
+        objective, bound = epoch_of(epoch, orders) / len(self._data.train)
+        self.seconds += time.perf_counter() - started
+        return objective, bound
+
+    def _device_pass(self, epoch: int, orders: Tensor) -> Float[Tensor, "2 replica"]:
+        assert self.device_epoch
+        steps, first = self.steps_an_epoch, self.step + 1
+        learning_rate = learning_rate_at(max(epoch, 1), self._settings)
+        rates = [rates_at(t, learning_rate, self._settings) for t in range(first, first + steps)]
+        betas = [self._betas_of_step(epoch, offset) for offset in self._offsets()]
+        if len(betas) == 1:
+            betas *= steps
+        totals = self.device_epoch.run(self._device_step, orders, rates, betas, first, update=epoch > 0)
+        if epoch > 0:
+            self.step += steps
+        return totals
+
+    def _device_step(self, size: int, update: bool) -> None:
+        """One step on tensors that stay where they are; waits for nothing, so that it can be captured."""
+        assert self.device_epoch
+        tables = self.device_epoch.tables
+        x = training_batch(self._data, self.seeds, tables.images(size), tables.t)
+        beta = tables.betas.index_select(0, tables.offset).view(-1, 1, 1)
+        with torch.set_grad_enabled(update):
+            objective, bound = self._objective(x, beta, tables.t)
+        if update:
+            rates = tables.rates.index_select(0, tables.offset)
+            # What each image weighs in the loss, without the passes that a mean or a sum takes there and back.
+            share = 1 if self._objective_settings.batch_reduction == "sum" else size
+            slope = torch.full_like(objective, -1 / share, requires_grad=False)
+            gradients = torch.autograd.grad(objective, self._leaves, slope)
+            self._optimizer.device_step(list(gradients), rates)
+        for total, values in zip(tables.totals, (objective, bound), strict=True):
+            total.add_(values.detach().sum(-1, dtype=torch.float64))
+        tables.offset.add_(1)
+        tables.t.add_(1)
+
+    def _pass(self, epoch: int, orders: Tensor) -> Float[Tensor, "2 replica"]:
+        """Sums of objective and bound over the images, step by step."""
+        update = epoch > 0
         by_step = self._objective_settings.warmup_by == "step"
         beta = self._beta(epoch, 0)
         learning_rate = learning_rate_at(max(epoch, 1), self._settings)
         first_step = self.step + 1
         total_objective = torch.zeros(len(self.seeds.index), dtype=torch.float64, device=self._device)
         total_bound = torch.zeros_like(total_objective)
-        for offset, images in enumerate(orders.split(batch_size, dim=1)):
+        for offset, images in enumerate(orders.split(self._settings.batch_size, dim=1)):
             t = first_step + offset
             if by_step:
                 beta = self._beta(epoch, offset)
-            x = training_batch(data, self.seeds, images, t)
+            x = training_batch(self._data, self.seeds, images, t)
             with torch.set_grad_enabled(update):
                 objective, bound = self._objective(x, beta, t)
             if update:
-                # The sum over replicas of their losses: every replica gets the gradient it would get alone.
-                loss = objective.sum(-1) if self._objective_settings.batch_reduction == "sum" else objective.mean(-1)
-                gradients = torch.autograd.grad(-loss.sum(), self._leaves)
-                self._optimizer.step(list(gradients), t, learning_rate)
+                self._optimizer.step(self._gradients(objective), t, learning_rate)
                 self.step = t
             total_objective += objective.detach().double().sum(-1)
             total_bound += bound.double().sum(-1)
-        self.seconds += time.perf_counter() - started
-        return total_objective / n, total_bound / n
+        return torch.stack([total_objective, total_bound]).cpu()
+
+    def _gradients(self, objective: Tensor) -> list[Tensor]:
+        # The sum over replicas of their losses: every replica gets the gradient it would get alone.
+        loss = objective.sum(-1) if self._objective_settings.batch_reduction == "sum" else objective.mean(-1)
+        return list(torch.autograd.grad(-loss.sum(), self._leaves))
 
     def _orders(self, epoch: int, n: int) -> Tensor:
         if self._settings.order == "fixed":
@@ -136,7 +201,7 @@ class Learner:
             return running_statistics(self.statistics, self._momentum)
         return batch_statistics()
 
-    def _objective(self, x: Tensor, beta: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    def _objective(self, x: Tensor, beta: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
         """What the step maximises (see objective.objective_of), and L_K at beta 1, per example.
 
         At K = 1 the closed form of KL makes a difference beyond the noise of the numbers: with the paper's beta2 = 0.9 and
@@ -151,6 +216,10 @@ class Learner:
             return self._path_objective(x, beta, latents, normalise)
         log_px = log_likelihood(self.parameters, self.architecture, x, latents[0].z, normalise)
         ratio = log_ratio(self.parameters, self.architecture, latents, normalise, self._closed_form)
+        # With a closed form of KL and K > 1 the bound needs another ratio.
+        is_plain = is_importance_weighted(self.k, settings) and not (self._closed_form and self.k > 1)
+        if has_kernels(log_px) and is_plain:
+            return both_bounds(log_px, ratio, beta)
         if settings.free_bits > 0:
             kl = kl_per_unit(latents[0].mean, latents[0].log_variance)
             objective = free_bits_objective(log_px, kl, beta, settings.free_bits)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -11,13 +12,24 @@ from torch import Tensor
 from workers.architecture import Architecture, side
 from workers.densities import (
     bernoulli_log_likelihood,
+    biased_bernoulli,
+    biased_gaussian,
     continuous_bernoulli_log_likelihood,
     continuous_bernoulli_mean,
     gaussian_density,
     gaussian_log_likelihood,
 )
-from workers.layers import ACTIVATIONS, LOG_VARIANCE_HEADS, Normaliser, batch_statistics
-from workers.objective import kl_per_unit, log_conditional_ratio, log_prior_ratio, log_ratio_per_unit, reparameterise
+from workers.kernels import has_kernels
+from workers.layers import ACTIVATIONS, LOG_VARIANCE_HEADS, Normaliser, batch_statistics, softplus_of
+from workers.objective import (
+    closed_prior_ratio,
+    kl_per_unit,
+    log_conditional_ratio,
+    log_prior_ratio,
+    log_ratio_per_unit,
+    reparameterise,
+)
+from workers.products import affine_product, product
 
 Parameters = Mapping[str, Tensor]
 """Weights [replica, in, out], biases and batch-norm scales [replica, 1, out], by name."""
@@ -159,7 +171,32 @@ def log_likelihood(
     normalise: Normaliser,
 ) -> Float[Tensor, "replica k batch"]:
     """log p(x|z_1) in nats."""
+    if has_kernels(z) and _has_pixel_kernel(architecture):
+        return _fused_log_likelihood(parameters, architecture, x, z, normalise)
     return log_density(parameters, architecture, x, pixels(parameters, architecture, z, normalise))
+
+
+def _has_pixel_kernel(architecture: Architecture) -> bool:
+    if architecture.decoder == "gaussian":
+        return architecture.decoder_logvar == "tanh"
+    return architecture.decoder == "bernoulli"
+
+
+def _fused_log_likelihood(
+    parameters: Parameters,
+    architecture: Architecture,
+    x: Float[Tensor, "replica batch pixel"],
+    z: Float[Tensor, "replica k batch unit"],
+    normalise: Normaliser,
+) -> Float[Tensor, "replica k batch"]:
+    """The same with the biases of the pixels' heads added by the kernel of the likelihood."""
+    h = hidden_layers(parameters, architecture, 0, "decoder", z.flatten(1, 2), normalise)
+    names = [f"decoder.{head}" for head in architecture.pixel_heads]
+    raw = [product(h, parameters[f"{name}.weight"]).unflatten(1, z.shape[1:3]) for name in names]
+    biases = [parameters[f"{name}.bias"] for name in names]
+    if architecture.decoder == "bernoulli":
+        return biased_bernoulli(x, raw[0], biases[0])
+    return biased_gaussian(x, (raw[0], raw[1]), (biases[0], biases[1]))
 
 
 def log_ratio(
@@ -175,7 +212,7 @@ def log_ratio(
     """
     top = latents[-1]
     if closed_form:
-        total = -kl_per_unit(top.mean, top.log_variance).sum(-1)
+        total = closed_prior_ratio(top.mean, top.log_variance)
     else:
         total = log_prior_ratio(top.z, top.log_variance, top.noise)
     for layer, (latent, above) in enumerate(pairwise(latents)):
@@ -193,15 +230,15 @@ def path_log_ratio(
     samples below it: upper encoders are passed a second time, with batch statistics that nobody takes note of.
     """
     fixed = {name: tensor.detach() for name, tensor in parameters.items()}
-    total = torch.zeros(())
+    terms: list[Tensor] = []
     for layer, latent in enumerate(latents):
         q = (latent.mean.detach(), latent.log_variance.detach())
         if layer > 0:
             q = posterior(fixed, architecture, layer, latents[layer - 1].z, batch_statistics())
         is_top = layer == len(latents) - 1
         p = None if is_top else conditional_prior(parameters, architecture, layer, latents[layer + 1].z, normalise)
-        total = total + log_ratio_per_unit(latent.z, q, p).sum(-1)
-    return total
+        terms.append(log_ratio_per_unit(latent.z, q, p).sum(-1))
+    return reduce(torch.add, terms)
 
 
 def kl_of_layers(
@@ -237,7 +274,11 @@ def hidden_layers(
     """The hidden layers of the encoder or the decoder of a stochastic layer."""
     activate = ACTIVATIONS[architecture.activation]
     for i in range(len(architecture.hidden[layer])):
-        h = activate(affine(parameters, architecture, f"{side(kind, layer)}.hidden{i}", h, normalise))
+        name = f"{side(kind, layer)}.hidden{i}"
+        if has_kernels(h) and architecture.activation == "softplus" and not architecture.is_normalised(name):
+            h = softplus_of(product(h, parameters[f"{name}.weight"]), parameters[f"{name}.bias"])
+        else:
+            h = activate(affine(parameters, architecture, name, h, normalise))
     return h
 
 
@@ -250,6 +291,6 @@ def affine(
 ) -> Float[Tensor, "replica row _out"]:
     """An affine layer, batch-normalised where asked for."""
     if architecture.is_normalised(name):
-        a = torch.bmm(h, parameters[f"{name}.weight"])
+        a = product(h, parameters[f"{name}.weight"])
         return normalise(name, a, parameters[f"{name}.scale"], parameters[f"{name}.bias"])
-    return torch.baddbmm(parameters[f"{name}.bias"], h, parameters[f"{name}.weight"])
+    return affine_product(parameters[f"{name}.bias"], h, parameters[f"{name}.weight"])

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workers.kernels import has_kernels
 from workers.settings import ObjectiveSettings
 
 
@@ -56,6 +57,25 @@ def objective_of(
     return iwae_bound(_tiled(log_w) if settings.iwae_tile_bug else log_w)
 
 
+def is_importance_weighted(k: int, settings: ObjectiveSettings) -> bool:
+    """Whether what is trained is L_K with beta inside the weights, or at K = 1 the same."""
+    if settings.free_bits > 0 or settings.iwae_tile_bug:
+        return False
+    return k == 1 or (settings.bound == "iwae" and settings.beta_place == "inside")
+
+
+def both_bounds(
+    log_px: Float[Tensor, "replica k batch"],
+    log_ratio: Float[Tensor, "replica #k batch"],
+    beta: Float[Tensor, "replica 1 1"],
+) -> tuple[Float[Tensor, "replica batch"], Float[Tensor, "replica batch"]]:
+    """objective_of where is_importance_weighted, and L_K at beta 1 without a gradient, where there are kernels."""
+    from workers import kernels_bound
+
+    objective, bound = kernels_bound.Bounds.apply(log_px, log_ratio, beta)
+    return objective, bound
+
+
 def free_bits_objective(
     log_px: Float[Tensor, "replica k batch"],
     kl: Float[Tensor, "replica 1 batch unit"],
@@ -89,6 +109,11 @@ def reparameterise(
     noise: Float[Tensor, "replica k batch unit"],
 ) -> Float[Tensor, "replica k batch unit"]:
     """Samples z = mu + sigma * eps of q(z|x); Kingma and Welling 2014, sec. 2.4."""
+    if has_kernels(noise):
+        from workers import kernels_latent
+
+        z: Tensor = kernels_latent.Sample.apply(mean, log_variance, noise)
+        return z
     return torch.addcmul(mean, torch.exp(0.5 * log_variance), noise)
 
 
@@ -101,7 +126,24 @@ def log_prior_ratio(
 
     = 1/2 sum_u (log sigma_u^2 + eps_u^2 - z_u^2): the terms in log 2 pi cancel.
     """
+    if has_kernels(z):
+        from workers import kernels_latent
+
+        ratio: Tensor = kernels_latent.PriorRatio.apply(z, log_variance, noise)
+        return ratio
     return 0.5 * ((noise * noise - z * z).sum(-1) + log_variance.sum(-1))
+
+
+def closed_prior_ratio(
+    mean: Float[Tensor, "replica _k batch unit"], log_variance: Float[Tensor, "replica _k batch unit"]
+) -> Float[Tensor, "replica _k batch"]:
+    """-KL(q(z|x) || N(0, I)), summed over units."""
+    if has_kernels(mean):
+        from workers import kernels_latent
+
+        ratio: Tensor = kernels_latent.ClosedRatio.apply(mean, log_variance)
+        return ratio
+    return -kl_per_unit(mean, log_variance).sum(-1)
 
 
 def log_conditional_ratio(

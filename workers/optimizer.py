@@ -4,13 +4,34 @@ import math
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adam import adam as torch_adam
 
+from workers.kernels import has_kernels
 from workers.settings import TrainingSettings
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's first and second moment, as torch and the checkpoints name them."""
+
+
+def rates_at(t: int, learning_rate: float, settings: TrainingSettings) -> tuple[float, float]:
+    """What of an update depends on its number: (a, c) in p -= a m / (c sqrt(v) + epsilon); both forms of epsilon."""
+    first, second = 1 - settings.beta1**t, math.sqrt(1 - settings.beta2**t)
+    if settings.epsilon_mode == "tf1":
+        return learning_rate * second / first, 1.0
+    return learning_rate / first, 1 / second
+
+
+def update(
+    p: Tensor, gradient: Tensor, m: Tensor, v: Tensor, rates: Float[Tensor, "1 2"], constants: tuple[float, float, float]
+) -> None:
+    """One tensor's update in place, without a number that the host knows but beta1, beta2 and epsilon."""
+    beta1, beta2, epsilon = constants
+    m.mul_(beta1).add_(gradient, alpha=1 - beta1)
+    v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    size, root = rates[0]
+    p.sub_(size * m / (root * v.sqrt() + epsilon))
 
 
 class Adam:
@@ -28,6 +49,20 @@ class Adam:
             name: {kind: torch.full_like(p, value, requires_grad=False) for kind, value in start.items()}
             for name, p in parameters.items()
         }
+
+    @torch.no_grad()
+    def device_step(self, gradients: list[Tensor], rates: Float[Tensor, "1 2"]) -> None:
+        """The update whose `rates_at` lie on the device; what `step` computes, up to rounding."""
+        s = self._settings
+        first, second = ([moments[kind] for moments in self.moments.values()] for kind in MOMENTS)
+        constants = s.beta1, s.beta2, s.epsilon
+        if has_kernels(rates):
+            from workers import kernels_adam
+
+            kernels_adam.update(self._parameters, gradients, (first, second), rates, constants)
+            return
+        for tensors in zip(self._parameters, gradients, first, second, strict=True):
+            update(*tensors, rates, constants)
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor], t: int, learning_rate: float) -> None:

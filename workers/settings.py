@@ -245,6 +245,11 @@ class RunSettings(Frozen):
         "auto", description="auto: trials of equal shape side by side; none: one a pack"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU if there is one")
+    precision: Literal["auto", "ieee", "tf32", "bf16"] = Field(
+        "auto",
+        description="of the factors of matrix products, in training and measurement; sums and all else are float32 or more; "
+        "auto: tf32 on a GPU by NVIDIA, else ieee; recorded with every row's file",
+    )
     gpus_per_pack: Literal["auto"] | Annotated[float, Field(gt=0, le=16)] = Field(
         "auto", description="GPUs (or a share of one) that a pack takes; auto: 1 where there is a GPU"
     )

@@ -21,7 +21,7 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
     Raises:
         DataError, RecordError, ConflictError, OSError: see workers.train.train and workers.images.load_images.
     """
-    device = prepare_device(job.device)
+    device = prepare_device(job.device, job.precision)
     store = open_store(job.store)
     settings = job.pack.trials[0].settings
     where = settings.data.model_copy(update={"root": job.root, "path": job.path})

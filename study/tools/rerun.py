@@ -20,6 +20,7 @@ def rerun_all(
     store: Store,
     *,
     device: str,
+    precision: str,
     data_where: Mapping[str, str | None],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -29,13 +30,14 @@ def rerun_all(
         reruns: what to run, in this order.
         store: where their rows go.
         device: auto | cpu | cuda | mps.
+        precision: of its products, as in RunSettings.
         data_where: `root` and `path` of the data, where they lie elsewhere than when the study was planned.
         provenance: of the code.
 
     Raises:
         DataError: the data are not there, or are other data than the study was trained on.
     """
-    place = prepare_device(device)
+    place = prepare_device(device, precision)
     steps = {step.pack.pack_id: step for rerun in reruns for step in rerun.steps}
     seconds = {
         pack_id: pack_seconds(step.pack, known(_settings_of(step.pack, data_where)), place.type)

@@ -48,10 +48,12 @@ def carry_out(words: argparse.Namespace) -> int:
         print(line, flush=True)
     from study.tools.rerun import rerun_all
 
-    device = words.device if words.device != "auto" else _device_of(found.store, chosen, ended)
+    was = origin_of(found.store, *ended[chosen[0]])
+    device = words.device if words.device != "auto" else _device_of(was)
+    precision = str(was["precision"]) if device == was.get("device") else "auto"
     where = {"root": words.data_root, "path": words.data_path}
     try:
-        rerun_all(reruns, store, device=device, data_where=where, provenance=code_provenance())
+        rerun_all(reruns, store, device=device, precision=precision, data_where=where, provenance=code_provenance())
     finally:
         with suppress(OSError):
             # Gone, if the data were not there and nothing was run.
@@ -96,9 +98,9 @@ def _fresh(found: Found) -> Store:
     raise CommandError(f"{found.folder}/verify: a thousand verifications began in this second; try again")
 
 
-def _device_of(stored: Store, chosen: Sequence[str], ended: Mapping[str, tuple[str, int]]) -> str:
+def _device_of(origin: Mapping[str, object]) -> str:
     """The device that the trials were trained on, if this machine has it."""
-    was = origin_of(stored, *ended[chosen[0]]).get("device")
+    was = origin.get("device")
     return str(was) if was == "cpu" or (was == "cuda" and gpu_count()) else "auto"
 
 

@@ -215,3 +215,11 @@ def test_run_is_the_function_whatever_is_imported_first():
     """
     done = python("-c", textwrap.dedent(program))
     assert done.stdout.split() == ["True", "False", "False"], done.stderr
+
+
+def test_a_precision_that_the_device_lacks_is_refused_before_anything_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [str(ROOT / "grid.yaml"), "--plan", "--set", "run.device=cpu", "--set", "run.precision=tf32"]
+    assert main(words) == 2
+    assert "run.precision: got tf32, which cpu does not have; allowed: auto, ieee, bf16" in capsys.readouterr().err
+    assert main([*words[:-1], "run.precision=bf16"]) == 0

@@ -25,6 +25,7 @@ def job(tmp_path):
     return Job(
         pack=tiny.pack_of(trials, (1, 2)),
         ancestors=(),
+        precision="auto",
         keep_weights=True,
         max_failures=3,
         root=None,

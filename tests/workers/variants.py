@@ -15,6 +15,7 @@ GREY = {"data.input": "grey"}
 GAUSSIAN = {"decoder": "gaussian", **GREY}
 NORMED = {"batch_norm": True}
 CYCLES = {"warmup": 1, "objective.warmup_cycles": 2, "objective.warmup_share": 0.8, "objective.warmup_by": "step"}
+DEEP_SOFTPLUS = {"model.layers_above": "7-z2", "model.encoder_mean_head": "activation"}
 TWO, THREE = {"model.layers_above": "7-z2"}, {"model.layers_above": "7-6-z4-5-z2"}
 
 
@@ -27,10 +28,10 @@ def images_of(data, measure):
     return load_data(data, measure, tiny.CPU)
 
 
-def learner_of(*cells):
+def learner_of(*cells, on_device=False):
     data = images_of(cells[0].data, cells[0].measure)
     pack = tiny.pack_of(tuple(trial_of(cell, data.fingerprint) for cell in cells), (2,))
-    return Learner(pack, data, tiny.CPU)
+    return Learner(pack, data, tiny.CPU, on_device)
 
 
 CELLS = {

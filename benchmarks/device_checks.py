@@ -1,0 +1,210 @@
+"""What must hold of packs on a GPU, as functions that raise AssertionError; each runs on a CPU too, where it says less."""
+
+import gc
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.kernel_checks import without_kernels
+from benchmarks.scenes import learner_of, onto, small
+from workers import evaluate
+from workers.checkpoint import State
+from workers.device import precision_in_use
+from workers.evaluate import measure
+from workers.final import measure_final
+from workers.learning import Learner
+from workers.settings import MeasureSettings
+
+TOLERANCES = {"ieee": 1e-5, "tf32": 2e-3, "bf16": 2e-2}
+"""Of one epoch's sums from equal states, relative, by the precision of products."""
+
+CELLS: Mapping[str, dict] = {
+    "bernoulli, K 1": {"k": 1},
+    "bernoulli, K 5, warm-up": {"k": 5, "warmup": 3},
+    "gaussian, K 5, batch norm": {"k": 5, "decoder": "gaussian", "batch_norm": True},
+    "running statistics by step": {
+        "batch_norm": True,
+        "model.bn_statistics": "running",
+        "objective.warmup_by": "step",
+        "warmup": 2,
+    },
+    "two layers, dreg": {"k": 3, "model.layers_above": "7-z3", "objective.gradient": "dreg"},
+}
+
+SEEDS = (0, 1, 0, 7)
+
+
+def _learner(cell: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> Learner:
+    return learner_of(small(device), [{**CELLS[cell], "seed": seed} for seed in seeds])
+
+
+def _trained(learner: Learner, epochs: range) -> Tensor:
+    return torch.stack([torch.stack(learner.train_epoch(epoch)) for epoch in epochs])
+
+
+def _state(learner: Learner) -> State:
+    return learner.state(0, (None,) * len(learner.seeds.index))
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    found = dict(state.parameters)
+    found |= {f"{kind} of {name}": m for name, kinds in state.moments.items() for kind, m in kinds.items()}
+    return found | {f"statistic {i} of {name}": t for name, pair in state.statistics.items() for i, t in enumerate(pair)}
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    return ((found - expected).abs() / expected.abs().clamp(min=1)).max().item()
+
+
+def kernels_train_as_torch_does(cell: str, device: torch.device) -> float:
+    """One step from equal states with the kernels, and without them."""
+    one, other = _learner(cell, device), _learner(cell, device)
+    found = _trained(one, range(2))
+    with without_kernels():
+        expected = _trained(other, range(2))
+    error = _error(found, expected)
+    assert error < TOLERANCES[precision_in_use()], error
+    return error
+
+
+def a_graph_trains_as_single_launches_do(cell: str, device: torch.device) -> float:
+    """Three epochs; the same kernels in the same order, so the same bits."""
+    one, other = _learner(cell, device), _learner(cell, device)
+    assert other.device_epoch
+    other.device_epoch.captures = False
+    error = _error(_trained(one, range(4)), _trained(other, range(4)))
+    assert error < TOLERANCES[precision_in_use()], error
+    return error
+
+
+def a_pack_trains_as_its_members_alone_do(cell: str, device: torch.device) -> float:
+    """One epoch from equal states."""
+    packed = _trained(_learner(cell, device), range(2))
+    alone = [_trained(_learner(cell, device, (seed,)), range(2)) for seed in SEEDS]
+    error = _error(packed, torch.cat(alone, -1))
+    assert error < TOLERANCES[precision_in_use()], error
+    return error
+
+
+def the_same_pack_twice_is_bit_equal(cell: str, device: torch.device) -> float:
+    """Numbers of training and measurement, and the whole state."""
+    seen = []
+    for _ in range(2):
+        learner = _learner(cell, device)
+        trained = _trained(learner, range(3))
+        seen.append({**_tensors(_state(learner)), "trained": trained, **_measured(learner, small(device).data)})
+    assert all(torch.equal(a.nan_to_num(), seen[1][name].nan_to_num()) for name, a in seen[0].items())
+    return 0.0
+
+
+def _measured(learner: Learner, data) -> dict[str, Tensor]:  # noqa: ANN001
+    where = learner.parameters, learner.architecture, data, learner.seeds
+    found = {**vars(measure(*where, learner.k, 2, learner.statistics))}
+    final = measure_final(*where, MeasureSettings(nll_samples=65, secondary_samples=3), 2, learner.statistics)
+    return found | {f"final {name}": value for name, value in vars(final).items()}
+
+
+def resuming_is_bit_equal(cell: str, device: torch.device) -> float:
+    """Into a fresh pack, and back into the one that has trained on."""
+    learner, fresh = _learner(cell, device), _learner(cell, device)
+    _trained(learner, range(3))
+    half = learner.state(2, (None,) * len(SEEDS))
+    expected, whole = _trained(learner, range(3, 5)), _tensors(_state(learner))
+    for other in (fresh, learner):
+        other.restore(half)
+        assert torch.equal(_trained(other, range(3, 5)), expected)
+        assert all(torch.equal(tensor, whole[name]) for name, tensor in _tensors(_state(other)).items())
+    return 0.0
+
+
+def a_broken_neighbour_changes_no_bit(cell: str, device: torch.device) -> float:
+    """One replica has no numbers any more; the others train and measure as if it had."""
+    seen = []
+    for breaks in (False, True):
+        learner = _learner(cell, device)
+        _trained(learner, range(2))
+        if breaks:
+            with torch.no_grad():
+                learner.parameters["encoder.mean.weight"][1] = torch.nan
+        trained = _trained(learner, range(2, 4)).movedim(-1, 0)
+        assert not breaks or trained[1].isnan().all()
+        found = {**_tensors(_state(learner)), "trained": trained, **_measured(learner, small(device).data)}
+        seen.append({name: tensor[[0, 2, 3]].nan_to_num() for name, tensor in found.items()})
+    assert all(torch.equal(tensor, seen[1][name]) for name, tensor in seen[0].items())
+    return 0.0
+
+
+def chunks_change_nothing(cell: str, device: torch.device) -> float:
+    """What is measured does not depend on how many images and samples are taken at once."""
+    learner = _learner(cell, device)
+    _trained(learner, range(2))
+    data, size = small(device).data, evaluate.ELEMENTS
+    expected = _measured(learner, data)
+    chunk = evaluate.CHUNK
+    try:
+        evaluate.ELEMENTS, evaluate.CHUNK = 4 * 21 * 7, 3
+        found = _measured(learner, data)
+    finally:
+        evaluate.ELEMENTS, evaluate.CHUNK = size, chunk
+    error = max(_error(found[name].nan_to_num(), value.nan_to_num()) for name, value in expected.items() if value.numel())
+    assert error < TOLERANCES[precision_in_use()], error
+    return error
+
+
+def memory_comes_back(cell: str, device: torch.device) -> float:
+    """After a pack nothing of it is left on the device but the libraries' workspaces, which the first pack made."""
+    if device.type != "cuda":
+        return 0.0
+    left = []
+    for _ in range(3):
+        learner = _learner(cell, device)
+        _trained(learner, range(3))
+        _measured(learner, small(device).data)
+        del learner
+        gc.collect()
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        left.append(torch.cuda.memory_allocated())
+    assert left[1] == left[2], left
+    return float(left[2])
+
+
+CHECKS: Mapping[str, Callable[[str, torch.device], float]] = {
+    check.__name__.replace("_", " "): check
+    for check in (
+        kernels_train_as_torch_does,
+        a_graph_trains_as_single_launches_do,
+        a_pack_trains_as_its_members_alone_do,
+        the_same_pack_twice_is_bit_equal,
+        resuming_is_bit_equal,
+        a_broken_neighbour_changes_no_bit,
+        chunks_change_nothing,
+        memory_comes_back,
+    )
+}
+
+
+def every_setting_trains(device: torch.device, names: list[str] | None = None) -> list[str]:
+    """The cells of the tests, one for each level of every setting, an epoch each; those whose numbers are not torch's."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "workers"))
+    from variants import CELLS as VARIANTS
+    from variants import images_of, settings_of
+
+    from benchmarks.scenes import pack_of_trials
+
+    wrong = []
+    for name in names or VARIANTS:
+        members = [settings_of(VARIANTS[name], {"seed": seed}) for seed in (0, 5)]
+        data = onto(images_of(members[0].data, members[0].measure), device)
+        one, other = (Learner(pack_of_trials(members, data), data, device, on_device=True) for _ in range(2))
+        found = _trained(one, range(3))
+        with without_kernels():
+            assert other.device_epoch
+            other.device_epoch.captures = False
+            expected = _trained(other, range(3))
+        if not _error(found, expected) < 5 * TOLERANCES[precision_in_use()]:
+            wrong.append(f"{name}: {_error(found, expected):.1e}")
+    return wrong

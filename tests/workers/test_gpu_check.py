@@ -1,0 +1,107 @@
+"""The program for GPU machines runs through on a CPU with tiny sizes, and its checks can fail."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import device_checks, gpu_check
+from benchmarks.device_speed import Peak, floor_seconds, paper_packs
+from workers import evaluate
+from workers.learning import Learner
+from workers.rng import Seeds
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+CELL = "bernoulli, K 5, warm-up"
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: tests/workers/test_on_gpu.py")
+
+
+def test_it_runs_through_and_writes_its_tables(tmp_path):
+    out = tmp_path / "gpu.md"
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    command = [sys.executable, "-m", "benchmarks.gpu_check", "--smoke", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    text = out.read_text()
+    assert "FAILED" not in text
+    for title in ("Checks", "The device in this run", "Training, 784", "Kernels of an epoch", "Packs of grids/paper.yaml"):
+        assert f"## {title}" in text
+    assert "All 480:" in text
+
+
+def test_without_a_gpu_it_says_so(tmp_path, capsys):
+    assert gpu_check.main(["--out", str(tmp_path / "gpu.md")]) == 2
+    assert "no CUDA GPU" in capsys.readouterr().err
+    assert not (tmp_path / "gpu.md").exists()
+
+
+def coupled(self, objective):
+    """Every replica's objective also counts the others'."""
+    return objective + 1e-3 * objective.mean(0, keepdim=True)
+
+
+def drawn_by_place(self, *place, **options):
+    """The replica's place in the pack moves its numbers."""
+    drawn = Seeds.__dict__["right"](self, *place, **options)
+    return [noise + 0.1 * torch.arange(len(noise)).view(-1, 1, 1, 1) for noise in drawn]
+
+
+FAULTS = {
+    "a pack trains as its members alone do": "place",
+    "chunks change nothing": "chunks",
+    "resuming is bit equal": "restore",
+    "a broken neighbour changes no bit": "coupled",
+    "the same pack twice is bit equal": "twice",
+}
+
+
+@pytest.mark.parametrize(("name", "fault"), FAULTS.items(), ids=FAULTS)
+def test_a_check_sees_its_fault(name, fault, monkeypatch):
+    check = device_checks.CHECKS[name]
+    check(CELL, CPU)
+    if fault == "place":
+        monkeypatch.setattr(Seeds, "right", Seeds.normals, raising=False)
+        monkeypatch.setattr(Seeds, "normals", drawn_by_place)
+    elif fault == "chunks":
+        right = evaluate.chunks
+        monkeypatch.setattr(evaluate, "chunks", lambda *args: ((part, 0, x) for part, _, x in right(*args)))
+    elif fault == "restore":
+        right_restore = Learner.restore
+        monkeypatch.setattr(Learner, "restore", lambda self, state: (right_restore(self, state), setattr(self, "step", 0)))
+    elif fault == "coupled":
+        right_objective = Learner._objective
+
+        def objective(self, x, beta, t):
+            found, bound = right_objective(self, x, beta, t)
+            return coupled(self, found), bound
+
+        monkeypatch.setattr(Learner, "_objective", objective)
+    else:
+        calls, right_epoch = [], Learner.train_epoch
+
+        def train_epoch(self, epoch):
+            calls.append(1)
+            with torch.no_grad():
+                self.parameters["decoder.logits.bias"] += 1e-6 * len(calls)
+            return right_epoch(self, epoch)
+
+        monkeypatch.setattr(Learner, "train_epoch", train_epoch)
+    with pytest.raises(AssertionError):
+        check(CELL, CPU)
+
+
+def test_the_floor_is_that_of_the_slower_part():
+    """By hand for K = 1: 0.2228 GFLOP and 20.8 MB."""
+    assert floor_seconds(1, Peak(1e12, 1e30)) == pytest.approx(0.2228e-3)
+    assert floor_seconds(1, Peak(1e30, 1e12)) == pytest.approx(20.8e-6)
+    assert floor_seconds(50, Peak(1e30, 1e12)) == pytest.approx(150.65e-6)
+
+
+def test_the_papers_grid_is_planned_whole():
+    packs = paper_packs()
+    assert sum(len(pack.trials) for pack in packs) == 480
