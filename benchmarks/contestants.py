@@ -1,0 +1,136 @@
+"""The processes that compete in benchmarks.training: each answers, a line of JSON a question, how long it trained.
+
+python -m benchmarks.contestants NAME CORE reads {"n_x", "k", "replicas", "epochs"} and writes {"seconds", "steps", "bound"};
+`steps` are trial-steps, and building, compiling and the first pass are not in `seconds`.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+N_Z = 50
+BATCH = 100
+
+Epoch = Callable[[], float]
+"""Trains one epoch of all replicas and returns the mean bound that it saw, nats per example."""
+
+
+def pack(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
+    """This project's learner; every replica has a seed of its own, so that no random number is shared."""
+    import torch
+
+    from benchmarks.images import digits
+    from workers.data import data_from
+    from workers.device import prepare_device
+    from workers.image_files import Images
+    from workers.learning import Learner
+    from workers.settings import MeasureSettings, settings_from
+    from workers.trial import Pack, trial_of
+
+    device = prepare_device("cpu")
+    images = digits(n_x)
+    data = data_from(Images(images, images[:100], None, None), "0" * 64, MeasureSettings(images=100), device)
+    settings = [settings_from({"n_z": N_Z, "k": k, "seed": seed, "training.epochs": 1000}) for seed in range(replicas)]
+    trials = tuple(trial_of(each, "0" * 64) for each in settings)
+    learner = Learner(Pack(pack_id="0" * 16, trials=trials, borders=(1000,)), data, torch.device("cpu"))
+    epoch = 0
+
+    def train() -> float:
+        nonlocal epoch
+        epoch += 1
+        return float(learner.train_epoch(epoch)[1].mean())
+
+    return train, replicas * learner.steps_an_epoch
+
+
+def eager(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
+    """One trial after the other, as a user writes it."""
+    import torch
+
+    from benchmarks.eager import Autoencoder, adam, step
+    from benchmarks.images import digits
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    images = torch.from_numpy(digits(n_x))
+    models = [Autoencoder(n_x, N_Z) for _ in range(replicas)]
+    optimizers = [adam(model) for model in models]
+
+    def train() -> float:
+        total = torch.zeros(())
+        for model, optimizer in zip(models, optimizers, strict=True):
+            for chosen in torch.randperm(len(images)).split(BATCH):
+                total += step(model, optimizer, images[chosen], k)
+        return float(total) / (replicas * len(images) / BATCH)
+
+    return train, replicas * len(images) // BATCH
+
+
+def jax(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
+    """The same epoch as one compiled program: a scan over steps of a step mapped over replicas."""
+    from benchmarks.jax_pack import compiled_epoch
+
+    return compiled_epoch(n_x, N_Z, k, replicas, BATCH)
+
+
+def products(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
+    """The matrix products of an epoch's steps and nothing else: the floor of the others."""
+    import torch
+
+    torch.set_num_threads(1)
+    layers = [(n_x, 200, 1), (200, 200, 1), (200, N_Z, 1), (200, N_Z, 1), (N_Z, 200, k), (200, 200, k), (200, n_x, k)]
+    inputs = [torch.randn(replicas, BATCH * samples, n_in) for n_in, _, samples in layers]
+    weights = [torch.randn(replicas, n_in, n_out) for n_in, n_out, _ in layers]
+    outputs = [torch.randn(replicas, BATCH * samples, n_out) for _, n_out, samples in layers]
+    space = [tuple(torch.empty_like(part) for part in parts) for parts in zip(inputs, weights, outputs, strict=True)]
+    steps = len_of_epoch()
+
+    def train() -> float:
+        for _ in range(steps):
+            for i, (x, w, y, (dx, dw, out)) in enumerate(zip(inputs, weights, outputs, space, strict=True)):
+                torch.bmm(x, w, out=out)
+                torch.bmm(x.transpose(1, 2), y, out=dw)
+                if i:  # nobody needs the gradient of the pixels
+                    torch.bmm(y, w.transpose(1, 2), out=dx)
+        return float("nan")
+
+    return train, replicas * steps
+
+
+def len_of_epoch() -> int:
+    """Steps in a pass over the images."""
+    from benchmarks.images import N
+
+    return N // BATCH
+
+
+NAMES: dict[str, Callable[[int, int, int], tuple[Epoch, int]]] = {
+    "pack": pack,
+    "eager": eager,
+    "jax": jax,
+    "products": products,
+}
+
+
+def main(name: str, core: int) -> None:
+    """Answer questions until there are none."""
+    if core >= 0:
+        os.sched_setaffinity(0, {core})
+    built: dict[tuple[int, int, int], tuple[Epoch, int]] = {}
+    for line in sys.stdin:
+        asked = json.loads(line)
+        key = (asked["n_x"], asked["k"], asked["replicas"])
+        if key not in built:
+            built = {key: NAMES[name](*key)}
+            built[key][0]()
+        train, steps = built[key]
+        started = time.process_time()
+        bound = [train() for _ in range(asked["epochs"])][-1]
+        seconds = time.process_time() - started
+        print(json.dumps({"seconds": seconds, "steps": steps * asked["epochs"], "bound": bound}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,19 @@
+"""The images that all contestants of a benchmark train on: real digits, at 8x8 or enlarged to 28x28."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.image_files import read_images
+from workers.settings import DataSettings
+
+N = 1_400
+"""Whole batches of a hundred."""
+
+
+def digits(n_x: int) -> NDArray[np.float32]:
+    """The first 1,400 training digits as intensities in [0, 1], [image, pixel]; of 784 pixels with a dark margin."""
+    images = read_images(DataSettings(name="digits")).train[:N].reshape(N, 8, 8)
+    grey = images.astype(np.float32)
+    if n_x == 784:
+        grey = np.pad(np.kron(grey, np.ones((3, 3), np.float32)), ((0, 0), (2, 2), (2, 2)))
+    return grey.reshape(N, n_x)

@@ -1,0 +1,75 @@
+"""A trainer that trains nothing: the real loop, rows, commits and files around numbers that cost no time.
+
+`install` puts it in the place of the learner and the measurements of workers.train, in this process; for Ray it is the
+workers' setup hook. Everything else of a job is the real thing.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+import workers.train
+import workers.worker
+from workers.checkpoint import State
+from workers.evaluate import Measurement
+from workers.final import Final
+from workers.trial import Pack
+
+
+class NullLearner:
+    """A learner of one tiny tensor a replica."""
+
+    def __init__(self, pack: Pack, data: Any, device: torch.device) -> None:
+        """`data` is not looked at."""
+        self.replicas, self.n_z = len(pack.trials), pack.trials[0].settings.n_z
+        self.architecture, self.seeds, self.k = self, None, 1
+        self.statistics: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.parameters = {"weight": torch.zeros(self.replicas, 4, 4)}
+        self.seconds, self.step = 0.0, 0
+
+    def train_epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers of the right shapes."""
+        value = torch.full((self.replicas,), -100.0 + epoch, dtype=torch.float64)
+        return value, value
+
+    def betas(self, epoch: int) -> list[float]:
+        """One a replica."""
+        return [1.0] * self.replicas
+
+    def state(self, epoch: int, diverged_at: tuple[int | None, ...]) -> State:
+        """A state that can be stored."""
+        moments = {"weight": {kind: torch.zeros(self.replicas, 4, 4) for kind in ("exp_avg", "exp_avg_sq")}}
+        return State(epoch, epoch, dict(self.parameters), moments, diverged_at, 0.0)
+
+    def restore(self, state: State) -> None:
+        """Nothing to take over."""
+
+
+def _measured(parameters: Any, learner: NullLearner, *_: Any) -> Measurement:
+    vector, number = torch.rand(learner.replicas, learner.n_z), torch.zeros(learner.replicas, dtype=torch.float64)
+    units = {field.name for field in fields(Measurement)} - set(workers.train.SCALARS)
+    values = dict.fromkeys(workers.train.SCALARS, number) | dict.fromkeys(units, vector)
+    return Measurement(**{**values, "reconstruction_per_class": torch.zeros(learner.replicas, 10)})
+
+
+def _final(parameters: Any, learner: NullLearner, *_: Any) -> Final:
+    numbers = {field.name: torch.zeros(learner.replicas, dtype=torch.float64) for field in fields(Final)}
+    vector = torch.rand(learner.replicas, learner.n_z)
+    return Final(**{**numbers, "activity_bin": vector, "activity_grey": vector})
+
+
+class _NoData:
+    fingerprint = "0" * 64
+    measured = torch.zeros(1, 1)
+
+
+def install() -> None:
+    """From here on jobs of this process train nothing."""
+    train: Any = workers.train
+    train.Learner = NullLearner
+    train.measure, train.measure_final = _measured, _final
+    train.statistics_of = lambda *_: ({}, None)
+    train.baseline_bound = lambda *_: -25.0
+    worker: Any = workers.worker
+    worker.load_data = lambda *_: _NoData()
