@@ -88,8 +88,8 @@ def judge(stored: Store, again: Store, plan: Plan, rerun: Rerun) -> list[Verdict
     """
     own = rerun.steps[-1].pack.pack_id
     ends = _end(stored, rerun.pack_id, rerun.epochs), _end(again, own, rerun.epochs)
-    untils = dict.fromkeys(packs_of(rerun, plan), rerun.epochs)
-    rows = _rows(stored, untils), _rows(again, {step.pack.pack_id: step.until for step in rerun.steps})
+    lasts = dict.fromkeys(packs_of(rerun, plan), rerun.epochs)
+    rows = _rows(stored, lasts), _rows(again, {step.pack.pack_id: step.until for step in rerun.steps})
     was = origin_of(stored, rerun.pack_id, rerun.epochs)
     now = origin_of(again, own, rerun.epochs)
     changed = {name: (was.get(name), now.get(name)) for name in TELLING if was.get(name) != now.get(name)}
@@ -132,13 +132,13 @@ def _name(found: Sequence[Gap], weights: str) -> str:
     return WITHIN if all(gap.of_band <= 1 for gap in found) else DIFFERENT
 
 
-def _rows(store: Store, untils: Mapping[str, int]) -> pa.Table:
+def _rows(store: Store, lasts: Mapping[str, int]) -> pa.Table:
     """The rows of these packs, of each up to an epoch."""
     tables = []
     for file in segments(store):
-        if file.first <= untils.get(file.pack_id, -1):
+        if file.first <= lasts.get(file.pack_id, -1):
             table = decode(store.read(file.key), f"{store.url}/{file.key}").replace_schema_metadata(None)
-            tables.append(table.filter(pc.less_equal(table["epoch"], untils[file.pack_id])))
+            tables.append(table.filter(pc.less_equal(table["epoch"], lasts[file.pack_id])))
     return pa.concat_tables(tables).sort_by("epoch")
 
 
