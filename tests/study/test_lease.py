@@ -17,8 +17,10 @@ from study.lease import Holder, hold, holder, process_start
 from workers.store import LEASE_FOLDER, FolderStore, MemoryStore, Store, lease_key
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from study.lease import hold
+# A shell starts what it runs in the background with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from workers.store import FolderStore
 with hold(FolderStore(sys.argv[1]), sys.argv[2], lambda text: print(text, flush=True)):
     print("holding", flush=True)
