@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from study.folders import wrong_with
 from study.grid import Grid, GridError
 from study.nodes import Problem
+from study.results_folder import wrong_with
 from study.wording import LISTS, shown_level
 from workers.combinations import refusals, without_effect
 from workers.schedules import beta_at, learning_rate_at

@@ -18,7 +18,7 @@ from study.lease import hold
 from study.machine import gpus_of_pack
 from study.own_ray import RayLostError, end_ray
 from study.packing import pack_seconds
-from study.planning import Machine, Work, lineage_of, settle
+from study.planning import Machine, Work, settle
 from study.progress import Display
 from study.provenance import code_provenance
 from workers.borders import prune_checkpoints
@@ -26,6 +26,7 @@ from workers.closing import mark_closed
 from workers.failure import Failure, death
 from workers.images import Known
 from workers.job import Job
+from workers.plan import lineage_of
 from workers.store import Store, exists, stop_key
 from workers.trial import Pack, Trial
 

@@ -9,7 +9,7 @@ from study.grid import Grid
 from study.packing import lengthen, make_pack, pack_trials, urgency
 from workers.closing import closing_reasons, end_as_failed, fence, halves, last_epoch
 from workers.images import Known
-from workers.plan import Plan, append_entry, read_plan
+from workers.plan import Plan, append_entry, lineage_of, read_plan
 from workers.records import decode
 from workers.settings import MeasureSettings, Settings
 from workers.store import Store, closed_packs, ended_packs, trials_key
@@ -149,15 +149,6 @@ def _close_marked(store: Store, provenance: Mapping[str, Any]) -> None:
             if next_border(pack.borders, last_epoch(store, pack)) is not None:
                 fence(store, pack)
             end_as_failed(store, pack, lineage_of(pack, plan), reason, provenance)
-
-
-def lineage_of(pack: Pack, plan: Plan) -> tuple[Pack, ...]:
-    """The pack that this one goes on from, the pack that that one went on from, and so on."""
-    ancestors: list[Pack] = []
-    while pack.parent is not None:
-        pack = plan.packs[pack.parent]
-        ancestors.append(pack)
-    return tuple(ancestors)
 
 
 def _at_goal(trials: Sequence[Trial], goal: int) -> list[Trial]:

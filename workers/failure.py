@@ -37,7 +37,7 @@ class Failure:
     """Why a pack ended without being done."""
 
     kind: str
-    """memory | full | store | data | damaged_data | damaged | conflict | device | error | death | rejected"""
+    """memory | full | store | data | damaged_data | damaged | conflict | device | error | death | closed"""
     sentence: str
     details: str
     """The traceback, for whoever looks for the fault."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from workers.records import PLAN, SCHEMA_VERSION, VersionError, decode, encode, read_footer
+from workers.records import PLAN, SCHEMA_VERSION, VersionError, decode_with_footer, encode
 from workers.settings import Settings, flatten, layers_above, leaves, settings_from
 from workers.store import PLAN_FOLDER, Store, plan_key
 from workers.trial import Pack, Trial
@@ -57,9 +57,8 @@ def read_plan(store: Store) -> Plan:
     footers: list[Mapping[str, Any]] = []
     keys = [key for key in store.list(PLAN_FOLDER) if key.endswith(".parquet")]
     for key in keys:
-        raw = store.read(key)
-        footers.append(read_footer(raw, key))
-        table = decode(raw, key)
+        table, footer = decode_with_footer(store.read(key), key)
+        footers.append(footer)
         if unknown := set(table.column_names) - set(PLAN.names):
             raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
         for pack in _packs_in(table):
@@ -68,6 +67,15 @@ def read_plan(store: Store) -> Plan:
                 trials[trial.trial_id] = trial
                 pack_of[trial.trial_id] = pack.pack_id
     return Plan(len(keys), trials, pack_of, packs, tuple(footers))
+
+
+def lineage_of(pack: Pack, plan: Plan) -> tuple[Pack, ...]:
+    """The pack that this one goes on from, the pack that that one went on from, and so on."""
+    ancestors: list[Pack] = []
+    while pack.parent is not None:
+        pack = plan.packs[pack.parent]
+        ancestors.append(pack)
+    return tuple(ancestors)
 
 
 def append_entry(store: Store, number: int, packs: Iterable[Pack], footer: Mapping[str, Any]) -> bool:

@@ -162,6 +162,18 @@ WEIGHTS_FOLDER, CHECKPOINTS_FOLDER = "weights", "checkpoints"
 LEASE_FOLDER, VERIFY_FOLDER = "lease", "verify"
 FIGURES_FOLDER, REPORT = "figures", "report.html"
 
+FOLDERS = (
+    PLAN_FOLDER,
+    EPOCHS_FOLDER,
+    TRIALS_FOLDER,
+    WEIGHTS_FOLDER,
+    CHECKPOINTS_FOLDER,
+    LEASE_FOLDER,
+    VERIFY_FOLDER,
+    FIGURES_FOLDER,
+)
+"""Everything that anybody writes below a study."""
+
 
 class Segment(NamedTuple):
     """The epochs of one rows file, first and last included."""

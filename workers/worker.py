@@ -21,8 +21,15 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
     Raises:
         DataError, RecordError, ConflictError, OSError: see workers.train.train and workers.images.load_images.
     """
-    device = prepare_device(job.device, job.precision)
     store = open_store(job.store)
+
+    def should_stop() -> bool:
+        return exists(store, stop_key(job.run_id)) or exists(store, stop_key(job.run_id, job.pack.pack_id))
+
+    if should_stop():
+        # Before anything else: what dies while its end is measured comes to no border at which it could be stopped.
+        return Outcome("stopped", {})
+    device = prepare_device(job.device, job.precision)
     settings = job.pack.trials[0].settings
     where = settings.data.model_copy(update={"root": job.root, "path": job.path})
     return train(
@@ -35,7 +42,7 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
         provenance=job.provenance,
         keep_weights=job.keep_weights,
         report=report,
-        should_stop=lambda: exists(store, stop_key(job.run_id)) or exists(store, stop_key(job.run_id, job.pack.pack_id)),
+        should_stop=should_stop,
     )
 
 

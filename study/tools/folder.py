@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.results_folder import wrong_with
 from workers.store import PLAN_FOLDER, Store, open_store, study_url
 
 
@@ -36,6 +37,16 @@ def find_study(name: str, out: str) -> Found:
     there = studies_in(Path(out))
     listed = f"there: {', '.join(there)}" if there else "no study is there; start one with study run GRID"
     raise CommandError(f"no such study: {name} (looked in {out}/ and at the path itself); {listed}")
+
+
+def refuse_links(found: Found) -> None:
+    """Before anything is written there: nothing leads out of the study's folder.
+
+    Raises:
+        CommandError: a link does.
+    """
+    if problem := wrong_with(str(found.folder.parent), found.folder.name):
+        raise CommandError(problem)
 
 
 def is_study(folder: Path) -> bool:

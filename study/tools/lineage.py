@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from workers.plan import Plan
+from workers.plan import Plan, lineage_of
 from workers.trial import Pack, pack_id_of
 
 
@@ -50,18 +50,9 @@ def reruns_of(plan: Plan, ended: Mapping[str, tuple[str, int]], trial_ids: Itera
     return sorted(found, key=lambda rerun: (-len(rerun.steps), [step.until for step in rerun.steps]))
 
 
-def ancestors_of(plan: Plan, pack: Pack) -> list[Pack]:
-    """The packs that a pack goes on from, nearest first."""
-    found = []
-    while pack.parent is not None:
-        pack = plan.packs[pack.parent]
-        found.append(pack)
-    return found
-
-
 def _whole(plan: Plan, pack_id: str, epochs: int) -> Rerun:
     pack = plan.packs[pack_id]
-    lineage = [*reversed(ancestors_of(plan, pack)), pack]
+    lineage = [*reversed(lineage_of(pack, plan)), pack]
     # From one that was closed before it stored anything, nothing is taken.
     steps = [
         _step(before, after.from_epoch, is_whole=False)
@@ -74,7 +65,7 @@ def _whole(plan: Plan, pack_id: str, epochs: int) -> Rerun:
 
 def _alone(plan: Plan, trial_id: str, pack_id: str, epochs: int) -> Rerun:
     stored = plan.packs[pack_id]
-    lineage = [*reversed(ancestors_of(plan, stored)), stored]
+    lineage = [*reversed(lineage_of(stored, plan)), stored]
     trial = next(trial for trial in stored.trials if trial.trial_id == trial_id)
     borders = sorted({border for pack in lineage for border in pack.borders if border < epochs} | {epochs})
     own = Pack(pack_id=pack_id_of([trial_id], None, 0), trials=(trial,), borders=tuple(borders))
@@ -90,4 +81,4 @@ def _step(pack: Pack, until: int, is_whole: bool) -> Step:
 def packs_of(rerun: Rerun, plan: Plan) -> Sequence[str]:
     """The stored packs that hold the rows of its trials."""
     pack = plan.packs[rerun.pack_id]
-    return [pack.pack_id, *(before.pack_id for before in ancestors_of(plan, pack))]
+    return [pack.pack_id, *(before.pack_id for before in lineage_of(pack, plan))]

@@ -3,7 +3,7 @@
 import argparse
 
 from study.lease import holder, sentence
-from study.tools.folder import find_study
+from study.tools.folder import find_study, refuse_links
 from workers.store import stop_key
 
 
@@ -15,6 +15,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 def carry_out(words: argparse.Namespace) -> int:
     """Leave the key that workers look for at every border."""
     found = find_study(words.name, words.out)
+    refuse_links(found)
     driver = holder(found.store)
     if driver is None:
         print(f"nobody runs study {found.name}; there is nothing to stop")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from study.machine import gpu_count, this_machine
 from study.provenance import code_provenance
-from study.tools.folder import CommandError, Found, find_study
+from study.tools.folder import CommandError, Found, find_study, refuse_links
 from study.tools.lineage import reruns_of
 from study.tools.verdict import DIFFERENT, WITHIN, Verdict, ends_of, judge, origin_of
 from workers.plan import Plan, read_plan
@@ -37,6 +37,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 def carry_out(words: argparse.Namespace) -> int:
     """Run, compare, print a line a trial, and store what was found."""
     found = find_study(words.name, words.out)
+    refuse_links(found)
     plan = read_plan(found.store)
     ended = ends_of(found.store)
     chosen = _chosen(found, ended, words.trial, words.sample, words.seed)

@@ -20,7 +20,9 @@ import victim
 
 from analysis import claims, report
 from study import cli, driver
+from study.lease import hold
 from study.planning import settle
+from workers.store import FOLDERS
 
 PIECES = [
     *(
@@ -193,7 +195,7 @@ def links(draw: random.Random, work: Path) -> tuple[Callable, list[str]]:
         study.symlink_to(outside)
     else:
         study.mkdir(parents=True)
-        for name in draw.sample(("plan", "epochs", "trials", "weights", "checkpoints", "figures"), k=draw.randint(1, 6)):
+        for name in draw.sample(FOLDERS, k=draw.randint(1, 6)):
             target = (outside / name, Path("../../../outside"), Path("/nonexistent") / name)[draw.randrange(3)]
             (study / name).symlink_to(target)
     return cli.main, ["grid.yaml"]
@@ -221,8 +223,9 @@ KINDS = (in_grid, on_the_line, out_folder, links, reading)
 
 
 def only_plan(store, grid, wanted, machine, data, **options):
-    """What `drive` does before it trains: the plan is written."""
-    settle(store, grid, wanted, machine, data, {})
+    """What `drive` does before it trains: a lease is taken, and the plan is written."""
+    with hold(store, "ab", options["say"]):
+        settle(store, grid, wanted, machine, data, {})
     return driver.Ending(store.url, len(wanted), 0, (), (), (), 0)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+from processes import end_leftovers, family, named
 
 GRID = """
 study: storm
@@ -180,13 +181,13 @@ def _storm(grid: Path, words: argparse.Namespace) -> tuple[Counter[str], list[st
                 early = True
                 break
             process = _start(grid, out, environment)
-            _wait(lambda p=process: bool(_named(p.pid, "ray::ImplicitFunc")) or p.poll() is not None, 120)
+            _wait(lambda p=process: bool(named(p.pid, "ray::ImplicitFunc")) or p.poll() is not None, 120)
             # Somewhere in its start, or in the first borders: mostly so late that the study gets on.
             borders = _borders(folder)
             if chance.random() < 0.7:
                 _wait(lambda p=process, n=borders: _borders(folder) > n or p.poll() is not None, 120)
             time.sleep(chance.uniform(0, 3))
-        relatives |= set(_family(process.pid))
+        relatives |= set(family(process.pid))
         victim = plan[-1]
         if victim == "driver":
             os.kill(process.pid, signal.SIGKILL)
@@ -196,7 +197,7 @@ def _storm(grid: Path, words: argparse.Namespace) -> tuple[Counter[str], list[st
             fresh = None
             if victim == "worker" and chance.random() < 0.8:
                 fresh = _fresh_checkpoint(folder, process)
-            pids = _named(process.pid, name)
+            pids = named(process.pid, name)
             if not pids:
                 time.sleep(0.1)
                 continue
@@ -215,8 +216,7 @@ def _storm(grid: Path, words: argparse.Namespace) -> tuple[Counter[str], list[st
     for _ in range(3):
         if subprocess.run(_command(grid, out), env=environment, stdout=subprocess.DEVNULL).returncode == 0:
             break
-    for pid in relatives:
-        _end_leftover(pid)
+    end_leftovers(relatives)
     return killed, narrow, early
 
 
@@ -249,36 +249,9 @@ def _fresh_checkpoint(folder: Path, process: subprocess.Popen[bytes]) -> str | N
     return None
 
 
-def _family(pid: int) -> dict[int, str]:
-    """The living descendants of a process, with their command lines."""
-    parents, lines = {}, {}
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit():
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # it ended while we looked
-    found, layer = {}, {pid}
-    while layer:
-        layer = {child for child, parent in parents.items() if parent in layer}
-        found |= {child: lines[child] for child in layer}
-    return found
-
-
-def _named(pid: int, name: str) -> list[int]:
-    return [child for child, line in _family(pid).items() if name in line.split(" ")[0]]
-
-
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def _end_leftover(pid: int) -> None:
-    with suppress(OSError):
-        if "ray" in Path(f"/proc/{pid}/cmdline").read_text():
-            os.kill(pid, signal.SIGKILL)
 
 
 def _named_checkpoints(folder: Path) -> set[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from processes import end_leftovers, family, named
 
 pytestmark = pytest.mark.slow
 
@@ -76,35 +77,8 @@ def wait_for_files(out: Path, count: int, process: subprocess.Popen[str]) -> Non
     raise AssertionError("no rows came")
 
 
-def family(pid: int) -> dict[int, str]:
-    """The living descendants of a process, with their command lines."""
-    parents, lines = {}, {}
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit():
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # it ended while we looked
-    found, layer = {}, {pid}
-    while layer:
-        layer = {child for child, parent in parents.items() if parent in layer}
-        found |= {child: lines[child] for child in layer}
-    return found
-
-
 def workers_of(pid: int) -> list[int]:
-    return [child for child, line in family(pid).items() if line.startswith("ray::ImplicitFunc")]
-
-
-def end_leftovers(pids: set[int]) -> None:
-    """Ray's helper processes outlive a killed driver by minutes: end those that this test started."""
-    for pid in pids:
-        try:
-            if "ray" in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(pid, signal.SIGKILL)
-        except OSError:
-            continue
+    return named(pid, "ray::ImplicitFunc")
 
 
 def test_from_grid_to_figure(grid, undisturbed, tmp_path):
@@ -142,7 +116,7 @@ def test_kill_9_loses_nothing(grid, undisturbed, tmp_path, victim):
         assert workers, relatives
         os.kill(workers[0], signal.SIGKILL)
     if victim in ("raylet", "gcs_server"):
-        os.kill(next(pid for pid, line in relatives.items() if victim in line.split(" ")[0]), signal.SIGKILL)
+        os.kill(named(process.pid, victim)[0], signal.SIGKILL)
     if victim == "gcs_server":
         out, _ = process.communicate(timeout=60)
         assert process.returncode == 1, out

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from small_study import CPU, DIGITS, end, grid_of, trials_in
 
 from study.grid import Grid
-from study.planning import Machine, PlanConflictError, Work, find_work, lineage_of, settle
+from study.planning import Machine, PlanConflictError, Work, find_work, settle
 from study.selection import SelectionError, select
-from workers.plan import read_plan
+from workers.plan import lineage_of, read_plan
 from workers.records import RecordError, decode
 from workers.settings import value_of
 from workers.store import PLAN_FOLDER, FolderStore, MemoryStore, Store, ended_packs, plan_key, trials_key
@@ -462,3 +462,24 @@ def test_every_epoch_of_every_trial_is_trained_exactly_once(history):
     for trial in wanted:
         if trial.trial_id not in trained.fallen:
             assert trained.epochs[trial.trial_id] >= set(range(asked.base.training.epochs + 1))
+
+
+# ---- More of a study ----
+
+
+def test_a_new_factor_reuses_the_trials_that_have_its_default(store):
+    first = run(store, grid(SEEDS))
+    wider = grid("factors: {k: [1, 5], seed: [0, 1, 2], training.learning_rate: [0.001, 0.01]}")
+    work = plan(store, wider)
+    assert sorted(work.done) == ids_in(first.missing), "0.001 is what they were trained with"
+    rates = {trial.settings.training.learning_rate for pack in work.missing for trial in pack.trials}
+    assert rates == {0.01}
+    assert len(ids_in(work.missing)) == 6
+
+
+def test_a_finished_study_of_a_thousand_trials_starts_nothing(store):
+    seeds = f"factors: {{k: [1, 5], seed: {list(range(500))}}}"
+    first = run(store, grid(seeds))
+    assert len(ids_in(first.missing)) == 1000
+    again = plan(store, grid(seeds))
+    assert (again.new, again.missing, len(again.done)) == ((), (), 1000)

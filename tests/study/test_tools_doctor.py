@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from finished_study import TINY, changed, finished
+from finished_study import TINY, changed
 from small_study import grid_of, trials_in
 
 from study.lease import hold
@@ -32,13 +32,6 @@ def in_an_empty_folder(tmp_path, monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     Path("tiny.yaml").write_text(TINY)
-
-
-@pytest.fixture
-def tiny(tmp_path) -> Path:
-    (tmp_path / "results").mkdir()
-    finished(tmp_path / "results")
-    return Path("results/tiny")
 
 
 def doctor(capsys, *words: str, code: int = 0) -> list[str]:

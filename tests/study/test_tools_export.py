@@ -11,24 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from finished_study import TINY, changed, finished
+from finished_study import TINY, changed
 
 import study.tools.export
 from analysis import load
 from study.grid import parse_grid
 from study.tools.command import main
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def tiny(tmp_path) -> Path:
-    (tmp_path / "results").mkdir()
-    finished(tmp_path / "results")
-    return Path("results/tiny")
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 def export(capsys, *words: str, code: int = 0) -> str:

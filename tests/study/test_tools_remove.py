@@ -6,24 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from finished_study import TINY, finished
+from finished_study import TINY
 
 import study.tools.remove
 from study.lease import hold
 from study.tools.command import main
 from workers.store import open_store
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def tiny(tmp_path) -> Path:
-    (tmp_path / "results").mkdir()
-    finished(tmp_path / "results")
-    return Path("results/tiny")
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 class Terminal(io.StringIO):

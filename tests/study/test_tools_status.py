@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from finished_study import TINY, finished
+from finished_study import TINY
 from small_study import ROOT
 
 from study.lease import hold
@@ -26,16 +26,7 @@ sys.exit(code)
 """
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def tiny(tmp_path) -> Path:
-    (tmp_path / "results").mkdir()
-    finished(tmp_path / "results")
-    return Path("results/tiny")
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 def python(program: str, *words: str) -> subprocess.CompletedProcess[str]:

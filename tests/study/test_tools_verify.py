@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from finished_study import changed, finished
+from finished_study import changed
 from small_study import contents_of, files_in
 
 from study.tools.command import main
@@ -24,13 +24,6 @@ def in_an_empty_folder(tmp_path, monkeypatch):
     yield
     # A worker sets it for its process; Hypothesis, which runs in this one later, draws no floats then.
     torch.set_flush_denormal(False)
-
-
-@pytest.fixture
-def tiny(tmp_path) -> Path:
-    (tmp_path / "results").mkdir()
-    finished(tmp_path / "results")
-    return Path("results/tiny")
 
 
 @pytest.fixture

@@ -60,12 +60,27 @@ def test_a_job_stops_when_its_run_is_asked_to(job):
     assert run_job(later, lambda progress: None).status == "done"
 
 
+def test_a_pack_asked_to_stop_does_not_measure_its_end(job):
+    """One whose process dies there comes to no border, and would die for ever."""
+    begun = job.model_copy(update={"pack": job.pack.model_copy(update={"borders": (1,)})})
+    run_job(begun, lambda progress: None)
+    store = open_store(job.store)
+    for key in store.list("trials"):
+        store.delete(key)
+    store.create(stop_key(job.run_id, job.pack.pack_id), b"")
+    assert run_job(begun, lambda progress: None).status == "stopped"
+    assert store.list("trials") == []
+    assert run_job(begun.model_copy(update={"run_id": "run2"}), lambda progress: None).status == "done"
+
+
 def test_a_parent_is_handed_on(job):
     parent = job.pack.model_copy(update={"borders": (1, 2)})
     first = job.model_copy(update={"pack": parent.model_copy(update={"borders": (1,)})})
     run_job(first, lambda progress: None)
     child = tiny.pack_of(parent.trials[1:], (2,), parent, from_epoch=1)
-    run_job(job.model_copy(update={"pack": child, "parent": parent}), lambda progress: None)
+    told = []
+    run_job(job.model_copy(update={"pack": child, "ancestors": (parent,)}), told.append)
+    assert {progress.epoch for progress in told} == {2}
     rows = tiny.rows(open_store(job.store))
     assert {epoch for trial_id, epoch in rows if trial_id == parent.trials[1].trial_id} == {0, 1, 2}
 

@@ -2,17 +2,7 @@
 
 from pathlib import Path
 
-from workers.store import (
-    CHECKPOINTS_FOLDER,
-    EPOCHS_FOLDER,
-    FIGURES_FOLDER,
-    PLAN_FOLDER,
-    TRIALS_FOLDER,
-    WEIGHTS_FOLDER,
-    study_url,
-)
-
-_FOLDERS = (PLAN_FOLDER, EPOCHS_FOLDER, TRIALS_FOLDER, WEIGHTS_FOLDER, CHECKPOINTS_FOLDER, FIGURES_FOLDER)
+from workers.store import FOLDERS, study_url
 
 
 def wrong_with(out: str, study: str) -> str:
@@ -26,7 +16,7 @@ def wrong_with(out: str, study: str) -> str:
     if "://" in out:
         return ""  # workers.store.open_store has the words
     root, folder = Path(out), Path(study_url(out, study))
-    for path in (folder, *(folder / name for name in _FOLDERS)):
+    for path in (folder, *(folder / name for name in FOLDERS)):
         # The folder of all results may be a link itself: a bigger disk, say.
         if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
             return f"{path} is a link to {path.resolve()}, outside of {out}; remove it, or name another folder"
