@@ -142,7 +142,7 @@ class Reader:
 
     def _lacks_latent(self, part: Part) -> list[str]:
         if VALUES[part.value].needs_latent and (self._latent is None or part.how["column"] not in _names(self._latent)):
-            return [f"the column {part.how['column']} of latent pictures: run {LATENT} {self.study.path}"]
+            return [f"the column {part.how['column']} of latent pictures: run {LATENT} {self.study.url}"]
         return []
 
     def _target(self, part: Part, cells: Mapping[str, tuple[pd.DataFrame, list[str]]]) -> float | None:

@@ -296,7 +296,7 @@ def _shown(test: Comparison) -> str:
 def _seeds_added(study: Study) -> str:
     """A warning if later entries of the plan brought more seeds; empty if none did."""
     try:
-        footers = read_plan(open_store(str(study.path))).footers
+        footers = read_plan(open_store(study.url)).footers
     except RecordError:
         # The study was loaded without it, and says so.
         return ""

@@ -81,8 +81,8 @@ def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = No
     Raises:
         RecordError: its weights are missing or damaged; the file is named.
     """
-    root = study.path if isinstance(study, Study) else Path(study)
-    store = open_store(str(root))
+    root = study.url if isinstance(study, Study) else str(study).rstrip("/")
+    store = open_store(root)
     keys = [key for key in store.list(WEIGHTS_FOLDER) if key.startswith(f"{WEIGHTS_FOLDER}/{trial_id}-")]
     wanted = f"{WEIGHTS_FOLDER}/{trial_id}-*.safetensors" if epochs is None else weights_key(trial_id, epochs)
     key = max(keys, key=lambda key: (len(key), key), default=wanted) if epochs is None else wanted

@@ -27,7 +27,7 @@ from analysis.stored import (
 from workers.plan import Plan, read_plan
 from workers.records import EPOCHS, TRIALS, RecordError
 from workers.settings import FACTORS, NOT_IDENTITY, flatten
-from workers.store import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, Store, open_store
+from workers.store import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, Store, StoreError, open_store
 
 
 class LoadError(ValueError):
@@ -40,6 +40,9 @@ class Study:
 
     name: str
     path: Path
+    """Where report and figures go: the study's own folder; for one in a bucket, a folder of its name where we stand."""
+    url: str
+    """Where the study is read: the same folder, or s3://bucket/prefix."""
     trials: pd.DataFrame
     """A row a planned trial: every setting under its dotted name, status (completed | diverged | unfinished),
     epochs_goal, epochs_done, the final measures (null before the end) and baseline_bound (nats per example)."""
@@ -134,7 +137,7 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
     """Everything stored of a study, running or done; every file's checksums and content hash are verified.
 
     Args:
-        path: the study's folder.
+        path: the study's folder, or s3://bucket/prefix/study.
         skip_bad: go on with what is whole where files are damaged or lost; `left_out` and `missing` name what is gone.
         labels: a file that renames factors and levels; None: labels.yaml of the folder, if it is there.
 
@@ -144,10 +147,11 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         VersionError: a file was written by a version with another schema; it is named.
         RecordError: a file is damaged, or rows are stored twice or lost; the file is named.
     """
-    root = Path(path)
+    url = str(path).rstrip("/")
+    root = Path(url.rpartition("/")[2] if "://" in url else path)
     problems: dict[str, str] | None = {} if skip_bad else None
-    with _errors_of(root):
-        store = _open(root)
+    with _errors_of(url if "://" in url else str(root)):
+        store = _open_url(url) if "://" in url else _open(root)
         # A running study grows in the order plan, epochs, trials. Read in the opposite order, what comes later
         # always explains what came before.
         ended, ended_footers = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
@@ -167,6 +171,7 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
     return Study(
         name=str(plan.footers[-1].get("study", root.name)),
         path=root,
+        url=store.url,
         trials=trials,
         epochs=epochs,
         factors=factors,
@@ -197,7 +202,7 @@ def _read_whole_plan(store: Store, problems: dict[str, str]) -> Plan:
 
 
 @contextmanager
-def _errors_of(root: Path) -> Iterator[None]:
+def _errors_of(root: str) -> Iterator[None]:
     """Give errors of stored files their whole path, and those of the disk a sentence."""
     try:
         yield
@@ -205,10 +210,19 @@ def _errors_of(root: Path) -> Iterator[None]:
         error.path = f"{root}/{error.path}"
         error.args = (f"{root}/{error}",)
         raise
+    except StoreError as error:
+        raise LoadError(str(error)) from None
     except OSError as error:
         raise LoadError(
             f"{error.filename or root}: cannot be read ({error.strerror}); check the disk and its rights"
         ) from error
+
+
+def _open_url(url: str) -> Store:
+    store = open_store(url)
+    if any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
+        return store
+    raise LoadError(f"{url}: no study here ({PLAN_FOLDER}/ holds no entry); name s3://bucket/prefix/study")
 
 
 def _open(root: Path) -> Store:

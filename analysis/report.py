@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace as replace_field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def write_report(
             written.append(replace(folder / f"{table.name}.tex", latex(table).encode()))
     if study.missing.empty:
         written.append(replace(folder / "missing.csv", study.missing.to_csv(index=False).encode()))
-    made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {study.path}."
+    made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {study.url}."
     written.append(replace(study.path / SUMMARY, markdown(study, sections, made).encode()))
     written.append(replace(study.path / REPORT, page(study, sections, images, made).encode()))
     return written
@@ -119,7 +120,8 @@ def _write_picture(folder: Path, picture: Picture, raw: dict[str, bytes]) -> lis
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument("study", help="folder of a study, such as results/quickstart; it may still be running")
+    parser.add_argument("study", help="folder of a study, or s3://bucket/prefix/study; it may still be running")
+    parser.add_argument("--out", metavar="FOLDER", help="for report and figures; default: the study's folder, or its name")
     parser.add_argument(
         "--figure", action="append", metavar="N", help="only this figure, such as 2.2, 3.3a or spectrum; may be repeated"
     )
@@ -144,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         progress.say(f"reading {asked.study}")
         study = load(asked.study, skip_bad=asked.skip_bad, labels=asked.labels)
+        if asked.out:
+            study = replace_field(study, path=Path(asked.out))
         if asked.figure:
             written = write_figures(study, asked.figure, kinds, asked.width, progress.say)
         else:

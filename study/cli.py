@@ -104,9 +104,10 @@ def run_grid(
         grid = smoke(grid)
     cells = cells_by_settings(grid)
     refuse(grid, cells)
-    if address:
-        from study.cluster import join_cluster, refuse_private_folder
+    from study.cluster import DOWN, find_cluster, join_cluster, refuse_private_folder
 
+    address = address or (find_cluster() if executor == "ray" else None)
+    if address:
         machine, where = join_cluster(address, grid.run)
     else:
         machine = this_machine(grid.run)
@@ -133,7 +134,10 @@ def run_grid(
             refuse_private_folder(grid.run.out)
     from study.driver import drive
 
-    return drive(store, grid, wanted, machine, data, executor=executor, say=_say, retry_failed=retry_failed).exit_code
+    ending = drive(store, grid, wanted, machine, data, executor=executor, say=_say, retry_failed=retry_failed)
+    if address:
+        print(DOWN)
+    return ending.exit_code
 
 
 def _say(text: str) -> None:
@@ -155,13 +159,13 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     """What may stand behind the command."""
     parser.add_argument("grid", help="the grid file, like grid.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that wins over the file")
-    parser.add_argument("--out", help="folder of all results, like --set run.out=OUT")
+    parser.add_argument("--out", help="folder of all results or s3://bucket/prefix, like --set run.out=OUT")
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
     parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
     parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")
     parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
-    parser.add_argument("--address", help="of a Ray cluster that is up, like auto or ray-head:6379")
+    parser.add_argument("--address", help="of a Ray cluster, like ray-head:6379; default: RAY_ADDRESS, this machine's")
 
 
 def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], whole: bool) -> None:

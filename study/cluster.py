@@ -1,33 +1,66 @@
-"""A Ray cluster that is up: joined by its address, asked for its devices, and whether its nodes see the results."""
+"""A Ray cluster that is up: found or joined by its address, asked for its devices, and whether its nodes see the results."""
 
 import logging
+import os
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from study.cluster_safety import close_token_file, refuse_open_cluster
 from study.machine import MachineError, gpus_of_pack, refuse_precision
 from study.own_ray import quiet_environment
 from study.planning import Machine
 from workers.settings import RunSettings
+from workers.store import StoreError, open_store
+
+T = TypeVar("T")
+
+PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""Where a bucket is, for workers on other nodes. Never the keys to it: each node has its own, as the guide says."""
+DOWN = "the cluster is still up; take it down with `ray down cluster.yaml` where `ray up` was, or `ray stop` on each machine"
+
+
+def find_cluster() -> str | None:
+    """The address that RAY_ADDRESS names, or of the cluster that `ray start` made this machine a part of; else None."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named and named != "local" and not named.startswith(("http://", "https://")):  # those are for `ray job`
+        return named
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+        _knock(address)
+    except (OSError, MachineError):  # no file, or one that a machine that went down has left
+        return None
+    return address or None
 
 
 def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
     """Connect this process to a cluster; returns its devices and where it runs, in words.
 
     Raises:
-        MachineError: nobody answers, or the cluster has nothing that a pack could run on.
+        MachineError: nobody answers, anybody may run anything there, or there is nothing that a pack could run on.
     """
     quiet_environment()
     _knock(address)
+    close_token_file()
     import ray
 
+    passed_on = {name: os.environ[name] for name in PASSED_ON if "://" in run.out and os.environ.get(name)}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": passed_on} if passed_on else None,
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise MachineError(
             f"--address {address}: no Ray cluster answers there ({reason}); start it, or leave --address out"
         ) from error
+    refuse_open_cluster(ray.get_runtime_context().gcs_address, [node["NodeManagerAddress"] for node in _nodes()])
     have = ray.cluster_resources()
     gpus, cpus = int(have.get("GPU", 0)), int(have.get("CPU", 0))
     device = run.device if run.device != "auto" else ("cuda" if gpus else "cpu")
@@ -58,7 +91,7 @@ def _knock(address: str) -> None:
 
 
 def refuse_private_folder(out: str) -> None:
-    """Make sure that a results folder is one and the same on every node.
+    """Make sure that a results folder is one and the same on every node, or that every node gets at the bucket.
 
     Raises:
         MachineError: a node does not see what this process writes there.
@@ -69,21 +102,31 @@ def refuse_private_folder(out: str) -> None:
     others = [node["NodeID"] for node in _nodes() if node["NodeID"] != ray.get_runtime_context().get_node_id()]
     if not others:
         return
+
+    def ask(question: Callable[[str], T], about: str) -> list[T]:
+        remote = ray.remote(question)
+        pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in others]
+        return list(ray.get([remote.options(num_cpus=0, scheduling_strategy=node).remote(about) for node in pinned]))
+
+    if "://" in out:
+        if problems := [problem for problem in ask(_problem_with, out) if problem]:
+            raise MachineError(
+                f"run.out: {len(problems)} of {len(others) + 1} nodes cannot use it: {problems[0]}; "
+                "every node needs its own credentials (an instance profile, or ~/.aws/credentials)"
+            )
+        return
     folder = Path(out).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".probe-{secrets.token_hex(8)}"
     probe.touch()
     try:
-        sees = ray.remote(_sees)
-        pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in others]
-        asked = [sees.options(num_cpus=0, scheduling_strategy=strategy).remote(str(probe)) for strategy in pinned]
-        blind = sum(not seen for seen in ray.get(asked))
+        blind = sum(not seen for seen in ask(_sees, str(probe)))
     finally:
         probe.unlink()
     if blind:
         raise MachineError(
             f"run.out: {folder} is not the same folder on {blind} of {len(others) + 1} nodes; name a folder that all nodes "
-            "share (NFS, EFS), like --out /shared/results"
+            "share (NFS, EFS), like --out /shared/results, or a bucket, like --out s3://bucket/prefix"
         )
 
 
@@ -95,3 +138,11 @@ def _nodes() -> list[dict[str, str]]:
 
 def _sees(path: str) -> bool:
     return Path(path).exists()
+
+
+def _problem_with(url: str) -> str:
+    try:
+        open_store(url).list("plan")
+    except (StoreError, OSError) as error:
+        return str(error)
+    return ""

@@ -166,7 +166,7 @@ def _round(
             ancestors=lineage_of(pack, work.plan),
             root=_absolute(grid.base.data.root),
             path=_absolute(grid.base.data.path),
-            store=str(Path(store.url).absolute()),
+            store=store.url if "://" in store.url else str(Path(store.url).absolute()),
             device=machine.device,
             precision=grid.run.precision,
             run_id=run_id,

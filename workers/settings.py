@@ -240,7 +240,9 @@ class Settings(Frozen):
 class RunSettings(Frozen):
     """How a study is run; changes no number of a trial beyond rounding."""
 
-    out: str = Field("results", min_length=1, description="folder of all results; a study goes to <out>/<study>")
+    out: str = Field(
+        "results", min_length=1, description="folder or s3://bucket/prefix of all results; a study goes to <out>/<study>"
+    )
     packing: Literal["auto", "none"] = Field(
         "auto", description="auto: trials of equal shape side by side; none: one a pack"
     )

@@ -1,7 +1,6 @@
-"""Where results lie: the only code that builds a path, and create-only writes that are whole or not at all."""
+"""Where results lie: create-only writes that are whole or not at all, in a folder, a bucket or memory; what is stored."""
 
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +9,28 @@ from typing import NamedTuple, Protocol
 
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import MemoryStore as _ObjectMemory
+
+from workers.keys import CHECKPOINT_KEY, CLOSED_KEY, EPOCHS_KEY, LEASE_KEY, TRIALS_KEY, WEIGHTS_KEY
+from workers.keys import CHECKPOINTS_FOLDER as CHECKPOINTS_FOLDER
+from workers.keys import EPOCHS_FOLDER as EPOCHS_FOLDER
+from workers.keys import FIGURES_FOLDER as FIGURES_FOLDER
+from workers.keys import FOLDERS as FOLDERS
+from workers.keys import LEASE_FOLDER as LEASE_FOLDER
+from workers.keys import PLAN_FOLDER as PLAN_FOLDER
+from workers.keys import REPORT as REPORT
+from workers.keys import TRIALS_FOLDER as TRIALS_FOLDER
+from workers.keys import VERIFY_FOLDER as VERIFY_FOLDER
+from workers.keys import WEIGHTS_FOLDER as WEIGHTS_FOLDER
+from workers.keys import checkpoint_key as checkpoint_key
+from workers.keys import closed_key as closed_key
+from workers.keys import epochs_key as epochs_key
+from workers.keys import lease_key as lease_key
+from workers.keys import plan_key as plan_key
+from workers.keys import stop_key as stop_key
+from workers.keys import study_url as study_url
+from workers.keys import trials_key as trials_key
+from workers.keys import verify_url as verify_url
+from workers.keys import weights_key as weights_key
 
 
 class StoreError(ValueError):
@@ -125,13 +146,17 @@ def exists(store: Store, key: str) -> bool:
 
 
 def open_store(url: str) -> Store:
-    """The store of a study's results: a folder today.
+    """The store of a study's results: a folder, or `s3://bucket/prefix`. Nothing is asked of a bucket here.
 
     Raises:
-        StoreError: the url names something that is no folder.
+        StoreError: the url names something that is neither.
     """
+    if url.startswith("s3://"):
+        from workers.bucket_address import open_bucket
+
+        return open_bucket(url)
     if "://" in url:
-        raise StoreError(f"run.out: got {url}; allowed is a folder; object stores are not supported yet")
+        raise StoreError(f"run.out: got {url}; allowed is a folder or s3://bucket/prefix")
     for folder in (Path(url), *Path(url).parents):
         if folder.exists() and not folder.is_dir():
             where = "is a file" if folder == Path(url) else f"cannot be made, as {folder} is a file"
@@ -155,26 +180,6 @@ def _fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-# --- paths: <out>/<study>/ and below -----------------------------------------------------------------------------------
-
-PLAN_FOLDER, EPOCHS_FOLDER, TRIALS_FOLDER = "plan", "epochs", "trials"
-WEIGHTS_FOLDER, CHECKPOINTS_FOLDER = "weights", "checkpoints"
-LEASE_FOLDER, VERIFY_FOLDER = "lease", "verify"
-FIGURES_FOLDER, REPORT = "figures", "report.html"
-
-FOLDERS = (
-    PLAN_FOLDER,
-    EPOCHS_FOLDER,
-    TRIALS_FOLDER,
-    WEIGHTS_FOLDER,
-    CHECKPOINTS_FOLDER,
-    LEASE_FOLDER,
-    VERIFY_FOLDER,
-    FIGURES_FOLDER,
-)
-"""Everything that anybody writes below a study."""
-
-
 class Segment(NamedTuple):
     """The epochs of one rows file, first and last included."""
 
@@ -184,97 +189,39 @@ class Segment(NamedTuple):
     key: str
 
 
-def study_url(out: str, study: str) -> str:
-    """Where the results of a study lie."""
-    return f"{out.rstrip('/')}/{study}"
-
-
-def plan_key(number: int) -> str:
-    """The key of the n-th entry of the plan log, from 1."""
-    return f"{PLAN_FOLDER}/{number:06d}.parquet"
-
-
-def epochs_key(pack_id: str, first: int, last: int) -> str:
-    """The key of the rows of a pack from one border to the next."""
-    return f"{EPOCHS_FOLDER}/{pack_id}-{first:06d}-{last:06d}.parquet"
-
-
-def trials_key(pack_id: str, epochs: int) -> str:
-    """The key of the row a trial that ends a pack."""
-    return f"{TRIALS_FOLDER}/{pack_id}-{epochs:06d}.parquet"
-
-
-def weights_key(trial_id: str, epochs: int) -> str:
-    """The key of a trained model."""
-    return f"{WEIGHTS_FOLDER}/{trial_id}-{epochs:06d}.safetensors"
-
-
-def checkpoint_key(pack_id: str, epoch: int, attempt: str) -> str:
-    """The key of a pack's state at a border; unique to the attempt, so that nobody waits for another's."""
-    return f"{CHECKPOINTS_FOLDER}/{pack_id}-{epoch:06d}-{attempt}.safetensors"
-
-
-def stop_key(run_id: str, pack_id: str | None = None) -> str:
-    """The key whose presence asks the workers of one run, or that of one pack, to stop at their next border."""
-    return f"{CHECKPOINTS_FOLDER}/stop-{run_id}" + (f"-{pack_id}" if pack_id else "")
-
-
-def closed_key(pack_id: str) -> str:
-    """The key whose presence says that nobody may go on with a pack."""
-    return f"{CHECKPOINTS_FOLDER}/closed-{pack_id}"
-
-
-def lease_key(number: int, run_id: str) -> str:
-    """The key of the n-th heartbeat by which the driver of one run says that it is there."""
-    return f"{LEASE_FOLDER}/{number:06d}-{run_id}.json"
-
-
-def verify_url(url: str, stamp: str) -> str:
-    """Where trials of a study that were run again lie; laid out like a study without a plan."""
-    return f"{url}/{VERIFY_FOLDER}/{stamp}"
-
-
-_CLOSED = re.compile(rf"{CHECKPOINTS_FOLDER}/closed-([0-9a-f]{{16}})")
-_SEGMENT = re.compile(rf"{EPOCHS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})-(\d{{6,}})\.parquet")
-_ENDED = re.compile(rf"{TRIALS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})\.parquet")
-_CHECKPOINT = re.compile(rf"{CHECKPOINTS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})-[0-9a-f]+\.safetensors")
-_WEIGHTS = re.compile(rf"{WEIGHTS_FOLDER}/([0-9a-f]{{16}})-(\d{{6,}})\.safetensors")
-_LEASE = re.compile(rf"{LEASE_FOLDER}/(\d{{6,}})-([0-9a-f]+)\.json")
-
-
 def segments(store: Store) -> Iterator[Segment]:
     """Every committed rows file, sorted by pack and epoch."""
     for key in store.list(EPOCHS_FOLDER):
-        if match := _SEGMENT.fullmatch(key):
+        if match := EPOCHS_KEY.fullmatch(key):
             yield Segment(match[1], int(match[2]), int(match[3]), key)
 
 
 def ended_packs(store: Store) -> set[tuple[str, int]]:
     """(pack_id, epochs) of every pack that is done."""
-    return {(match[1], int(match[2])) for key in store.list(TRIALS_FOLDER) if (match := _ENDED.fullmatch(key))}
+    return {(match[1], int(match[2])) for key in store.list(TRIALS_FOLDER) if (match := TRIALS_KEY.fullmatch(key))}
 
 
 def closed_packs(store: Store) -> list[str]:
     """pack_id of every pack that is closed or about to be."""
-    return [match[1] for key in store.list(CHECKPOINTS_FOLDER) if (match := _CLOSED.fullmatch(key))]
+    return [match[1] for key in store.list(CHECKPOINTS_FOLDER) if (match := CLOSED_KEY.fullmatch(key))]
 
 
 def checkpoints(store: Store) -> Iterator[tuple[str, int, str]]:
     """(pack_id, epoch, key) of every checkpoint, committed or not."""
     for key in store.list(CHECKPOINTS_FOLDER):
-        if match := _CHECKPOINT.fullmatch(key):
+        if match := CHECKPOINT_KEY.fullmatch(key):
             yield match[1], int(match[2]), key
 
 
 def trained_models(store: Store) -> Iterator[tuple[str, int, str]]:
     """(trial_id, epochs, key) of every trained model that is stored."""
     for key in store.list(WEIGHTS_FOLDER):
-        if match := _WEIGHTS.fullmatch(key):
+        if match := WEIGHTS_KEY.fullmatch(key):
             yield match[1], int(match[2]), key
 
 
 def leases(store: Store) -> Iterator[tuple[int, str, str]]:
     """(number, run_id, key) of every heartbeat that is there, oldest first."""
     for key in store.list(LEASE_FOLDER):
-        if match := _LEASE.fullmatch(key):
+        if match := LEASE_KEY.fullmatch(key):
             yield int(match[1]), match[2], key

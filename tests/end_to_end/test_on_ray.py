@@ -167,18 +167,40 @@ def test_a_cluster_that_is_not_there_is_said_in_one_sentence(grid, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
-def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path):
-    from ray.cluster_utils import Cluster
+TWO_NODES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+
+def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path, monkeypatch):
+    # A cluster that asks for no token is refused: tests/study/test_cluster_safety.py.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", TWO_NODES],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert cluster.stdout is not None
+    address = cluster.stdout.readline().strip()
     try:
-        cluster.add_node(num_cpus=1)
-        address = cluster.address
         done = run(grid, tmp_path, "--address", address)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        again = run(grid, tmp_path)
     finally:
-        cluster.shutdown()
+        cluster.communicate("", timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"on cluster {address}, 2 nodes, 2 cores" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("the cluster is still up; take it down with `ray down cluster.yaml`")
+    assert again.stdout.startswith(f"study short on cluster {address}, 2 nodes"), "the plain command finds it"
+    assert "nothing to do" in again.stdout
     pd.testing.assert_frame_equal(content(tmp_path), undisturbed)
     assert not list(tmp_path.glob(".probe-*")), "what asked the nodes is gone"

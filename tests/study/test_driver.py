@@ -591,7 +591,7 @@ def test_the_same_numbers_of_the_same_epochs_are_none(capsys):
         (["--only", "k=9"], "--only k=9: matches no trial"),
         (["--set", "exclude=[{k: [1, 2]}]"], "exclude: leaves no cell"),
         (["--out", "taken"], "run.out: taken/tiny is a file; name a folder"),
-        (["--out", "s3://bucket/x"], "object stores are not supported yet"),
+        (["--out", "gs://bucket/x"], "allowed is a folder or s3://bucket/prefix"),
     ],
     ids=["no npz", "damaged npz", "no image", "no image for a level", "only", "exclude", "file", "object store"],
 )
