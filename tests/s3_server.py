@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,12 +25,12 @@ BEFORE, AFTER = ("500", "503"), ("lost", "late")
 
 
 @contextmanager
-def s3_server(log: Path, host: str = "127.0.0.1") -> Iterator[str]:
-    """A service with nothing in it; yields its address."""
+def s3_server(log: Path, host: str = "127.0.0.1", within: Sequence[str] = ()) -> Iterator[str]:
+    """A service with nothing in it; yields its address. `within` comes before the command, to run it on another host."""
     with socket.socket() as free:
-        free.bind((host, 0))
+        free.bind(("" if within else host, 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
+    command = [*within, sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
     with open(log, "wb") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE)}
