@@ -53,30 +53,54 @@ def activity_map(study: Study, cell: Mapping[str, Any], layer: int = 1) -> pd.Da
             maps[trial_id] = (epochs, log, nats[trial_id][1][:, units][:, order].astype(float))
     if not maps:
         return pd.DataFrame(columns=["epoch", "unit", "log10_activity", "kl", "n", "n_planned", "missing", "threshold"])
-    frames = []
+    every = np.unique(np.concatenate([epochs for epochs, _, _ in maps.values()]))
+    units = max(log.shape[1] for _, log, _ in maps.values())
+    has = np.zeros((len(maps), len(every)), bool)
+    sums = np.zeros((2, len(every), units))
+    for row, (epochs, log, kl) in enumerate(maps.values()):
+        at = np.searchsorted(every, epochs)
+        has[row, at] = True
+        sums[:, at] += (log, kl)
+    n = has.sum(axis=0)
+    means = sums / n[:, None]
     absent = _Absent(study, trials)
-    for epoch in np.unique(np.concatenate([epochs for epochs, _, _ in maps.values()])):
-        here = {one: int(np.flatnonzero(maps[one][0] == epoch)[0]) for one in maps if epoch in maps[one][0]}
-        log = np.stack([maps[one][1][place] for one, place in here.items()]).mean(axis=0)
-        kl = np.stack([maps[one][2][place] for one, place in here.items()]).mean(axis=0)
-        ranks = np.arange(1, len(log) + 1)
-        columns = {"epoch": int(epoch), "unit": ranks, "log10_activity": log, "kl": kl, "n": len(here)}
-        frames.append(pd.DataFrame({**columns, "n_planned": len(trials), "missing": absent.from_epoch(here)}))
-    return pd.concat(frames, ignore_index=True).assign(threshold=study.threshold)
+    ids = np.array(list(maps))
+    # Few patterns, many epochs.
+    patterns, place = np.unique(has, axis=1, return_inverse=True)
+    words = np.array([absent.from_epoch(set(ids[pattern])) for pattern in patterns.T], object)
+    return pd.DataFrame(
+        {
+            "epoch": every.repeat(units),
+            "unit": np.tile(np.arange(1, units + 1), len(every)),
+            "log10_activity": means[0].ravel(),
+            "kl": means[1].ravel(),
+            "n": n.repeat(units),
+            "n_planned": len(trials),
+            "missing": words[np.ravel(place)].repeat(units),
+            "threshold": study.threshold,
+        }
+    )
 
 
 def matrices(
     study: Study, trial_ids: Collection[str], column: str = "activity"
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """The epochs of each trial that are stored, rising, and its vectors [epoch, entry]; trials without rows are absent."""
+    """The epochs of each trial that are stored, rising, and its vectors [epoch, entry]; trials without rows are absent.
+
+    Raises:
+        LoadError, RecordError: as Study.vectors.
+    """
     rows, lengths, values = study.vectors(trial_ids, column)
     starts = np.cumsum(lengths) - lengths
     epochs = rows["epoch"].to_numpy().astype(np.int64)
+    trials = rows["trial_id"].cat
+    codes = trials.codes.to_numpy()
+    order = np.lexsort((epochs, codes))
+    borders = np.flatnonzero(np.diff(codes[order])) + 1
     found = {}
-    for trial_id, places in rows.reset_index(drop=True).groupby("trial_id", sort=False).indices.items():
-        order = np.asarray(places)[np.argsort(epochs[places])]
-        entries = starts[order][:, None] + np.arange(lengths[order[0]])
-        found[str(trial_id)] = (epochs[order], values[entries])
+    for some in np.split(order, borders) if len(order) else ():
+        entries = starts[some][:, None] + np.arange(lengths[some[0]])
+        found[str(trials.categories[codes[some[0]]])] = (epochs[some], values[entries])
     return found
 
 

@@ -12,7 +12,8 @@ from scipy.special import stdtrit
 from analysis.labels import cell_text
 from analysis.load import LoadError, Study
 from analysis.spectrum import count_active
-from analysis.stored import TRIAL_MEASURES, VECTORS
+from analysis.stored import TRIAL_MEASURES
+from analysis.vectors import VECTORS
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +60,7 @@ def average(
 
     Raises:
         AverageError: a factor would be pooled unasked, or the decoder at all; or a name, level or epoch does not exist.
+        RecordError: with `threshold` or `layer`, as Study.vectors.
     """
     trials = select(study, at)
     # The settings, some eighty columns, would be copied with every group.
@@ -180,19 +182,21 @@ def values_by_epoch(
         value = study.epochs[value]
     elif not value.index.equals(study.epochs.index):
         raise AverageError("value: a Series wants the index of study.epochs, a value a row")
-    chosen = study.epochs["trial_id"].isin(trials["trial_id"])
-    if epoch != "every":
-        chosen &= study.epochs["epoch"] == (goal if epoch == "last" else epoch)
-    rows = study.epochs.loc[chosen, ["trial_id", "epoch"]].assign(value=value[chosen])
+    # By codes and positions: a study has millions of rows.
+    place = np.full(len(study.trials), -1)
+    place[pd.Index(study.trials["trial_id"]).get_indexer(trials["trial_id"])] = np.arange(len(trials))
+    row, reached = place[study.epochs["trial_id"].cat.codes.to_numpy()], study.epochs["epoch"].to_numpy()
     if epoch == "every":
-        last = int(rows["epoch"].max()) if len(rows) else 0
-        epochs = np.arange(last + 1)
+        chosen = np.flatnonzero(row >= 0)
+        epochs = np.arange(int(reached[chosen].max(initial=0)) + 1)
     else:
         epochs = np.array([goal if epoch == "last" else epoch])
         if not 0 <= epochs[0] <= goal:
             raise AverageError(f"epoch {epoch} is not planned; the last one is {goal}, the first 0")
-    wide = rows.pivot(index="trial_id", columns="epoch", values="value")
-    return epochs, wide.reindex(index=trials["trial_id"], columns=epochs).astype(float)
+        chosen = np.flatnonzero((row >= 0) & (reached == epochs[0]))
+    wide = np.full((len(trials), len(epochs)), np.nan)
+    wide[row[chosen], reached[chosen] - epochs[0]] = value.iloc[chosen].astype(float)
+    return epochs, pd.DataFrame(wide, index=trials["trial_id"], columns=epochs)
 
 
 def _refuse_value(study: Study, value: str) -> None:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.activity import matrices
 from analysis.claim import LONGEST, Claim, Part
 from analysis.labels import cell_text
 from analysis.load import Study
@@ -21,10 +24,12 @@ from analysis.statistics_of_claims import (
     least_variance,
     lost,
 )
-from analysis.stored import VECTORS
+from analysis.vectors import VECTORS
 from workers.settings import FACTORS, default_of, leaves
 
 LATENT = "python -m analysis.latent"
+
+_NOTHING = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +70,14 @@ class Reader:
     def __init__(self, study: Study, latent: pd.DataFrame | None = None) -> None:
         """Sort the stream by trial once; `latent` is the table a row a trial that analysis.latent writes."""
         self.study = study
-        order = np.argsort(study.epochs["epoch"].to_numpy(), kind="stable")
-        places = pd.Series(order).groupby(study.epochs["trial_id"].to_numpy()[order], sort=False)
-        self._places = {trial_id: rows.to_numpy() for trial_id, rows in places}
+        trials = study.epochs["trial_id"].cat
+        order = np.lexsort((study.epochs["epoch"].to_numpy(), trials.codes.to_numpy()))
+        edges = np.searchsorted(trials.codes.to_numpy()[order], np.arange(len(trials.categories) + 1))
+        rows = zip(trials.categories, pairwise(edges.tolist()), strict=True)
+        self._places = {trial_id: order[first:last] for trial_id, (first, last) in rows if first < last}
+        cells = zip(*(study.trials[name].tolist() for name in study.cell_factors), strict=True)
+        self._cell_of = dict(zip(study.trials["trial_id"], cells, strict=True))
+        self._read: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._reasons = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
         self._cells: dict[Any, tuple[pd.DataFrame, list[str]]] = {}
         self._latent: dict[Any, dict[Any, Any]] | None = None
@@ -184,7 +194,9 @@ class Reader:
             seed = int(row["seed"])
             if row["status"] == "diverged":
                 diverged.append(seed)
-            if self._is_whole(row):
+            if self._is_whole(row) and self._lacks_vectors(part, row["trial_id"]):
+                reason = "its vectors lie in a file that cannot be read"
+            elif self._is_whole(row):
                 trial = self._trial(row, warmup, float("nan") if target is None else target)
                 value = VALUES[part.value].of(trial, part.how)
                 value = np.where(np.isfinite(value), value, np.nan)
@@ -214,7 +226,23 @@ class Reader:
     def _trial(self, row: Mapping[Any, Any], warmup: int = 0, target: float = float("nan")) -> Trial:
         trial_id = row["trial_id"]
         latent = (self._latent or {}).get(trial_id, {})
-        return Trial(row, self.study.epochs, self._places[trial_id], self.study.threshold, warmup, target, latent)
+        stream, places = self.study.epochs, self._places[trial_id]
+        read = partial(self._vectors, trial_id)
+        return Trial(row, stream, places, self.study.threshold, warmup, target, latent, read)
+
+    def _vectors(self, trial_id: str, column: str) -> NDArray[np.float32]:
+        """A vector column of a trial as [epoch, entry]; its whole cell is read with it, and kept till the next one."""
+        if trial_id not in self._read.get(column, {}):
+            members = [one for one in self._places if self._cell_of[one] == self._cell_of[trial_id]]
+            found = matrices(self.study, members, column)
+            self._read[column] = {one: found[one][1] if one in found else _NOTHING for one in members}
+        return self._read[column][trial_id]
+
+    def _lacks_vectors(self, part: Part, trial_id: str) -> bool:
+        """Whether vectors that a part reads of a trial lie in a file that has turned out to be damaged."""
+        named = {*VALUES[part.value].columns, *(part.how[key] for key in ("column", "minus", "with") if key in part.how)}
+        read = [self._vectors(trial_id, column) for column in VECTORS if column in named]
+        return any(len(vectors) != len(self._places[trial_id]) for vectors in read)
 
 
 def _needs(claim: Claim, part: Part, trials: pd.DataFrame, goal: int, warmup: int) -> list[str]:

@@ -333,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         claims = [claim for path in asked.claims for claim in read_claims(path)] if asked.claims else paper_claims()
-        study = load(asked.study)
+        study = load(asked.study, vectors=True)
         verdicts = judge(study, claims, stored_latent(study))
         if asked.csv:
             to_frame(verdicts).to_csv(asked.csv, index=False)

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from analysis.claim import BASE, LONGEST, Claim, ClaimsError, Part
 from analysis.statistics_of_claims import LATENT_COLUMNS, VALUES
-from analysis.stored import TRIAL_MEASURES, VECTORS
+from analysis.stored import TRIAL_MEASURES
+from analysis.vectors import VECTORS
 from workers.records import EPOCHS
 from workers.settings import adapter_of, leaves
 

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from analysis.labels import LABELS_FILE, PLAIN, Labels, cell_text, read_labels
 from analysis.places import Checked, Entries
 from analysis.stored import (
-    VECTORS,
+    STREAM,
+    at_threshold,
     drop_other_borders,
-    drop_unknown,
-    epochs_frame,
+    planned_frame,
     read_folder,
     refuse_gaps,
     trials_frame,
 )
+from analysis.stream import by_trial, stream_frame
+from analysis.vectors import VECTORS, Block, Vectors
 from workers.plan import Plan, read_plan
 from workers.records import EPOCHS, TRIALS, RecordError
 from workers.settings import FACTORS, NOT_IDENTITY, flatten
@@ -47,7 +48,8 @@ class Study:
     """A row a planned trial: every setting under its dotted name, status (completed | diverged | unfinished),
     epochs_goal, epochs_done, the final measures (null before the end) and baseline_bound (nats per example)."""
     epochs: pd.DataFrame
-    """A row a (trial, epoch), in the order of the files: the stream and every other factor; vectors are Arrow lists."""
+    """A row a (trial, epoch), in the order of the files: the scalars of the stream and every other factor; texts are
+    categories, and so is trial_id. Vectors stay in their files: see `vectors` and `activity`."""
     factors: Mapping[str, tuple[Any, ...]]
     """The levels that planned trials have, in the order of the grid; the six factors first, then whatever else varies."""
     missing: pd.DataFrame
@@ -56,10 +58,12 @@ class Study:
     """A unit is active if its activity is above this."""
     provenance: Mapping[str, tuple[str, ...]]
     """What the files say about their origin: every distinct value, in the order of the files."""
+    stored: Vectors = field(repr=False)
+    """Where the vectors of `epochs` are."""
     labels: Labels = PLAIN
     """How factors and levels are called in figures and tables."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """With `skip_bad`: what could not be read, by file, and why."""
+    """With `skip_bad`: what could not be read, by file, and why; files whose vectors turn out to be damaged are added."""
 
     @property
     def is_complete(self) -> bool:
@@ -72,22 +76,22 @@ class Study:
         return tuple(name for name in self.factors if name != "seed")
 
     def activity(self, trial_ids: Collection[str] | None = None, column: str = "activity") -> pd.DataFrame:
-        """One vector column in long form, of all trials or of some; nothing is read again.
+        """One vector column in long form, of all trials or of some.
 
         Returns:
             trial_id, epoch, layer (from 1, which is next to the data), unit (from 0, over all layers), and the column. Of
             `reconstruction_per_class` a unit is a class, and there is one layer.
 
         Raises:
-            LoadError: the column is no vector of the stream.
+            LoadError, RecordError: as vectors.
         """
         rows, lengths, values = self.vectors(trial_ids, column)
         starts = np.cumsum(lengths) - lengths
-        units = np.arange(int(lengths.sum())) - starts.repeat(lengths)
+        units = np.arange(int(lengths.sum()), dtype=np.int64) - starts.repeat(lengths)
         return pd.DataFrame(
             {
                 # 7 million strings would be slow: a category a trial.
-                "trial_id": pd.Categorical(rows["trial_id"]).repeat(lengths),
+                "trial_id": rows["trial_id"].array.repeat(lengths),
                 "epoch": rows["epoch"].to_numpy().repeat(lengths),
                 "layer": self._layers(rows, lengths, units, column),
                 "unit": units,
@@ -100,19 +104,31 @@ class Study:
     ) -> tuple[pd.DataFrame, NDArray[np.int64], NDArray[np.float32]]:
         """trial_id and epoch of rows of the stream, the length of each one's vector, and all entries one after the other.
 
+        The column is read now, from the files of these trials, and verified; of a running study these are the rows that
+        `load` has seen. With `skip_bad` the rows of damaged files are left out, and `left_out` names them.
+
         Raises:
             LoadError: the column is no vector of the stream.
+            RecordError: a file is damaged, or cannot be read; it is named.
+        """
+        blocks = [Block(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+        blocks += self.vectors_by_file(trial_ids, column)
+        places, lengths, values = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return self.epochs[["trial_id", "epoch"]].iloc[places], lengths, values
+
+    def vectors_by_file(self, trial_ids: Collection[str] | None = None, column: str = "activity") -> Iterator[Block]:
+        """What `vectors` gives, file by file, for more than fits into memory: see Block.
+
+        Raises:
+            LoadError, RecordError: as vectors.
         """
         if column not in VECTORS:
             raise LoadError(f"{column} is no vector column; there are {', '.join(VECTORS)}")
-        # Not the whole rows: every other vector would be copied with them.
-        rows, entries = self.epochs[["trial_id", "epoch"]], self.epochs[column]
+        places = np.arange(len(self.epochs))
         if trial_ids is not None:
-            chosen = rows["trial_id"].isin(list(trial_ids))
-            rows, entries = rows[chosen], entries[chosen]
-        lists = pa.chunked_array(entries.array.__arrow_array__()).combine_chunks()
-        lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        return rows, lengths, lists.flatten().to_numpy(zero_copy_only=False)
+            places = np.flatnonzero(self.epochs["trial_id"].isin(list(trial_ids)).to_numpy())
+        with _errors_of(self.url):
+            yield from self.stored.blocks(column, places)
 
     def layer_sizes(self) -> dict[str, tuple[int, ...]]:
         """Latent units of every stochastic layer of every trial, upwards from the data."""
@@ -125,21 +141,23 @@ class Study:
         layers = np.ones(len(units), np.int64)
         if column == "reconstruction_per_class" or all(len(each) == 1 for each in sizes.values()):
             return layers
-        trial_ids = rows["trial_id"].to_numpy()
+        codes = rows["trial_id"].cat.codes.to_numpy()
         for edge in range(max(len(each) for each in sizes.values()) - 1):
             # Of a trial without that layer no unit lies beyond the edge.
-            begins = np.array([sum(sizes[one][: edge + 1]) for one in trial_ids], np.int64)
-            layers += units >= begins.repeat(lengths)
+            begins = np.array([sum(sizes[one][: edge + 1]) for one in rows["trial_id"].cat.categories], np.int64)
+            layers += units >= begins[codes].repeat(lengths)
         return layers
 
 
-def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None = None) -> Study:
-    """Everything stored of a study, running or done; every file's checksums and content hash are verified.
+def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None = None, vectors: bool = False) -> Study:
+    """What is stored of a study, running or done; the checksums and hashes of every file hold for all that is read of it.
 
     Args:
         path: the study's folder, or s3://bucket/prefix/study.
         skip_bad: go on with what is whole where files are damaged or lost; `left_out` and `missing` name what is gone.
         labels: a file that renames factors and levels; None: labels.yaml of the folder, if it is there.
+        vectors: False: they stay in their files until `Study.vectors` or `Study.activity` ask for them, and are verified
+            then; True: every file is read and verified whole now, so that nothing is found damaged later.
 
     Raises:
         LoadError: the path is no study's folder, or cannot be read.
@@ -150,24 +168,25 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
     url = str(path).rstrip("/")
     root = Path(url.rpartition("/")[2] if "://" in url else path)
     problems: dict[str, str] | None = {} if skip_bad else None
+    kept: dict[tuple[str, str], pa.Array] | None = {} if vectors else None
     with _errors_of(url if "://" in url else str(root)):
         store = _open_url(url) if "://" in url else _open(root)
         # A running study grows in the order plan, epochs, trials. Read in the opposite order, what comes later
         # always explains what came before.
-        ended, ended_footers = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
-        rows, rows_footers = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems)
+        ends = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
+        rows = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems, STREAM, kept)
         plan = read_plan(Entries(store, {})) if problems is None else _read_whole_plan(store, problems)
-        rows, rows_footers = drop_other_borders((rows, rows_footers), plan, problems)
-        ended, ended_footers = drop_other_borders((ended, ended_footers), plan, problems)
+        rows, ends = drop_other_borders(rows, plan, problems), drop_other_borders(ends, plan, problems)
         threshold = list(plan.trials.values())[-1].settings.measure.threshold
-        epochs = drop_unknown(epochs_frame(rows, rows_footers, threshold, problems), plan, problems)
-        trials = trials_frame(plan, pa.concat_tables(ended).to_pandas(), epochs)
+        planned = planned_frame(plan)
+        epochs, stored = stream_frame(at_threshold(rows, threshold, store, problems), planned, store, problems, kept)
+        ended = pa.concat_tables([TRIALS.empty_table(), *(file.table for file in ends)])
+        trials = trials_frame(planned, plan, ended.to_pandas(), epochs)
         factors = _factors(plan, trials)
         lost = refuse_gaps(epochs, trials, problems)
-    position = pd.Index(trials["trial_id"]).get_indexer(epochs["trial_id"])
     for name in factors:
         if name not in epochs:
-            epochs[name] = trials[name].to_numpy()[position]
+            epochs[name] = by_trial(trials[name], epochs["trial_id"].cat.codes.to_numpy())
     return Study(
         name=str(plan.footers[-1].get("study", root.name)),
         path=root,
@@ -177,9 +196,10 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         factors=factors,
         missing=_missing(trials, factors, lost),
         threshold=threshold,
-        provenance=_provenance([*plan.footers, *rows_footers, *ended_footers]),
+        provenance=_provenance([*plan.footers, *(file.footer for file in (*rows, *ends))]),
+        stored=stored,
         labels=_labels(root, labels),
-        left_out=problems or {},
+        left_out={} if problems is None else problems,
     )
 
 

@@ -5,7 +5,6 @@ from itertools import count, pairwise
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from workers.plan import Plan
 from workers.records import RecordError, decode_with_footer
@@ -57,6 +56,17 @@ class Checked:
         except OSError as error:
             raise _unreadable(key, error) from error
 
+    def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
+        """See Store.read_range.
+
+        Raises:
+            RecordError: the key is there and cannot be read.
+        """
+        try:
+            return self.store.read_range(key, start, stop)
+        except OSError as error:
+            raise _unreadable(key, error) from error
+
     def create(self, key: str, raw: bytes) -> bool:
         """See Store.create."""
         return self.store.create(key, raw)
@@ -105,11 +115,15 @@ def refuse_renamed(key: str, table: pa.Table, footer: Mapping[str, Any]) -> None
         other = next(str(pack) for pack in packs if pack != pack_id)
         raise RecordError(key, f"is in truth of pack {other}", _AWAY)
     column = "epochs" if folder == TRIALS_FOLDER else "epoch"
-    span = pc.min_max(table[column])
-    low, high = span["min"].as_py(), span["max"].as_py()
-    if low is None and (folder == EPOCHS_FOLDER or footer.get("closed")):
+    if table["trial_id"].null_count or table[column].null_count:
+        raise RecordError(key, "has a row without a trial or an epoch", "move it away")
+    epochs = table[column].to_numpy()
+    if not len(epochs):
         # Where every trial has diverged, rows end before the border, or there are none; a closed pack's fence has none.
-        return
+        if folder == EPOCHS_FOLDER or footer.get("closed"):
+            return
+        raise RecordError(key, "holds no trial", _AWAY)
+    low, high = int(epochs.min()), int(epochs.max())
     is_right = low == first and high <= last if folder == EPOCHS_FOLDER else low == high == last
     if not is_right:
         raise RecordError(key, f"holds epochs {low} to {high}" if low != high else f"holds epoch {low}", _AWAY)

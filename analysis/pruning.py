@@ -70,6 +70,8 @@ def _counts(study: Study, cell: Mapping[str, Any], event: str, on: float, off: f
     trial_ids = select(study, cell)["trial_id"].tolist()
     rows = study.epochs.loc[study.epochs["trial_id"].isin(trial_ids), ["trial_id", "epoch"]].sort_values("epoch")
     found = matrices(study, trial_ids)
-    for trial_id, of_trial in rows.groupby("trial_id", sort=False):
-        counts.loc[of_trial.index] = switches(found[str(trial_id)][1], on, off)[event]
+    for trial_id, of_trial in rows.groupby("trial_id", sort=False, observed=True):
+        if trial_id in found:
+            epochs, vectors = found[str(trial_id)]
+            counts.loc[of_trial.index[of_trial["epoch"].isin(epochs)]] = switches(vectors, on, off)[event]
     return counts

@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     progress = Progress()
     try:
         progress.say(f"reading {asked.study}")
-        study = load(asked.study, skip_bad=asked.skip_bad, labels=asked.labels)
+        study = load(asked.study, skip_bad=asked.skip_bad, labels=asked.labels, vectors=True)
         if asked.out:
             study = replace_field(study, path=Path(asked.out))
         if asked.figure:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.load import LoadError, Study
 
@@ -49,27 +49,37 @@ def count_active(
 
     Raises:
         LoadError: the column is no vector of the stream, or no trial has such a layer.
+        RecordError: as Study.vectors.
     """
-    rows, lengths, values = study.vectors(trial_ids, column)
-    with np.errstate(invalid="ignore"):
-        above = values > threshold
-    starts = np.cumsum(lengths) - lengths
-    if layer is None:
-        first, last = starts, starts + lengths
-    else:
-        sizes = study.layer_sizes()
-        depth = max(len(each) for each in sizes.values())
-        if not 1 <= layer <= depth:
-            raise LoadError(f"layer {layer}: trials of this study have {depth}, counted from 1, which is next to the data")
-        edges = {one: (sum(each[: layer - 1]), sum(each[:layer])) for one, each in sizes.items()}
-        of_row = np.array([edges[one] for one in rows["trial_id"]], np.int64).reshape(-1, 2)
-        first, last = starts + of_row[:, 0], starts + of_row[:, 1]
-        has = np.array([len(sizes[one]) >= layer for one in rows["trial_id"]], bool)
-    running = np.concatenate([[0], np.cumsum(above)])
-    counts = (running[last] - running[first]).astype(float)
-    if layer is not None:
-        counts[~has] = np.nan
-    return pd.Series(counts, index=rows.index, name="active_units")
+    edges = None if layer is None else _edges(study, layer)
+    places, counts = [np.zeros(0, np.int64)], [np.zeros(0)]
+    codes = study.epochs["trial_id"].cat.codes.to_numpy()
+    # File by file: the vectors of a large study do not fit into memory.
+    for block in study.vectors_by_file(trial_ids, column):
+        with np.errstate(invalid="ignore"):
+            running = np.concatenate([[0], np.cumsum(block.values > threshold)])
+        last = np.cumsum(block.lengths)
+        first = last - block.lengths
+        if edges is not None:
+            of_row = edges[codes[block.places]]
+            first, last = np.minimum(first + of_row[:, 0], last), np.minimum(first + of_row[:, 1], last)
+        found = (running[last] - running[first]).astype(float)
+        if edges is not None:
+            found[of_row[:, 0] == of_row[:, 1]] = np.nan
+        places.append(block.places)
+        counts.append(found)
+    index = study.epochs.index[np.concatenate(places)]
+    return pd.Series(np.concatenate(counts), index=index, name="active_units")
+
+
+def _edges(study: Study, layer: int) -> NDArray[np.int64]:
+    """For every trial between which entries of a vector the units of a layer lie; nothing where it has no such layer."""
+    sizes = study.layer_sizes()
+    depth = max(len(each) for each in sizes.values())
+    if not 1 <= layer <= depth:
+        raise LoadError(f"layer {layer}: trials of this study have {depth}, counted from 1, which is next to the data")
+    of_trial = (sizes[one] for one in study.epochs["trial_id"].cat.categories)
+    return np.array([(sum(each[: layer - 1]), sum(each[:layer])) for each in of_trial], np.int64)
 
 
 def active_units(
@@ -90,13 +100,16 @@ def active_units(
         LoadError: the column is no vector of the stream.
     """
     rows = study.epochs[["trial_id", "epoch"]]
-    last = rows.groupby("trial_id", sort=False)["epoch"].transform("max")
-    wanted = rows[rows["epoch"] == (last if epoch is None else epoch)]
-    long = study.activity(wanted["trial_id"].tolist(), column).merge(wanted, on=["trial_id", "epoch"])
+    last = rows.groupby("trial_id", sort=False, observed=True)["epoch"].transform("max")
+    is_wanted = (rows["epoch"] == (last if epoch is None else epoch)).to_numpy()
+    wanted = rows["trial_id"][is_wanted].unique().tolist()
     found = []
-    for (trial_id, at), one in long.groupby(["trial_id", "epoch"], sort=False, observed=True):
-        values = one[column].to_numpy(float)
-        units, ratio = gap(values)
-        counts = {f"above_{threshold:g}": int((values > threshold).sum()) for threshold in thresholds}
-        found.append({"trial_id": trial_id, "epoch": at, **counts, "gap_units": units, "gap_ratio": ratio})
+    for block in study.vectors_by_file(wanted, column):
+        ends = np.cumsum(block.lengths)
+        for at in np.flatnonzero(is_wanted[block.places]):
+            trial_id, reached = rows.iloc[block.places[at]]
+            values = block.values[ends[at] - block.lengths[at] : ends[at]].astype(float)
+            units, ratio = gap(values)
+            counts = {f"above_{threshold:g}": int((values > threshold).sum()) for threshold in thresholds}
+            found.append({"trial_id": trial_id, "epoch": reached, **counts, "gap_units": units, "gap_ratio": ratio})
     return pd.DataFrame(found)

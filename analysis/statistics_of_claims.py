@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.estimate import COUNT_FLOOR
@@ -39,6 +38,10 @@ the share of test images that the trial with the usual n_z and the same seed rec
 code, and that classifier's accuracy."""
 
 
+def _no_vectors(column: str) -> NDArray[np.float32]:
+    raise KeyError(column)
+
+
 @dataclass(frozen=True)
 class Trial:
     """What is known of one trial that completed."""
@@ -57,6 +60,8 @@ class Trial:
     """What a curve has to reach, in the units of the column."""
     latent: Mapping[str, Any] = field(default_factory=dict)
     """Its row of the table of latent pictures (see LATENT_COLUMNS), if there is one."""
+    read: Callable[[str], NDArray[np.float32]] = field(default=_no_vectors, repr=False)
+    """A vector column as [epoch, unit]."""
 
     def curve(self, column: str) -> Floats:
         """A scalar column of the stream, an entry an epoch from 0."""
@@ -65,9 +70,7 @@ class Trial:
 
     def vectors(self, column: str) -> Floats:
         """A vector column as [epoch, unit]."""
-        lists = pa.chunked_array(self.stream[column].array.take(self.places).__arrow_array__()).combine_chunks()
-        table: Floats = lists.flatten().to_numpy(zero_copy_only=False).astype(float).reshape(len(self.places), -1)
-        return table
+        return self.read(column).astype(float)
 
     @cached_property
     def active(self) -> Floats:

@@ -1,8 +1,7 @@
-"""Reads and verifies the files of a study, each by itself, and lays them side by side as frames; judges no path."""
+"""Reads and verifies the files of a study, each by itself; lays plan and ends side by side as a frame; judges no path."""
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.places import keys_of, refuse_other_borders, refuse_renamed
+from analysis.vectors import VECTORS, in_order, keep, threads_for
+from workers.parts import read_columns
 from workers.plan import Plan
 from workers.records import EPOCHS, TRIALS, RecordError, decode_with_footer
 from workers.settings import FACTORS, flatten, layers_above
 from workers.store import EPOCHS_FOLDER, TRIALS_FOLDER, Store
 
-VECTORS = tuple(field.name for field in EPOCHS if pa.types.is_list(field.type))
-"""Columns of `epochs` with an entry a latent unit (or a class)."""
+_FROM_PLAN = ("schema_version", *FACTORS)
+STREAM = tuple(name for name in EPOCHS.names if name not in (*VECTORS, *_FROM_PLAN))
+"""Scalar columns that `load` reads of every rows file: a trial_id is made of the settings, which the plan has."""
 
 _ENDED_ALWAYS = ("baseline_bound", "seconds", "device")
 # A row of `trials` also repeats its settings, which the plan has; these are what only it knows of a trial that has ended.
@@ -43,16 +45,32 @@ TRIAL_MEASURES = (
 """Measured once a trial, at its end; every other value is a column of the stream."""
 
 
+@dataclass(frozen=True, eq=False)
+class File:
+    """A stored file that was read: its columns, or some of them, and what its footer says but the hashes of columns."""
+
+    key: str
+    table: pa.Table
+    footer: Mapping[str, Any]
+
+
 def read_folder(
-    store: Store, folder: str, schema: pa.Schema, problems: dict[str, str] | None = None
-) -> tuple[list[pa.Table], list[Mapping[str, Any]]]:
-    """Every file of epochs/ or trials/ as a table (its key in the metadata) and its footer; else one empty table.
+    store: Store,
+    folder: str,
+    schema: pa.Schema,
+    problems: dict[str, str] | None = None,
+    columns: Sequence[str] | None = None,
+    kept: dict[tuple[str, str], pa.Array] | None = None,
+) -> list[File]:
+    """Every file of epochs/ or trials/.
 
     Args:
         store: where the study lies.
         folder: epochs or trials.
         schema: of its files.
         problems: None: the first file that is damaged ends the reading; else it is left out, and put in here by its key.
+        columns: of the tables; None: all.
+        kept: None: other columns are not read; else files are verified as a whole, and vectors put in here (see Vectors).
 
     Raises:
         RecordError: a file cannot be read, is damaged, of another version, or not where it belongs.
@@ -60,118 +78,70 @@ def read_folder(
 
     def read(key: str) -> tuple[pa.Table, dict[str, Any]] | RecordError:
         try:
-            table, footer = decode_with_footer(store.read(key), key)
-            if table.schema.names != schema.names:
+            if columns is None or kept is not None:
+                table, footer = decode_with_footer(store.read(key), key)
+            else:
+                table, footer = read_columns(store, key, columns)
+            if footer.pop("columns_sha256").keys() != set(schema.names):
                 raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", "move it away")
             refuse_renamed(key, table, footer)
         except RecordError as error:
             return error
-        return table.replace_schema_metadata({"key": key}), footer
+        return table, footer
 
-    keys = keys_of(store, folder, problems)
-    tables: list[pa.Table] = []
-    footers: list[Mapping[str, Any]] = []
-    # Arrow and the hash leave Python free while they work.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for key, found in zip(keys, threads.map(read, keys), strict=True):
-            if isinstance(found, RecordError):
-                if problems is None:
-                    threads.shutdown(cancel_futures=True)
-                    raise found
-                problems[key] = str(found)
-            else:
-                tables.append(found[0])
-                footers.append(found[1])
-    # An empty table keeps the columns where there is no file yet.
-    return tables or [schema.empty_table()], footers or [{}]
+    keys, total = keys_of(store, folder, problems), 0
+    found: list[File] = []
+    for key, one in zip(keys, in_order(read, keys, threads_for(store)), strict=True):
+        if isinstance(one, RecordError):
+            if problems is None:
+                raise one
+            problems[key] = str(one)
+            continue
+        table, footer = one
+        if kept is not None:
+            total = keep(kept, key, table, total)
+        found.append(File(key, table if columns is None else table.select(columns), footer))
+    return found
 
 
-def drop_other_borders(
-    found: tuple[list[pa.Table], list[Mapping[str, Any]]], plan: Plan, problems: dict[str, str] | None
-) -> tuple[list[pa.Table], list[Mapping[str, Any]]]:
+def drop_other_borders(files: list[File], plan: Plan, problems: dict[str, str] | None) -> list[File]:
     """What `read_folder` gave, with `problems` less the files whose borders are not those of the plan.
 
     Raises:
         RecordError: see refuse_other_borders.
     """
-    wrong = refuse_other_borders((key for table in found[0] if (key := _key_of(table))), plan, problems)
-    if not wrong:
-        return found
-    kept = [(table, footer) for table, footer in zip(*found, strict=True) if _key_of(table) not in wrong]
-    return [table for table, _ in kept] or [found[0][0].slice(0, 0)], [footer for _, footer in kept] or [{}]
+    wrong = refuse_other_borders((file.key for file in files), plan, problems)
+    return [file for file in files if file.key not in wrong] if wrong else files
 
 
-def _key_of(table: pa.Table) -> str:
-    return str((table.schema.metadata or {}).get(b"key", b""), "utf-8")
-
-
-def _count_active(table: pa.Table, footer: Mapping[str, Any], threshold: float) -> pa.Table:
-    """The rows of a file with active_units at the study's threshold, should the file have been written at another."""
-    if footer.get("threshold", threshold) == threshold:
-        return table
-    lists = table["activity"].combine_chunks()
-    above = pc.greater(lists.flatten(), threshold).fill_null(False).to_numpy(zero_copy_only=False)
-    counts = np.bincount(pc.list_parent_indices(lists).to_numpy(), weights=above, minlength=len(table))
-    at = table.schema.get_field_index("active_units")
-    return table.set_column(at, table.schema.field(at), pa.array(counts.astype(np.int32)))
-
-
-def epochs_frame(
-    files: Sequence[pa.Table],
-    footers: Sequence[Mapping[str, Any]],
-    threshold: float,
-    problems: dict[str, str] | None = None,
-) -> pd.DataFrame:
-    """The stream in the order of its files, with active_units at one threshold; vectors stay Arrow lists.
-
-    With `problems` (see read_folder) rows that are stored twice are left out, both of them: which is right is not known.
+def at_threshold(files: list[File], threshold: float, store: Store, problems: dict[str, str] | None = None) -> list[File]:
+    """The files with active_units at the study's threshold: those written at another one are counted again.
 
     Raises:
-        RecordError: a (trial, epoch) is stored twice.
+        RecordError: the activities of such a file are damaged; with `problems` it is left out, and put in there.
     """
-    table = pa.concat_tables(_count_active(file, footer, threshold) for file, footer in zip(files, footers, strict=True))
-    # Lists as Python objects would take seconds and a gigabyte.
-    frame: pd.DataFrame = table.to_pandas(types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None)
-    twice = frame.duplicated(["trial_id", "epoch"])
-    if not twice.any():
-        return frame
-    trial_id, epoch = frame.loc[twice, ["trial_id", "epoch"]].to_numpy()[0]
-    keys = [_key_of(file) for file in files if _has_row(file, trial_id, epoch)]
-    found = RecordError(
-        keys[-1], f"epoch {epoch} of trial {trial_id} is stored twice (see {keys[0]})", "move the wrong file away"
-    )
-    if problems is None:
-        raise found
-    problems[keys[-1]] = f"{found}; {int(twice.sum())} rows are left out in both files"
-    return frame[~frame.duplicated(["trial_id", "epoch"], keep=False)].reset_index(drop=True)
+    found = []
+    for file in files:
+        if file.footer.get("threshold", threshold) != threshold:
+            try:
+                lists = read_columns(store, file.key, ["activity"])[0]["activity"].combine_chunks()
+            except RecordError as error:
+                if problems is None:
+                    raise
+                problems[file.key] = str(error)
+                continue
+            above = pc.greater(lists.flatten(), threshold).fill_null(False).to_numpy(zero_copy_only=False)
+            counts = np.bincount(pc.list_parent_indices(lists).to_numpy(), weights=above, minlength=len(lists))
+            at = file.table.schema.get_field_index("active_units")
+            column = pa.array(counts.astype(np.int32))
+            file = replace(file, table=file.table.set_column(at, file.table.schema.field(at), column))
+        found.append(file)
+    return found
 
 
-def _has_row(table: pa.Table, trial_id: str, epoch: int) -> bool:
-    same = pc.and_(pc.equal(table["trial_id"], trial_id), pc.equal(table["epoch"], int(epoch)))
-    return bool(pc.any(same).as_py())
-
-
-def drop_unknown(epochs: pd.DataFrame, plan: Plan, problems: dict[str, str] | None = None) -> pd.DataFrame:
-    """The rows of planned trials, which are all of them, or (with `problems`) all that an entry of the plan explains.
-
-    Raises:
-        RecordError: the stream has rows of a trial that was never planned.
-    """
-    unknown = set(epochs["trial_id"].unique()) - set(plan.trials)
-    if not unknown:
-        return epochs
-    found = RecordError(
-        EPOCHS_FOLDER, f"has rows of trial {min(unknown)}, which no entry of the plan names", "move its file away"
-    )
-    if problems is None:
-        raise found
-    problems[EPOCHS_FOLDER] = f"{found} ({len(unknown)} such trials are left out)"
-    return epochs[epochs["trial_id"].isin(list(plan.trials))].reset_index(drop=True)
-
-
-def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """A row a planned trial: its settings, its goal, how far it came, and how it ended (null if it has not)."""
-    frame = pd.DataFrame(
+def planned_frame(plan: Plan) -> pd.DataFrame:
+    """A row a planned trial: its settings and its goal."""
+    return pd.DataFrame(
         {
             "trial_id": trial_id,
             "pack_id": plan.pack_of[trial_id],
@@ -182,11 +152,18 @@ def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.Da
         }
         for trial_id, trial in plan.trials.items()
     )
+
+
+def trials_frame(planned: pd.DataFrame, plan: Plan, ended: pd.DataFrame, stream: pd.DataFrame) -> pd.DataFrame:
+    """A row a planned trial: its settings, its goal, how far it came, and how it ended (null if it has not)."""
+    frame = planned.copy()
     # A trial that failed goes on in another pack if it is tried again: then that one says how it ended.
     is_old = (ended["status"] == "failed") & (ended["pack_id"] != ended["trial_id"].map(plan.pack_of))
     longest = ended[~is_old].sort_values("epochs").drop_duplicates("trial_id", keep="last").set_index("trial_id")
     longest = longest.reindex(frame["trial_id"]).reset_index(drop=True)
-    frame["epochs_done"] = frame["trial_id"].map(epochs.groupby("trial_id")["epoch"].max()).fillna(0).astype(int)
+    done = np.zeros(len(frame), np.int64)
+    np.maximum.at(done, stream["trial_id"].cat.codes.to_numpy(), stream["epoch"].to_numpy())
+    frame["epochs_done"] = done
     # A study made longer: what completed the shorter one has not reached the new goal.
     has_ended = longest["status"].notna() & (
         (longest["status"] != "completed") | (longest["epochs"] >= frame["epochs_goal"])
@@ -203,7 +180,7 @@ def trials_frame(plan: Plan, ended: pd.DataFrame, epochs: pd.DataFrame) -> pd.Da
     return frame
 
 
-def refuse_gaps(epochs: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[str, str] | None = None) -> dict[str, str]:
+def refuse_gaps(stream: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[str, str] | None = None) -> dict[str, str]:
     """Every epoch of a trial was stored before the ones after it, and before its row in `trials`: what lacks now is lost.
 
     Returns:
@@ -212,7 +189,7 @@ def refuse_gaps(epochs: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[st
     Raises:
         RecordError: a trial has fewer rows than it has come through epochs.
     """
-    stored = trials["trial_id"].map(epochs.groupby("trial_id").size()).fillna(0).astype(int)
+    stored = pd.Series(np.bincount(stream["trial_id"].cat.codes.to_numpy(), minlength=len(trials)), trials.index)
     ended = trials["status"] != "unfinished"
     reached = trials["last_epoch"].astype("Float64").fillna(trials["epochs_done"].astype(float)).astype(int)
     if problems is None:

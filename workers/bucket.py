@@ -104,8 +104,28 @@ class BucketStore:
 
     def read(self, key: str) -> bytes:
         """See Store.read. Raises BucketError: the service does not answer, or refuses."""
+        return self._got(key, lambda client: bytes(client.get(key).bytes()))
+
+    def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
+        """See Store.read_range. Raises BucketError: the service does not answer, or refuses."""
+
+        def ask(client: S3Store) -> tuple[bytes, int]:
+            try:
+                found = client.get(key, options={"range": {"suffix": -start} if stop is None else (start, stop)})
+                return bytes(found.bytes()), found.meta["size"]
+            except BaseError as error:
+                # No byte lies in the range (of an empty object none does), or the service knows no ranges.
+                if not any(words in str(error) for words in ("status code: 416", "non-partial response")):
+                    raise
+            raw = bytes(client.get(key).bytes())
+            return raw[start:stop], len(raw)
+
+        return self._got(key, ask)
+
+    def _got(self, key: str, ask: Callable[[S3Store], T]) -> T:
+        """What a request for a key that should be there is answered."""
         try:
-            return self._asked(key, lambda client: bytes(client.get(key).bytes()))
+            return self._asked(key, ask)
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise self._no_bucket() from None

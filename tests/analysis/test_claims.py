@@ -292,13 +292,9 @@ def trial_of(active=None, activity=None, warmup=0, threshold=0.1, **row):
     stream = {}
     if active is not None:
         stream["active_units"] = active
-    if activity is not None:
-        import pyarrow as pa
-
-        lists = pa.array([list(map(float, row)) for row in activity], pa.list_(pa.float32()))
-        stream["activity"] = pd.Series(lists, dtype=pd.ArrowDtype(lists.type))
+    vectors = {} if activity is None else {"activity": np.array(activity, np.float32)}
     frame = pd.DataFrame(stream)
-    return Trial(row, frame, np.arange(len(frame)), threshold, warmup)
+    return Trial(row, frame, np.arange(len(frame)), threshold, warmup, read=vectors.__getitem__)
 
 
 def value(name, trial, **how):

@@ -10,9 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from planted import SMALL, flat_activity, flat_bound, row_of, write
 
+from analysis import vectors
+from analysis.average import average
 from analysis.load import LoadError, load
+from analysis.spectrum import active_units, count_active
+from analysis.vectors import VECTORS
 from workers.records import EPOCHS, RecordError, VersionError, decode_with_footer, encode
 from workers.store import epochs_key
+
+SCALARS = [name for name in EPOCHS.names if name not in VECTORS]
 
 
 @pytest.fixture
@@ -20,18 +26,26 @@ def root(tmp_path):
     return tmp_path / "small"
 
 
+def all_lists(study, column, trial_ids=None):
+    """The vectors of rows by trial and epoch."""
+    rows, lengths, values = study.vectors(trial_ids, column)
+    lists = np.split(values, np.cumsum(lengths)[:-1]) if len(rows) else []
+    return {key: list(one) for key, one in zip(rows.itertuples(index=False, name=None), lists, strict=True)}
+
+
 def test_every_row_comes_back_as_a_plain_reader_sees_it(root):
     write(root)
     study = load(str(root))
     plain = pd.read_parquet(root / "epochs")
     keys = ["trial_id", "epoch"]
-    mine, theirs = (frame.sort_values(keys, ignore_index=True) for frame in (study.epochs, plain))
+    texts = {"trial_id": str, "decoder": str}
+    mine, theirs = (frame.astype(texts).sort_values(keys, ignore_index=True) for frame in (study.epochs, plain))
     assert len(mine) == 2 * 3 * 5
-    for name in EPOCHS.names:
-        if pa.types.is_list(EPOCHS.field(name).type):
-            assert [list(row) for row in mine[name]] == [list(row) for row in theirs[name]]
-        else:
-            pd.testing.assert_series_equal(mine[name], theirs[name], check_dtype=False)
+    assert list(mine) == SCALARS
+    for name in SCALARS:
+        pd.testing.assert_series_equal(mine[name], theirs[name], check_dtype=False)
+    for name in VECTORS:
+        assert all_lists(study, name) == {(row.trial_id, row.epoch): list(getattr(row, name)) for row in plain.itertuples()}
     assert study.name == "small"
     assert study.is_complete
     assert study.missing.empty
@@ -91,7 +105,7 @@ def test_nothing_stored_yet(root):
     write(root, done=lambda s: -1)
     study = load(root)
     assert len(study.epochs) == 0
-    assert list(study.epochs)[: len(EPOCHS.names)] == EPOCHS.names
+    assert list(study.epochs) == SCALARS
     assert set(study.trials["status"]) == {"unfinished"}
     assert study.activity().empty
 
@@ -129,37 +143,61 @@ def test_no_folder_no_study_and_a_file(tmp_path):
 
 def flip(file, place):
     raw = bytearray(file.read_bytes())
-    raw[int(place * len(raw))] ^= 0x55
+    raw[round(place * len(raw))] ^= 0x55
     file.write_bytes(raw)
 
 
+def flip_page(file, column):
+    """Change a byte of the values of a column."""
+    metadata = pq.read_metadata(file)
+    chunk = metadata.row_group(0).column(metadata.schema.to_arrow_schema().names.index(column))
+    begins = min(place for place in (chunk.dictionary_page_offset, chunk.data_page_offset) if place is not None)
+    flip(file, (begins + chunk.total_compressed_size - 1) / file.stat().st_size)
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["vectors when asked for", "vectors at once"])
 @pytest.mark.parametrize("folder", ["plan", "epochs", "trials"])
 @pytest.mark.parametrize("place", [0.01, 0.1, 0.3, 0.5, 0.7, 0.97])
-def test_a_flipped_byte_changes_nothing_that_is_read_or_is_found_and_its_file_named(root, folder, place):
+def test_a_flipped_byte_changes_nothing_that_is_read_or_is_found_and_its_file_named(root, folder, place, is_whole):
     write(root)
     whole = load(root)
+    wanted = [all_lists(whole, name) for name in VECTORS]
     file = sorted((root / folder).iterdir())[-1]
     flip(file, place)
     # A byte that carries no content (statistics, padding) may change nothing that is read.
     try:
-        study = load(root)
+        study = load(root, vectors=is_whole)
+        found = [all_lists(study, name) for name in VECTORS]
     except RecordError as error:
         named = error
     else:
         pd.testing.assert_frame_equal(study.epochs, whole.epochs)
         pd.testing.assert_frame_equal(study.trials, whole.trials)
+        assert found == wanted
         return
     assert named.path == str(file)
     assert str(named).startswith(f"{file}: damaged")
 
 
-@pytest.mark.parametrize("folder", ["plan", "epochs", "trials"])
-def test_a_flipped_byte_of_the_first_page_is_found(root, folder):
+@pytest.mark.parametrize(
+    ("folder", "column"), [("plan", "trial_id"), ("epochs", "test_bound"), ("epochs", "seconds"), ("trials", "nll")]
+)
+def test_a_flipped_byte_of_a_page_is_found(root, folder, column):
     write(root)
     file = sorted((root / folder).iterdir())[-1]
-    flip(file, 40 / file.stat().st_size)
+    flip_page(file, column)
     with pytest.raises(RecordError, match=f"{file.name}: damaged"):
         load(root)
+
+
+@pytest.mark.parametrize("column", [*VECTORS, "k", "schema_version"])
+def test_what_load_does_not_read_is_found_where_everything_is_read(root, column):
+    write(root)
+    file = sorted((root / "epochs").iterdir())[-1]
+    flip_page(file, column)
+    assert len(load(root).epochs) == 2 * 3 * 5
+    with pytest.raises(RecordError, match=f"{file.name}: damaged"):
+        load(root, vectors=True)
 
 
 def test_a_file_cut_short_is_named(root):
@@ -174,9 +212,9 @@ def test_another_schema_version_is_refused_by_name(root):
     write(root)
     file = next((root / "epochs").iterdir())
     table = pq.read_table(file)
-    text = table.schema.metadata[b"study"].replace(b'"schema_version": 3', b'"schema_version": 7')
-    pq.write_table(table.replace_schema_metadata({b"study": text}), file)
-    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, this program reads 3"):
+    text = table.schema.metadata[b"study"].replace(b'"schema_version": 4', b'"schema_version": 7')
+    pq.write_table(table.replace_schema_metadata({b"study": text}), file, store_schema=True)
+    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, this program reads 4"):
         load(root)
 
 
@@ -247,8 +285,121 @@ def test_a_file_in_the_wrong_folder_is_named(root):
     file = next((root / "trials").iterdir())
     pack_id = file.name.partition("-")[0]
     file.rename(root / epochs_key(pack_id, 3, 4).replace(pack_id, "f" * 16))
-    with pytest.raises(RecordError, match="is no file of epochs/"):
+    with pytest.raises(RecordError, match=r"has no column epoch \(kind trials\)"):
         load(root)
+
+
+def test_a_row_of_no_trial_is_refused(root):
+    store = write(root)
+    key = store.list("epochs")[0]
+    table, footer = decode_with_footer(store.read(key), key)
+    (root / key).unlink()
+    none = pa.array([None, *table["trial_id"].to_pylist()[1:]], pa.string())
+    store.create(key, encode(table.set_column(1, "trial_id", none), footer))
+    with pytest.raises(RecordError, match="has a row without a trial or an epoch"):
+        load(root)
+
+
+# --- vectors, read when they are asked for ------------------------------------------------------------------------------
+
+
+def first_trial(study):
+    """A trial of the pack whose files come first."""
+    return study.epochs["trial_id"].iloc[0]
+
+
+def test_a_damaged_vector_is_told_to_whoever_reads_it_and_to_nobody_else(root):
+    write(root)
+    file = sorted((root / "epochs").iterdir())[0]
+    flip_page(file, "activity")
+    study = load(root)
+    other = study.epochs["trial_id"].iloc[-1]
+    assert len(all_lists(study, "activity", [other])) == 5
+    assert len(all_lists(study, "kl_per_unit")) == len(study.epochs)
+    for read in (
+        study.vectors,
+        study.activity,
+        lambda: study.activity([first_trial(study)]),
+        lambda: count_active(study, 0.2),
+        lambda: active_units(study, epoch=1),
+        lambda: average(study, "active_units", by=["k"], threshold=0.2, epoch="every"),
+    ):
+        with pytest.raises(RecordError, match="damaged") as refusal:
+            read()
+        assert refusal.value.path == str(file)
+
+
+def test_skip_bad_leaves_out_the_rows_of_a_damaged_vector_and_says_so(root):
+    write(root)
+    file = sorted((root / "epochs").iterdir())[0]
+    flip_page(file, "activity")
+    study = load(root, skip_bad=True)
+    whole = dict.fromkeys(study.epochs[["trial_id", "epoch"]].itertuples(index=False, name=None))
+    assert study.left_out == {}
+    found = all_lists(study, "activity")
+    assert list(study.left_out) == [f"epochs/{file.name}"]
+    assert len(whole) - len(found) == 3 * 3
+    assert found.keys() < whole.keys()
+    table = average(study, "active_units", by=["k"], threshold=0.2, epoch="every")
+    assert sorted(table["n"].unique()) == [0, 3]
+    assert set(table.loc[table["n"] == 0, "missing"]) == {"seeds 0, 1, 2 no finite value"}
+
+
+def test_a_study_that_grows_is_read_as_it_was(root):
+    write(root, done=lambda s: 2)
+    study = load(root)
+    was = len(study.epochs)
+    write(root, done=lambda s: 4, entry=2)
+    assert len(study.activity()) == 3 * was == 3 * 2 * 3 * 3
+    assert set(study.activity()["epoch"]) == {0, 1, 2}
+    (root / "plan" / "000002.parquet").unlink()
+    assert set(load(root).activity()["epoch"]) == {0, 1, 2, 3, 4}
+
+
+def test_a_file_that_is_another_one_now_is_refused(root):
+    store = write(root)
+    study = load(root)
+    key = store.list("epochs")[0]
+    table, footer = decode_with_footer(store.read(key), key)
+    (root / key).unlink()
+    moved = [[value + 1 for value in row] for row in table["activity"].to_pylist()]
+    at = EPOCHS.get_field_index("activity")
+    store.create(key, encode(table.set_column(at, EPOCHS.field(at), pa.array(moved, EPOCHS.field(at).type)), footer))
+    with pytest.raises(RecordError, match="is not the file that was there when the study was loaded"):
+        study.vectors(column="kl_per_unit")
+    assert len(all_lists(load(root), "kl_per_unit")) == len(study.epochs)
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_what_was_read_is_kept_as_far_as_memory_goes(root, is_kept, monkeypatch):
+    monkeypatch.setattr(vectors, "KEPT_BYTES", 10**6 if is_kept else 0)
+    write(root)
+    study = load(root)
+    early, whole = all_lists(study, "activity"), load(root, vectors=True)
+    for file in (root / "epochs").iterdir():
+        file.unlink()
+    for one in (study, whole):
+        if is_kept:
+            assert all_lists(one, "activity") == early
+        else:
+            with pytest.raises(RecordError, match=r"epochs/.*: cannot be read \(No such file"):
+                one.vectors()
+    assert len(all_lists(whole, "posterior_mean")) == 30 if is_kept else True
+    with pytest.raises(RecordError, match="cannot be read"):
+        study.vectors(column="posterior_mean")
+
+
+def test_vectors_of_some_trials_are_those_of_all(root):
+    write(root, {**SMALL, "n_z": [2, 3]}, activity=lambda s, e: flat_activity(s, e) + e)
+    study = load(root)
+    every = all_lists(study, "activity")
+    some = study.trials["trial_id"].tolist()[1::2]
+    assert all_lists(study, "activity", some) == {key: one for key, one in every.items() if key[0] in some}
+    assert all_lists(study, "activity", []) == {}
+    blocks = list(study.vectors_by_file(some))
+    assert len(blocks) == len(list((root / "epochs").iterdir()))
+    places = np.concatenate([block.places for block in blocks])
+    assert study.epochs.iloc[places].index.equals(study.vectors(some)[0].index)
 
 
 # --- the door -----------------------------------------------------------------------------------------------------------
@@ -307,14 +458,15 @@ def test_skip_bad_changes_nothing_where_all_is_whole(root):
     assert lax.left_out == {}
 
 
-def test_skip_bad_goes_on_without_a_damaged_file_and_names_it_and_what_it_costs(root):
+@pytest.mark.parametrize("is_whole", [False, True], ids=["vectors when asked for", "vectors at once"])
+def test_skip_bad_goes_on_without_a_damaged_file_and_names_it_and_what_it_costs(root, is_whole):
     write(root)
     whole = load(root)
     file = sorted((root / "epochs").iterdir())[0]
-    flip(file, 40 / file.stat().st_size)
+    flip_page(file, "activity" if is_whole else "test_bound")
     with pytest.raises(RecordError):
-        load(root)
-    study = load(root, skip_bad=True)
+        load(root, vectors=is_whole)
+    study = load(root, skip_bad=True, vectors=is_whole)
     assert list(study.left_out) == [f"epochs/{file.name}"]
     gone = set(whole.epochs["trial_id"]) - set(study.epochs.loc[study.epochs["epoch"] == 1, "trial_id"])
     assert len(gone) == 3
@@ -339,7 +491,7 @@ def test_skip_bad_without_an_entry_of_the_plan(root):
     write(root, {**SMALL, "k": [1]})
     write(root, {**SMALL, "k": [5]}, entry=2)
     file = root / "plan" / "000002.parquet"
-    flip(file, 40 / file.stat().st_size)
+    flip_page(file, "trial_id")
     study = load(root, skip_bad=True)
     assert study.factors["k"] == (1,)
     assert set(study.left_out) == {"plan/000002.parquet", "epochs"}

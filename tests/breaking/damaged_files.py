@@ -148,7 +148,7 @@ def judge_weights(tally: Tally, case: str, root: Path, bad: list[Path]) -> None:
 def judge_rest(tally: Tally, case: str, root: Path, whole: pd.DataFrame, rows: dict[str, pd.DataFrame], bad: list[Path]):
     """With skip_bad the rows of every whole file are there, and what is gone is named."""
     try:
-        study = load(root, skip_bad=True)
+        study = load(root, skip_bad=True, vectors=True)
     except Exception as error:  # what this script looks for
         tally.expect(False, case, f"--skip-bad: {type(error).__name__}: {error}")
         return
@@ -175,7 +175,7 @@ def takes(file: Path) -> bool:
 
 def run(root: Path, count: int, seed: int, folder_: Path, every: int) -> tuple[Tally, int]:
     """All cases; returns what came of them, and how many of the files other readers take."""
-    study = load(root)
+    study = load(root, vectors=True)
     whole = study.epochs
     rows = {str(p.relative_to(root)): pd.read_parquet(p) for p in sorted((root / "epochs").iterdir())}
     rng = np.random.default_rng(seed)
@@ -190,7 +190,7 @@ def run(root: Path, count: int, seed: int, folder_: Path, every: int) -> tuple[T
         case = f"case {number}, {kind.__name__} {' '.join(str(b.relative_to(copy)) for b in bad)}"
         if is_harmless(file, raw, bad, copy):
             tally.cases["harmless"] += 1
-            tally.expect(same_study(load(copy), study), case, "called harmless, and another study")
+            tally.expect(same_study(load(copy, vectors=True), study), case, "called harmless, and another study")
             continue
         tally.cases[kind.__name__] += 1
         taken += any(takes(b) for b in bad if b.is_file())

@@ -65,6 +65,7 @@ def test_with_ray_then_read_and_reported(environment, tmp_path):
     assert study.is_complete
     drop = ["seconds"]
     assert study.epochs.drop(columns=drop).equals(folder.epochs.drop(columns=drop))
+    assert study.activity().equals(folder.activity())
 
     report = run("analysis.report", "s3://results/of a group/short", "--out", str(tmp_path / "report"), "--format", "png")
     assert report.returncode == 0, report.stderr

@@ -53,9 +53,11 @@ def test_further_research_on_subsets(tmp_path):
     assert len(study.trials) == 7
     assert (study.trials["status"] == "completed").all()
     everything = ",".join(map(str, range(10)))
+    classes = study.activity(column="reconstruction_per_class")
+    ends = classes[(classes["epoch"] == 2) & np.isfinite(classes["reconstruction_per_class"])]
     for row in study.epochs[study.epochs["epoch"] == 2].to_dict("records"):
         named = row["data.subset"] == "classes" and row["data.classes"] != "all"
-        there = np.flatnonzero(np.isfinite(np.asarray(row["reconstruction_per_class"], float)))
+        there = ends.loc[ends["trial_id"] == row["trial_id"], "unit"]
         assert ",".join(map(str, there)) == (row["data.classes"] if named else everything)
 
 
@@ -79,13 +81,14 @@ def test_frey_faces(tmp_path):
 def test_burdas_two_layers(tmp_path):
     study = run("burda-two-layers", tmp_path, *ON_DIGITS, "training.schedule_over=2", only=("k=5",))
     assert (study.trials["status"] == "completed").all()
-    assert set(study.epochs["activity"].map(len)) == {150}
+    assert set(study.vectors()[1]) == {150}
 
 
 def test_deep_ladder(tmp_path):
     study = run("deep", tmp_path, *ON_DIGITS, "training.learning_rate=0.002", only=("warmup=0",))
     assert (study.trials["status"] == "completed").all()
-    assert dict(study.epochs.groupby("model.layers_above")["activity"].first().map(len)) == {
+    rows, lengths, _ = study.vectors()
+    assert dict(zip(study.epochs.loc[rows.index, "model.layers_above"], lengths, strict=True)) == {
         "none": 64,
         "256-256-z32": 64 + 32,
         "256-256-z32-128-128-z16": 64 + 32 + 16,

@@ -43,6 +43,7 @@ def test_the_unpacked_folder_is_a_study_that_loads(capsys, tiny):
     copy = unpacked()
     was, now = load(tiny), load(copy)
     pd.testing.assert_frame_equal(was.epochs, now.epochs)
+    pd.testing.assert_frame_equal(was.activity(), now.activity())
     pd.testing.assert_frame_equal(was.trials, now.trials)
     assert now.is_complete
     assert (copy / "grid.yaml").read_text() == TINY

@@ -21,6 +21,7 @@ from workers.records import (
     TRIALS,
     RecordError,
     VersionError,
+    column_sha256,
     content_sha256,
     decode,
     decode_with_footer,
@@ -79,8 +80,16 @@ def test_what_is_written_is_read(schema, data):
     assert [(field.name, field.type) for field in again.schema] == [(field.name, field.type) for field in schema]
     assert content_sha256(again) == content_sha256(table)
     footer = read_footer(raw, "file")
-    assert footer.pop("not_content_sha256") != footer["content_sha256"]
-    assert footer == {"kind": "law", "n": 1, "schema_version": SCHEMA_VERSION, "content_sha256": content_sha256(table)}
+    hashes = {name: column_sha256(table, name) for name in schema.names}
+    assert footer == {
+        "kind": "law",
+        "n": 1,
+        "schema_version": SCHEMA_VERSION,
+        "content_sha256": content_sha256(table),
+        "columns_sha256": hashes,
+    }
+    some = data.draw(st.lists(st.sampled_from(schema.names), unique=True, min_size=1))
+    assert repr(decode(raw, "file", some).select(some).to_pylist()) == repr(table.select(some).to_pylist())
 
 
 @schemas
@@ -112,12 +121,17 @@ def test_any_other_value_is_other_content(schema, data):
 def plain_hash(table):
     """The format of the hash, column by column and value by value."""
     digest = hashlib.sha256()
-    for field in table.schema:
-        if field.name in NOT_CONTENT:
-            continue
-        kind = f"list<{field.type.value_type}>" if pa.types.is_list(field.type) else str(field.type)
-        digest.update(f"{field.name}:{kind};".encode())
-        hash_array(digest, table.column(field.name).combine_chunks())
+    for name in table.column_names:
+        if name not in NOT_CONTENT:
+            digest.update(f"{name}:{plain_column_hash(table, name)};".encode())
+    return digest.hexdigest()
+
+
+def plain_column_hash(table, name):
+    column = table.column(name)
+    kind = f"list<{column.type.value_type}>" if pa.types.is_list(column.type) else str(column.type)
+    digest = hashlib.sha256(f"{name}:{kind};".encode())
+    hash_array(digest, column.combine_chunks())
     return digest.hexdigest()
 
 
@@ -129,9 +143,9 @@ def hash_array(digest, array):
         digest.update(lengths.to_numpy(zero_copy_only=False).tobytes())
         hash_array(digest, array.flatten())
     elif pa.types.is_string(array.type):
-        for text in array.fill_null("").to_pylist():
-            raw = text.encode()
-            digest.update(len(raw).to_bytes(8, "little") + raw)
+        texts = [text.encode() for text in array.fill_null("").to_pylist()]
+        digest.update(np.array([len(text) for text in texts], np.int32).tobytes())
+        digest.update(b"".join(texts))
     else:
         zero = pa.scalar(0).cast(array.type)
         digest.update(array.fill_null(zero).to_numpy(zero_copy_only=False).tobytes())
@@ -157,6 +171,8 @@ def test_the_hash_is_that_of_its_format(columns, start, in_parts):
     if in_parts and len(table) > 1:
         table = pa.concat_tables([table.slice(0, 1), table.slice(1)])
     assert content_sha256(table) == plain_hash(table)
+    for name in table.column_names:
+        assert column_sha256(table, name) == plain_column_hash(table, name)
 
 
 def test_wall_time_and_machine_are_no_content():
@@ -201,8 +217,18 @@ def test_a_plain_reader_sees_the_rows(tmp_path):
 
 
 def test_some_columns_can_be_read_alone():
-    table = decode(encode(some_epochs(), {}), "file", columns=["epoch", "activity"])
+    raw = encode(some_epochs(), {"kind": "epochs"})
+    table = decode(raw, "file", columns=["epoch", "activity"])
     assert table.column_names == ["epoch", "activity"]
+    with pytest.raises(RecordError, match="file: has no column nll"):
+        decode(raw, "file", columns=["epoch", "nll"])
+
+
+def test_a_plain_reader_sees_the_types_of_the_schema():
+    """Arrow's own copy of the schema is left out: Parquet's own types say the same."""
+    raw = encode(some_epochs(), {})
+    assert pq.read_table(pa.BufferReader(raw)).schema.remove_metadata() == EPOCHS
+    assert b"ARROW:schema" not in raw
 
 
 # ---- Damage ----
@@ -234,7 +260,7 @@ def test_a_flipped_bit_is_noticed_or_harmless():
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b'"threshold"', b'"thresho1d"'), (b"0.125", b"0.126"), (b'"schema_version": 3', b'"schema_version": 2')],
+    [(b'"threshold"', b'"thresho1d"'), (b"0.125", b"0.126"), (b'"schema_version": 4', b'"schema_version": 3')],
     ids=["a name", "a value", "the version"],
 )
 def test_a_footer_that_is_not_what_was_written_is_refused(old, new):
@@ -278,6 +304,33 @@ def test_a_time_that_is_not_what_was_written_is_refused():
         decode(sink.getvalue().to_pybytes(), "a.parquet")
 
 
+def test_only_what_is_read_is_verified():
+    """A page of `kl_per_unit` is damaged: whoever reads it, or all, is told; whoever does not goes on."""
+    table = some_epochs(2000)
+    raw = bytearray(encode(table, {}))
+    chunk = pq.read_metadata(pa.BufferReader(raw)).row_group(0).column(EPOCHS.names.index("kl_per_unit"))
+    raw[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
+    assert decode(bytes(raw), "a.parquet", ["activity", "seconds"]).equals(table.select(["activity", "seconds"]))
+    for columns in (None, ["epoch", "kl_per_unit"]):
+        with pytest.raises(RecordError, match=r"a\.parquet: damaged"):
+            decode(bytes(raw), "a.parquet", columns)
+
+
+def test_every_column_is_verified_when_it_is_read_alone():
+    """Each column of a file is exchanged for another: whoever reads it is told."""
+    table = some_epochs()
+    footer = pq.read_schema(pa.BufferReader(encode(table, {}))).metadata
+    for place, field in enumerate(EPOCHS):
+        other = table.set_column(place, field, table.column(place).take(pa.array([1, 0, *range(2, len(table))])))
+        sink = pa.BufferOutputStream()
+        pq.write_table(other.replace_schema_metadata(footer), sink)
+        raw = sink.getvalue().to_pybytes()
+        rest = [name for name in EPOCHS.names if name != field.name]
+        assert decode(raw, "a.parquet", rest).equals(table.select(rest))
+        with pytest.raises(RecordError, match="its content is not what was written"):
+            decode(raw, "a.parquet", [field.name])
+
+
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 100, -1, -9])
 def test_a_truncated_file_is_noticed(length):
     raw = encode(some_epochs(), {})
@@ -305,32 +358,32 @@ def io_with_footer_of(raw, table):
 
 
 @pytest.mark.parametrize("read", [decode, read_footer])
-@pytest.mark.parametrize("version", [0, 1, 2, 99])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 99])
 def test_another_schema_version_is_refused_by_name(read, version, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(records, "SCHEMA_VERSION", version)
         raw = encode(some_epochs(), {})
-    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 3; use the program that wrote it"
+    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 4; use the program that wrote it"
     with pytest.raises(VersionError, match=words):
         read(raw, "plan/1.parquet")
 
 
 def test_a_file_of_version_2_had_no_checksum_and_is_refused_by_name():
     raw = encode(some_epochs(), {})
-    text = pq.read_schema(pa.BufferReader(raw)).metadata[b"study"].replace(b'"schema_version": 3', b'"schema_version": 2')
+    text = pq.read_schema(pa.BufferReader(raw)).metadata[b"study"].replace(b'"schema_version": 4', b'"schema_version": 2')
     with pytest.raises(VersionError, match="has schema_version 2"):
         read_footer(with_metadata(raw, {b"study": text}, keep=False), "a.parquet")
 
 
-def test_schemas_are_those_of_version_3():
+def test_schemas_are_those_of_version_4():
     """A change of a schema needs another SCHEMA_VERSION: old and new files would lie in one folder."""
     texts = {name: [f"{field.name}: {field.type}" for field in schema] for name, schema in SCHEMAS.items()}
-    assert SCHEMA_VERSION == 3
-    assert texts["epochs"] == EPOCHS_3
-    assert texts["trials"] == TRIALS_3
+    assert SCHEMA_VERSION == 4
+    assert texts["epochs"] == EPOCHS_4
+    assert texts["trials"] == TRIALS_4
 
 
-EPOCHS_3 = [
+EPOCHS_4 = [
     "schema_version: int32",
     "trial_id: string",
     "decoder: string",
@@ -372,7 +425,7 @@ EPOCHS_3 = [
     "seconds: double",
 ]
 
-TRIALS_3 = [
+TRIALS_4 = [
     "schema_version: int32",
     "trial_id: string",
     "pack_id: string",

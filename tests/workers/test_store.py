@@ -72,6 +72,15 @@ class TestEveryStore:
         assert store.read(KEY) == b"rows\0\xff"
         assert exists(store, KEY)
 
+    @pytest.mark.parametrize("raw", [b"", b"0123456789", bytes(range(256)) * 300], ids=len)
+    def test_a_range_is_a_slice(self, store, raw):
+        assert store.create(KEY, raw)
+        for start, stop in ((0, 4), (3, 7), (9, 10), (8, 100), (200, 300), (-3, None), (-10, None), (-1000, None)):
+            assert store.read_range(KEY, start, stop) == (raw[start:stop], len(raw))
+        for start, stop in ((0, 4), (-4, None)):
+            with pytest.raises(FileNotFoundError):
+                store.read_range("epochs/none", start, stop)
+
     def test_empty_and_large_values(self, store):
         large = os.urandom(5_000_000)
         assert store.create("epochs/empty", b"")
