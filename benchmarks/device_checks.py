@@ -2,8 +2,9 @@
 
 import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,15 +17,18 @@ from workers.device import precision_in_use
 from workers.evaluate import measure
 from workers.final import measure_final
 from workers.learning import Learner
+from workers.padding import resized
 from workers.settings import MeasureSettings
 
 TOLERANCES = {"ieee": 1e-5, "tf32": 2e-3, "bf16": 2e-2}
 """Of one epoch's sums from equal states, relative, by the precision of products."""
 
-CELLS: Mapping[str, dict] = {
+CELLS: Mapping[str, dict[str, Any]] = {
     "bernoulli, K 1": {"k": 1},
     "bernoulli, K 5, warm-up": {"k": 5, "warmup": 3},
     "gaussian, K 5, batch norm": {"k": 5, "decoder": "gaussian", "batch_norm": True},
+    "n_z from 1 to 9, K 3": {"k": 3, "n_z": (5, 1, 9, 2), "objective.kl": "sampled"},
+    "n_z from 1 to 9, K 1, batch norm": {"k": 1, "n_z": (5, 1, 9, 2), "batch_norm": True},
     "running statistics by step": {
         "batch_norm": True,
         "model.bn_statistics": "running",
@@ -33,12 +37,14 @@ CELLS: Mapping[str, dict] = {
     },
     "two layers, dreg": {"k": 3, "model.layers_above": "7-z3", "objective.gradient": "dreg"},
 }
+"""A tuple has an entry for each of SEEDS."""
 
 SEEDS = (0, 1, 0, 7)
 
 
-def _learner(cell: str, device: torch.device, seeds: tuple[int, ...] = SEEDS) -> Learner:
-    return learner_of(small(device), [{**CELLS[cell], "seed": seed} for seed in seeds])
+def _learner(cell: str, device: torch.device, members: Sequence[int] = range(len(SEEDS))) -> Learner:
+    cells = [{name: v[i] if isinstance(v, tuple) else v for name, v in CELLS[cell].items()} for i in members]
+    return learner_of(small(device), [{**cell, "seed": SEEDS[i]} for cell, i in zip(cells, members, strict=True)])
 
 
 def _trained(learner: Learner, epochs: range) -> Tensor:
@@ -83,10 +89,44 @@ def a_graph_trains_as_single_launches_do(cell: str, device: torch.device) -> flo
 def a_pack_trains_as_its_members_alone_do(cell: str, device: torch.device) -> float:
     """One epoch from equal states."""
     packed = _trained(_learner(cell, device), range(2))
-    alone = [_trained(_learner(cell, device, (seed,)), range(2)) for seed in SEEDS]
+    alone = [_trained(_learner(cell, device, [member]), range(2)) for member in range(len(SEEDS))]
     error = _error(packed, torch.cat(alone, -1))
     assert error < TOLERANCES[precision_in_use()], error
     return error
+
+
+def a_pack_measures_as_its_members_alone_do(cell: str, device: torch.device) -> float:
+    """After one epoch from equal states; every vector at the member's own n_z."""
+    packed = _learner(cell, device)
+    _trained(packed, range(2))
+    worst, found = 0.0, _measured(packed, small(device).data)
+    for member in range(len(SEEDS)):
+        alone = _learner(cell, device, [member])
+        _trained(alone, range(2))
+        for name, expected in _measured(alone, small(device).data).items():
+            # A unit beside the threshold is silenced or not, by a rounding.
+            if "ablation" in name or not expected.numel():
+                continue
+            own, by_unit = found[name][member], expected.ndim > 1 and name != "reconstruction_per_class"
+            own = own[: expected.shape[1]] if by_unit else own
+            assert torch.equal(own.isnan(), expected[0].isnan()), name
+            worst = max(worst, _error(own.nan_to_num(), expected[0].nan_to_num()))
+    assert worst < 5 * TOLERANCES[precision_in_use()], worst
+    return worst
+
+
+def what_pads_stays_zero(cell: str, device: torch.device) -> float:
+    """Parameters and first moments of units that a replica does not have, after three epochs."""
+    learner = _learner(cell, device)
+    _trained(learner, range(4))
+    units = learner.architecture.units
+    for name, tensor in _tensors(_state(learner)).items():
+        for replica, n_z in enumerate(units.widths if units else ()):
+            if "exp_avg_sq" in name or name.startswith("statistic"):
+                continue
+            cut = resized(name.rpartition(" ")[2], tensor[replica], n_z)
+            assert torch.equal(resized(name.rpartition(" ")[2], cut, learner.architecture.n_z), tensor[replica]), name
+    return 0.0
 
 
 def the_same_pack_twice_is_bit_equal(cell: str, device: torch.device) -> float:
@@ -178,6 +218,8 @@ CHECKS: Mapping[str, Callable[[str, torch.device], float]] = {
         kernels_train_as_torch_does,
         a_graph_trains_as_single_launches_do,
         a_pack_trains_as_its_members_alone_do,
+        a_pack_measures_as_its_members_alone_do,
+        what_pads_stays_zero,
         the_same_pack_twice_is_bit_equal,
         resuming_is_bit_equal,
         a_broken_neighbour_changes_no_bit,

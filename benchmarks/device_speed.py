@@ -13,6 +13,7 @@ from benchmarks.scenes import Scene, learner_of, pack_of_trials
 from study.design import trials_of
 from study.grid import read_grid
 from study.packing import pack_trials
+from workers.data import Data
 from workers.evaluate import measure
 from workers.final import measure_final
 from workers.images import KNOWN
@@ -139,6 +140,12 @@ def paper_packs(grid: str = "grids/paper.yaml") -> list[Pack]:
     return pack_trials(trials_of(read, known.fingerprint), read.run, "cuda", 1, known)
 
 
+def by_n_z(pack: Pack, data: Data) -> list[Pack]:
+    """The same trials in a pack for every n_z, none of them padded: what a padded pack is compared with."""
+    members = [trial.settings for trial in pack.trials]
+    return [pack_of_trials([one for one in members if one.n_z == n_z], data) for n_z in sorted({one.n_z for one in members})]
+
+
 def slices(scene: Scene, packs: list[Pack], until: float, samples: int = 200) -> Iterator[Slice]:
     """Three epochs with measurement of each pack on random images; those that do not fit before `until` are left out.
 
@@ -166,6 +173,8 @@ def slices(scene: Scene, packs: list[Pack], until: float, samples: int = 200) ->
             for n in (samples, 2 * samples)
         )
         final_s = few + max(0.0, more - few) * (5000 - samples) / samples
-        name = f"{first.decoder}, K {first.k}, batch norm {str(first.batch_norm).lower()}, n_z {first.n_z}"
+        widths = sorted({trial.settings.n_z for trial in pack.trials})
+        n_z = f"{widths[0]} to {widths[-1]}" if len(widths) > 1 else str(widths[0])
+        name = f"{first.decoder}, K {first.k}, batch norm {str(first.batch_norm).lower()}, n_z {n_z}"
         yield Slice(name, len(pack.trials), learner.steps_an_epoch, max(0.0, begun - epoch_s), epoch_s, measure_s, final_s)
         del learner

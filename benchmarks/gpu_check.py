@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import device_checks, kernel_checks
-from benchmarks.device_speed import Peak, Slice, paper_packs, peak, slices, speeds
+from benchmarks.device_speed import Peak, Slice, by_n_z, paper_packs, peak, slices, speeds
 from benchmarks.scenes import Scene, full, learner_of, small
 from workers.device import PRECISIONS, describe_device, prepare_device
+from workers.trial import Pack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +89,7 @@ def checks(is_small: bool) -> tuple[list[Sequence[object]], int]:
     precisions = [name for name in PRECISIONS if name == "ieee" or device.type == "cuda"]
     for precision in precisions:
         device = prepare_device("auto", precision)
-        cells = list(device_checks.CELLS)[: 1 if is_small else {"ieee": None, "tf32": 3, "bf16": 1}[precision]]
+        cells = list(device_checks.CELLS)[: 1 if is_small else {"ieee": None, "tf32": 4, "bf16": 1}[precision]]
         for name, check in device_checks.CHECKS.items():
             for cell in cells:
                 run(name, cell, precision, partial(check, cell, device))
@@ -165,6 +166,7 @@ def _paper(title: str, scene: Scene, is_small: bool, until: float) -> list[str]:
     ]
     columns = ("pack", "trials", "start, s", "epoch, s", "measurement, s", "end, s", "300 epochs, min")
     lines = table(title, columns, rows)
+    lines += [] if is_small or len(timed) < len(shapes) else _apart(timed[-1], by_n_z(chosen[-1], scene.data), scene, until)
     trials = sum(s.trials for s in timed)
     whole = sum(len(pack.trials) for pack in packs)
     if trials:
@@ -177,6 +179,19 @@ def _paper(title: str, scene: Scene, is_small: bool, until: float) -> list[str]:
             f"this device, one pack after another; {training / steps * 1e6:.2f} microseconds a trial-step of training.",
         ]
     return lines
+
+
+def _apart(padded: Slice, packs: list[Pack], scene: Scene, until: float) -> list[str]:
+    """What a padded pack takes, beside the packs of one n_z each that it stands for."""
+    timed = list(slices(scene, packs, until))
+    if len(timed) < len(packs):
+        return []
+    epoch, minutes = sum(s.epoch_s for s in timed), sum(s.whole_s for s in timed) / 60
+    return [
+        "",
+        f"{padded.name}: {padded.epoch_s:.3g} s an epoch, {padded.whole_s / 60:.3g} min in one padded pack; "
+        f"{epoch:.3g} s and {minutes:.3g} min in {len(timed)} packs of one n_z each.",
+    ]
 
 
 def profile(scene: Scene, is_small: bool, rows: int = 25) -> list[Sequence[object]]:

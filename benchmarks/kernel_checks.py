@@ -32,7 +32,7 @@ _KEYS = (0, 5, 2**63 - 1)
 
 
 def normals(device: torch.device) -> float:
-    """Absolute, of numbers up to 6."""
+    """Absolute, of numbers up to 6; exactly 0 for units that a replica does not have."""
     worst = 0.0
     for shape in ((1, 1, 1), (2, 3, 5), (3, 7, 50), (1, 100, 8)):
         for step, first in ((3, (0, 0)), (2**33 + 7, (9, 10_000))):
@@ -42,7 +42,12 @@ def normals(device: torch.device) -> float:
                 torch.tensor(_KEYS, device=device), *place[:2], torch.tensor([step], device=device), *place[3:]
             )
             assert torch.equal(found, again.cpu()), "a step on the device is another step"
-            worst = max(worst, (found - philox.normals(torch.tensor(_KEYS), *place)).abs().max().item())
+            expected = philox.normals(torch.tensor(_KEYS), *place)
+            worst = max(worst, (found - expected).abs().max().item())
+            counts = torch.tensor([1, shape[2] // 2 + 1, shape[2]])
+            exists = (torch.arange(shape[2]) < counts.unsqueeze(1)).view(-1, 1, 1, shape[2])
+            padded = kernels_philox.normals(torch.tensor(_KEYS, device=device), *place, counts.to(device)).cpu()
+            assert torch.equal(padded, torch.where(exists, found, 0.0)), "a draw depends on its replica's units"
     return worst
 
 

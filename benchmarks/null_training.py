@@ -22,7 +22,7 @@ class NullLearner:
 
     def __init__(self, pack: Pack, data: Any, device: torch.device) -> None:
         """`data` is not looked at."""
-        self.replicas, self.n_z = len(pack.trials), pack.trials[0].settings.n_z
+        self.replicas, self.n_z = len(pack.trials), max(trial.settings.n_z for trial in pack.trials)
         self.architecture, self.seeds, self.k = self, None, 1
         self.statistics: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.parameters = {"weight": torch.zeros(self.replicas, 4, 4)}

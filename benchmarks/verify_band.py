@@ -1,11 +1,11 @@
-"""How far trials lie apart that are the same but for rounding: trained alone, and with another processor's kernels.
+"""How far trials lie apart that are the same but for rounding: trained alone, padded, and with another processor's kernels.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.verify_band [--epochs 60] [--seeds 2] [--n-z 10] [--out FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks.verify_band [--epochs 60] [--seeds 2] [--n-z 10] [--kinds padded] [--out FOLDER]
 
 Trains trials of the quick start's kind (digits; both decoders, K 1 and 5, batch norm, warm-up) side by side in packs, in the
-same packs again, each alone, and each alone on kernels without AVX (as an old processor would choose them). Prints the table
-of docs/verify.md: the largest distance to the packed run. Takes about an hour on one core;
-what is done is not done again.
+same packs again, each alone, each alone on kernels without AVX (as an old processor would choose them), and in packs as they
+are on a GPU, where several n_z are padded to the largest. Prints the table of docs/verify.md: the largest distance to the
+packed run. Takes about an hour on one core; what is done is not done again.
 """
 
 import argparse
@@ -15,8 +15,13 @@ import sys
 from pathlib import Path
 
 OLD_PROCESSOR = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"}
-KINDS = {"alone": (True, {}), "alone, other kernels": (True, OLD_PROCESSOR), "the same packs": (False, {})}
-"""How each run differs from the packed one: whether its trials train alone, and its environment."""
+KINDS = {
+    "alone": ("alone", {}),
+    "alone, other kernels": ("alone", OLD_PROCESSOR),
+    "the same packs": ("packed", {}),
+    "padded": ("padded", {}),
+}
+"""How each run differs from the packed one: its packs, and its environment."""
 WHAT = ("bounds (of |bound|)", "activity", "activity (relative)")
 GRID = """
 study: band
@@ -34,16 +39,18 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--epochs", type=int, default=60)
     words.add_argument("--seeds", type=int, default=2)
-    words.add_argument("--n-z", type=int, default=10)
+    words.add_argument("--n-z", type=int, nargs="+", default=[10])
+    words.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     words.add_argument("--out", default="verify-band")
     words.add_argument("--part", help=argparse.SUPPRESS)
     given = words.parse_args()
-    text = GRID.format(epochs=given.epochs, n_z=given.n_z, seeds=", ".join(map(str, range(given.seeds))))
+    n_z, seeds = (", ".join(map(str, levels)) for levels in (given.n_z, range(given.seeds)))
+    text = GRID.format(epochs=given.epochs, n_z=n_z, seeds=seeds)
     if given.part:
-        run_part(text, given.part == "alone", Path(given.out))
+        run_part(text, given.part, Path(given.out))
         return
     folders = {"packed": Path(given.out, "packed")}
-    train_apart(given, folders["packed"], False, {})
+    train_apart(given, folders["packed"], "packed", {})
     columns = (
         "trials",
         "bit-equal",
@@ -52,21 +59,21 @@ def main() -> None:
     )
     print(f"| against the packed run | {' | '.join(columns)} |")
     print("|---" * (1 + len(columns)) + "|", flush=True)
-    for kind, (alone, environment) in KINDS.items():
+    for kind in given.kinds:
         folder = Path(given.out, kind.replace(",", "").replace(" ", "-"))
-        train_apart(given, folder, alone, environment)
+        train_apart(given, folder, *KINDS[kind])
         print(row_of(kind, folders["packed"], folder), flush=True)
 
 
-def train_apart(given: argparse.Namespace, folder: Path, alone: bool, environment: dict[str, str]) -> None:
+def train_apart(given: argparse.Namespace, folder: Path, part: str, environment: dict[str, str]) -> None:
     # Which kernels are used is decided when torch is loaded: a process each.
-    options = ["--epochs", str(given.epochs), "--seeds", str(given.seeds), "--n-z", str(given.n_z), "--out", str(folder)]
-    part = ["--part", "alone" if alone else "packed"]
-    command = [sys.executable, "-m", "benchmarks.verify_band", *options, *part]
+    options = ["--epochs", str(given.epochs), "--seeds", str(given.seeds), "--out", str(folder), "--part", part]
+    options += ["--n-z", *map(str, given.n_z)]
+    command = [sys.executable, "-m", "benchmarks.verify_band", *options]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
 
 
-def run_part(text: str, alone: bool, folder: Path) -> None:
+def run_part(text: str, part: str, folder: Path) -> None:
     from study.design import trials_of
     from study.grid import parse_grid
     from study.packing import pack_trials
@@ -80,10 +87,11 @@ def run_part(text: str, alone: bool, folder: Path) -> None:
     known_data = known(grid.base.data)
     device = prepare_device("cpu")
     data = load_data(grid.base.data, grid.base.measure, device)
-    run = grid.run.model_copy(update={"packing": "none" if alone else "auto"})
+    run = grid.run.model_copy(update={"packing": "none" if part == "alone" else "auto"})
+    packed_for = "cuda" if part == "padded" else "cpu"
     store = open_store(str(folder))
     done = ended_packs(store)
-    for pack in pack_trials(trials_of(grid, known_data.fingerprint), run, "cpu", 1, known_data):
+    for pack in pack_trials(trials_of(grid, known_data.fingerprint), run, packed_for, 1, known_data):
         if (pack.pack_id, pack.epochs) not in done:
             train(pack, data, store, device=device, attempt="0")
         print(".", end="", file=sys.stderr, flush=True)

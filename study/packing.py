@@ -6,17 +6,28 @@ from itertools import pairwise
 
 from study.cost import border_every, epoch_seconds
 from workers.images import Known
-from workers.settings import RunSettings, SettingValue, flatten
+from workers.settings import RunSettings, Settings, SettingValue, flatten
 from workers.trial import Pack, Trial, extend_borders, pack_id_of
 
 MAX_PACK = {"cpu": 8, "cuda": 64, "mps": 16}
 """Trials a pack. On a CPU packs of 4 to 8 are fastest (the working set leaves the cache beyond); a GPU fills with more."""
+
+PADDED = ("cuda",)
+"""Devices on which trials of one stochastic layer that differ in n_z share a pack, padded to its largest n_z.
+
+A GPU is full from about 66 trials at K = 1 on; on a CPU small packs are fastest, and the smallest arithmetic counts.
+"""
+
+MOST_PADDED = 1.5
+"""No trial is padded to more than so many times its own weights: beyond, a pack of its own is about as fast."""
 
 _MAY_DIFFER = ("seed", "warmup", "data.root", "data.path")
 
 
 def pack_trials(trials: Iterable[Trial], run: RunSettings, device: str, slots: int, data: Known) -> list[Pack]:
     """Group trials that may train side by side; lower seeds first, so that a whole one-seed factorial stands early.
+
+    On a GPU they may differ in n_z; where they are more than one pack takes, those of near n_z share one.
 
     Args:
         trials: with pairwise different ids.
@@ -27,11 +38,14 @@ def pack_trials(trials: Iterable[Trial], run: RunSettings, device: str, slots: i
     """
     groups: dict[tuple[tuple[str, SettingValue], ...], list[Trial]] = {}
     for trial in trials:
-        shape = tuple((name, value) for name, value in flatten(trial.settings).items() if name not in _MAY_DIFFER)
+        is_padded = device in PADDED and trial.settings.model.layers_above == "none"
+        may_differ = (*_MAY_DIFFER, "n_z") if is_padded else _MAY_DIFFER
+        shape = tuple((name, value) for name, value in flatten(trial.settings).items() if name not in may_differ)
         groups.setdefault(shape, []).append(trial)
     total = sum(map(len, groups.values()))
     largest = 1 if run.packing == "none" else max(1, min(MAX_PACK[device], math.ceil(total / slots)))
-    packs = [make_pack(members, run, device, data) for group in groups.values() for members in _even(group, largest)]
+    alike = [members for group in groups.values() for members in _of_near_width(group, data.n_x)]
+    packs = [make_pack(members, run, device, data) for group in alike for members in _even(group, largest)]
     return sorted(packs, key=lambda pack: urgency(pack, data, device))
 
 
@@ -75,8 +89,26 @@ def urgency(pack: Pack, data: Known, device: str) -> tuple[int, float, str]:
     return min(trial.settings.seed for trial in pack.trials), -pack_seconds(pack, data, device), pack.pack_id
 
 
+def _of_near_width(group: list[Trial], n_x: int) -> list[list[Trial]]:
+    """Trials that differ in n_z alone, split where padding to the widest would cost too much."""
+    runs: list[list[Trial]] = []
+    for trial in sorted(group, key=lambda trial: trial.settings.n_z, reverse=True):
+        widest = runs[-1][0].settings if runs else None
+        if widest and _weights(widest, n_x) <= MOST_PADDED * _weights(trial.settings, n_x):
+            runs[-1].append(trial)
+        else:
+            runs.append([trial])
+    return runs
+
+
+def _weights(settings: Settings, n_x: int) -> int:
+    """Of the layers of one stochastic layer, both ways."""
+    sizes = (n_x, *settings.model.hidden)
+    return 2 * sum(a * b for a, b in pairwise(sizes)) + 3 * sizes[-1] * settings.n_z
+
+
 def _even(group: list[Trial], largest: int) -> list[list[Trial]]:
-    ordered = sorted(group, key=lambda trial: (trial.settings.seed, trial.settings.warmup))
+    ordered = sorted(group, key=lambda trial: (trial.settings.n_z, trial.settings.seed, trial.settings.warmup))
     parts = math.ceil(len(ordered) / largest)
     edges = [round(i * len(ordered) / parts) for i in range(parts + 1)]
     return [ordered[a:b] for a, b in pairwise(edges)]

@@ -28,8 +28,10 @@ install_import_hook(
             "model",
             "objective",
             "optimizer",
+            "padding",
             "philox",
             "rng",
+            "units",
         )
     ],
     "beartype.beartype",

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workers.units import Units
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -43,19 +45,27 @@ def active_units(activity: Float[Tensor, "*axes unit"], threshold: float) -> tor
 
 
 def principal_variances(
-    parts: Sequence[Float[Tensor, "replica _row unit"]], whole: Moments, layers: Sequence[int]
+    parts: Sequence[Float[Tensor, "replica _row unit"]], whole: Moments, layers: Sequence[int], units: Units | None = None
 ) -> Float[Tensor, "replica unit"]:
     """Eigenvalues of Cov_x(E_q[z|x]), divisor n, the largest first, within each layer of so many units.
 
-    Those above a threshold are active directions, whatever basis the units lie in; Arnal et al. 2021.
+    Those above a threshold are active directions, whatever basis the units lie in; Arnal et al. 2021. 0 for units that a
+    replica does not have.
     """
     # Centred in float64; the products in float32 err by some 1e-7 of the largest eigenvalue.
     centred = torch.cat([(part - whole.mean.unsqueeze(-2)).float() for part in parts], 1)
-    found = []
-    for block in centred.split(list(layers), -1):
-        covariance = (block.transpose(1, 2) @ block).double() / whole.n
-        # NaN has no eigenvalues: a diverged replica must not stop its pack.
-        is_finite = torch.isfinite(covariance).all(-1, keepdim=True).all(-2, keepdim=True)
-        values = torch.linalg.eigvalsh(torch.where(is_finite, covariance, 0.0)).flip(-1).clamp(min=0)
-        found.append(torch.where(is_finite.squeeze(-1), values, torch.nan))
-    return torch.cat(found, -1)
+    if units is None:
+        return torch.cat([_eigenvalues(block, whole.n) for block in centred.split(list(layers), -1)], -1)
+    found = torch.zeros_like(whole.mean)
+    for n_z, own in units.groups:
+        values = _eigenvalues(centred.index_select(0, own)[..., :n_z], whole.n)
+        found.index_copy_(0, own, torch.nn.functional.pad(values, (0, units.width - n_z)))
+    return found
+
+
+def _eigenvalues(centred: Float[Tensor, "replica row unit"], n: int) -> Float[Tensor, "replica unit"]:
+    covariance = (centred.transpose(1, 2) @ centred).double() / n
+    # NaN has no eigenvalues: a diverged replica must not stop its pack.
+    is_finite = torch.isfinite(covariance).all(-1, keepdim=True).all(-2, keepdim=True)
+    values = torch.linalg.eigvalsh(torch.where(is_finite, covariance, 0.0)).flip(-1).clamp(min=0)
+    return torch.where(is_finite.squeeze(-1), values, torch.nan)

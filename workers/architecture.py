@@ -1,7 +1,7 @@
 """Which networks a trial has: the sizes of its layers, and their parameters before training; computes nothing with them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from workers.rng import Stream, generator
 from workers.settings import Settings, layers_above
+from workers.units import Units
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Architecture:
     decoder_logvar: str
     decoder_logvar_value: float
     decoder_logvar_limit: float
+    units: Units | None = field(default=None, compare=False)
+    """Which latent units every replica has, where a pack's trials differ in n_z; None: all of them."""
 
     @property
     def n_z(self) -> int:

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from workers.optimizer import MOMENTS
+from workers.padding import resized
 from workers.weights import encode_weights
 
 
@@ -74,13 +75,20 @@ def from_bytes(raw: bytes, device: torch.device) -> State:
 
 
 def weights_to_bytes(
-    state: State, replica: int, facts: dict[str, Any], statistics: Mapping[str, tuple[Tensor, Tensor]]
+    state: State,
+    replica: int,
+    facts: dict[str, Any],
+    statistics: Mapping[str, tuple[Tensor, Tensor]],
+    n_z: int | None = None,
 ) -> bytes:
     """One trial's parameters without the replica axis, with `facts` and a checksum in the header; see workers.weights.
 
-    `statistics` are those of evaluation: with them the file alone gives the model's outputs.
+    `statistics` are those of evaluation: with them the file alone gives the model's outputs. `n_z`: the trial's own, to
+    which the tensors of a padded pack are cut.
     """
     tensors = {name: tensor[replica].detach().cpu() for name, tensor in (state.parameters | _named(statistics)).items()}
+    if n_z is not None:
+        tensors = {name: resized(name, tensor, n_z) for name, tensor in tensors.items()}
     return encode_weights({name: tensor.contiguous().numpy() for name, tensor in tensors.items()}, facts)
 
 

@@ -27,6 +27,7 @@ from workers.model import (
 )
 from workers.objective import effective_share, iwae_bound
 from workers.rng import COUNTER, Seeds, Stream
+from workers.units import Units
 
 CHUNK = 100
 """Images at a time. It keys numpy's noise, so a change of it changes numbers."""
@@ -228,18 +229,18 @@ def _noise_of_codes(
 
 
 def _posterior(codes: Iterable[Code], architecture: Architecture) -> Posterior:
-    codes = list(codes)
+    codes, units = list(codes), architecture.units
     parts = ((moments(code.mean), moments(code.kl), moments(torch.exp(code.log_variance))) for code in codes)
     mean, kl, variance = (reduce(merge, column) for column in zip(*parts, strict=True))
     return Posterior(
         activity=mean.variance,
-        activity_pca=principal_variances([code.mean for code in codes], mean, architecture.latent),
+        activity_pca=principal_variances([code.mean for code in codes], mean, architecture.latent, units),
         kl=kl.mean,
         mean=mean.mean,
         variance=variance.mean,
-        saturated_mean=_saturated([code.mean for code in codes], _ends_of_mean(architecture)),
+        saturated_mean=_saturated([code.mean for code in codes], _ends_of_mean(architecture), units),
         saturated_log_variance=_saturated(
-            [code.log_variance for code in codes], (-1.0, 1.0) if architecture.encoder_logvar_head == "tanh" else None
+            [code.log_variance for code in codes], (-1.0, 1.0) if architecture.encoder_logvar_head == "tanh" else None, units
         ),
     )
 
@@ -251,17 +252,25 @@ def _ends_of_mean(architecture: Architecture) -> tuple[float, float] | None:
     return (-1.0, 1.0) if is_tanh else None
 
 
-def _saturated(parts: Sequence[Tensor], ends: tuple[float, float] | None) -> Float[Tensor, "replica"]:
+def _saturated(parts: Sequence[Tensor], ends: tuple[float, float] | None, units: Units | None) -> Float[Tensor, "replica"]:
     """Share of the values of a bounded head that lie at one of its ends; NaN where it has none."""
     if ends is None:
         return parts[0].new_full((len(parts[0]),), torch.nan, dtype=torch.float64)
-    return saturated_share(torch.cat(list(parts), 1), *ends)
+    values = torch.cat(list(parts), 1)
+    if units is None:
+        return saturated_share(values, *ends)
+    hits = _is_saturated(values, *ends) & units.exists[:, 0]
+    return hits.flatten(1).double().sum(1) / (values.shape[1] * units.counts)
 
 
 def saturated_share(values: Float[Tensor, "replica *axes"], low: float, high: float) -> Float[Tensor, "replica"]:
     """Share of values within SATURATED times (high - low) of low or of high."""
+    return _is_saturated(values, low, high).flatten(1).double().mean(1)
+
+
+def _is_saturated(values: Tensor, low: float, high: float) -> Tensor:
     margin = SATURATED * (high - low)
-    return ((values < low + margin) | (values > high - margin)).flatten(1).double().mean(1)
+    return (values < low + margin) | (values > high - margin)
 
 
 def weigh(

@@ -43,7 +43,9 @@ def mutual_information(
         whole -= log_ratio(parameters, architecture, latents, normalise).double().sum((1, 2))
         codes.append((latents[0].mean[:, 0], latents[0].log_variance[:, 0], latents[0].z[:, 0]))
     mean, log_variance, z = (torch.cat(column, 1).double() for column in zip(*codes, strict=True))
-    owns = zip(mean, log_variance, z, strict=True)
+    owns = list(zip(mean, log_variance, z, strict=True))
+    if architecture.units:
+        owns = [tuple(t[:, :n_z] for t in own) for own, n_z in zip(owns, architecture.units.widths, strict=True)]
     information = torch.stack([(_log_q(*own) - _log_aggregate(*own)).mean() for own in owns])
     return {"mutual_information": information, "marginal_kl": whole / n - information}
 

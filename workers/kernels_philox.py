@@ -12,15 +12,22 @@ _BLOCK = 256
 
 
 def normals(
-    keys: Tensor, stream: int, layer: int, step: int | Tensor, shape: tuple[int, int, int], first: tuple[int, int]
+    keys: Tensor,
+    stream: int,
+    layer: int,
+    step: int | Tensor,
+    shape: tuple[int, int, int],
+    first: tuple[int, int],
+    counts: Tensor | None = None,
 ) -> Tensor:
-    """philox.normals, to 1e-6."""
+    """philox.normals, to 1e-6; with `counts`, the units of every replica, 0 for those behind them."""
     k, batch, units = shape
     out = torch.empty(len(keys), k, batch, units, device=keys.device)
     quads = -(-units // 4)
     grid = (len(keys), triton.cdiv(k * batch * quads, _BLOCK))
     place = layer << 8 | stream
-    _normals[grid](out, keys, _on_device(step, keys), place, k * batch, batch, units, quads, *first, UNIT_BITS, _BLOCK)
+    tensors = out, keys, keys if counts is None else counts, _on_device(step, keys)
+    _normals[grid](*tensors, place, k * batch, batch, units, quads, *first, counts is not None, UNIT_BITS, _BLOCK)
     return out
 
 
@@ -102,6 +109,7 @@ def _box_muller(first, second):
 def _normals(
     out,
     keys,
+    counts,
     step,
     place,
     rows,
@@ -110,6 +118,7 @@ def _normals(
     quads,
     first_sample,
     first_image,
+    PADDED: tl.constexpr,
     BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -121,6 +130,10 @@ def _normals(
     a, b = _box_muller(w0, w1)
     c, d = _box_muller(w2, w3)
     unit = quad * 4
+    if PADDED:
+        count = tl.load(counts + replica)
+        a, b = tl.where(unit < count, a, 0.0), tl.where(unit + 1 < count, b, 0.0)
+        c, d = tl.where(unit + 2 < count, c, 0.0), tl.where(unit + 3 < count, d, 0.0)
     to = out + replica.to(tl.int64) * rows * units + row * units + unit
     is_row = row < rows
     tl.store(to, a, mask=is_row & (unit < units))

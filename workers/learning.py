@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workers.architecture import architecture_of, initial_parameters, initial_statistics
+from workers.architecture import initial_statistics
 from workers.checkpoint import State
 from workers.combinations import closed_form_kl
 from workers.data import Data, pixel_mean, training_batch
@@ -25,6 +25,7 @@ from workers.objective import (
     path_weight,
 )
 from workers.optimizer import Adam, rates_at
+from workers.padding import architecture_of_pack, initial_parameters_of_pack, resized
 from workers.rng import COUNTER, NUMPY, Seeds, Stream
 from workers.schedules import beta_at, learning_rate_at
 from workers.trial import Pack
@@ -41,9 +42,9 @@ class Learner:
         """A pack before training; `on_device`: the host only starts an epoch, as on a GPU (None: if the device is one)."""
         on_device = device.type == "cuda" if on_device is None else on_device
         first = pack.trials[0].settings
-        self.architecture = architecture_of(first, data.n_x)
+        self.architecture = architecture_of_pack([trial.settings for trial in pack.trials], data.n_x, device)
         seeds = [trial.settings.seed for trial in pack.trials]
-        self.seeds = Seeds(seeds, device, COUNTER if on_device else NUMPY)
+        self.seeds = Seeds(seeds, device, COUNTER if on_device else NUMPY, self.architecture.units)
         self.k = first.k
         self._closed_form = closed_form_kl(first)
         self._warmups = [trial.settings.warmup for trial in pack.trials]
@@ -53,7 +54,7 @@ class Learner:
         self._data = data
         self._device = device
         bias = pixel_mean(data) if first.model.output_bias == "data_mean" else None
-        self._start(initial_parameters(self.architecture, seeds, device, first.model.init, bias))
+        self._start(initial_parameters_of_pack(self.architecture, seeds, device, first.model.init, bias))
         is_running = first.batch_norm and first.model.bn_statistics == "running"
         self.statistics = initial_statistics(self.architecture, len(seeds), device) if is_running else {}
         self.step = 0
@@ -83,16 +84,20 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, state: State) -> None:
-        """Go back to a state, bit for bit; into the same tensors, as a graph of the step holds these."""
+        """Go back to a state, bit for bit; into the same tensors, as a graph of the step holds these.
+
+        The state of a wider pack, from which this one was split off, is cut to this one's latent units.
+        """
         self.step = state.step
         self.seconds = state.seconds
+        n_z = self.architecture.latent[0]
         for name, parameter in self.parameters.items():
-            parameter.copy_(state.parameters[name])
+            parameter.copy_(resized(name, state.parameters[name], n_z))
             for kind, moment in self._optimizer.moments[name].items():
-                moment.copy_(state.moments[name][kind])
+                moment.copy_(resized(name, state.moments[name][kind], n_z))
         for name, pair in self.statistics.items():
             for own, stored in zip(pair, state.statistics[name], strict=True):
-                own.copy_(stored)
+                own.copy_(resized(name, stored, n_z))
 
     @property
     def steps_an_epoch(self) -> int:
@@ -222,7 +227,7 @@ class Learner:
             return both_bounds(log_px, ratio, beta)
         if settings.free_bits > 0:
             kl = kl_per_unit(latents[0].mean, latents[0].log_variance)
-            objective = free_bits_objective(log_px, kl, beta, settings.free_bits)
+            objective = free_bits_objective(log_px, kl, beta, settings.free_bits, self.architecture.units)
         else:
             objective = objective_of(log_px, ratio, beta, settings)
         with torch.no_grad():

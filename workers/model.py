@@ -30,6 +30,7 @@ from workers.objective import (
     reparameterise,
 )
 from workers.products import affine_product, product
+from workers.units import kept
 
 Parameters = Mapping[str, Tensor]
 """Weights [replica, in, out], biases and batch-norm scales [replica, 1, out], by name."""
@@ -53,7 +54,8 @@ def posterior(
     head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
     log_variance = head(affine(parameters, architecture, f"{name}.log_variance", h, normalise))
     shape = below.shape[1:3]
-    return mean.unflatten(1, shape), log_variance.unflatten(1, shape)
+    # Behind the heads: one of 0 can be 0.5.
+    return kept(mean.unflatten(1, shape), architecture.units), kept(log_variance.unflatten(1, shape), architecture.units)
 
 
 def conditional_prior(

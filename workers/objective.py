@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workers.kernels import has_kernels
 from workers.settings import ObjectiveSettings
+from workers.units import Units, kept
 
 
 def iwae_bound(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*axes batch"]:
@@ -81,12 +82,13 @@ def free_bits_objective(
     kl: Float[Tensor, "replica 1 batch unit"],
     beta: Float[Tensor, "replica 1 1"],
     free_bits: float,
+    units: Units | None = None,
 ) -> Float[Tensor, "replica batch"]:
     """mean_k log p(x|z_k) - beta sum_u max(lambda, mean over the batch of KL_u); Kingma et al. 2016 (arXiv:1606.04934).
 
     The second term belongs to the batch: every example carries the same.
     """
-    paid = kl.mean(2).clamp(min=free_bits).sum(-1)
+    paid = kept(kl.mean(2, keepdim=True).clamp(min=free_bits), units).squeeze(2).sum(-1)
     return log_px.mean(1) - beta.squeeze(1) * paid
 
 

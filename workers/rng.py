@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workers import philox
 from workers.kernels import has_kernels
+from workers.units import Units, kept
 
 NUMPY, COUNTER = "numpy-philox", "philox4x32"
 """The generators, as provenance names them: numpy's on the CPU by the step; on the device by every single number.
@@ -59,8 +60,11 @@ def generator_of(device: torch.device) -> str:
 class Seeds:
     """The seeds of a pack: equal seeds have equal draws."""
 
-    def __init__(self, seeds: Sequence[int], device: torch.device, source: str | None = None) -> None:
-        """`seeds` has one entry a replica; `source` is a generator, that of the device if None."""
+    def __init__(
+        self, seeds: Sequence[int], device: torch.device, source: str | None = None, units: Units | None = None
+    ) -> None:
+        """`seeds` has one entry a replica; `source` is a generator (None: the device's); `units` are a padded pack's."""
+        self._units = units
         self.unique = sorted(set(seeds))
         self.source = source or generator_of(device)
         self._device = device
@@ -99,10 +103,22 @@ class Seeds:
             first: which rows, for the counter-based one: the sample and the image that they begin at.
         """
         if self.source == COUNTER:
-            return [device_normals(self.keys, stream, layer, step, (*rows, n_z), first) for layer, n_z in enumerate(latent)]
+            where = self.keys, stream
+            return [
+                device_normals(*where, layer, step, (*rows, n_z), first, self._units) for layer, n_z in enumerate(latent)
+            ]
         assert isinstance(step, int)
+        if self._units:
+            return [self._padded_normal(stream, step, rows, part, self._units)]
         # The layer stands in the top byte of the counter's word for the part.
         return [self.normal(stream, step, (*rows, n_z), part=(layer << 56) + part) for layer, n_z in enumerate(latent)]
+
+    def _padded_normal(self, stream: Stream, step: int, rows: tuple[int, int], part: int, units: Units) -> Tensor:
+        """`normal` at the n_z of every replica, as numpy's numbers depend on it; 0 for units that do not exist."""
+        drawn = torch.zeros(len(self.index), *rows, units.width, device=self._device)
+        for n_z, own in units.groups:
+            drawn[own, ..., :n_z] = self.normal(stream, step, (*rows, n_z), part)[own]
+        return drawn
 
     def uniform(self, stream: Stream, step: int | Int[Tensor, "1"], shape: tuple[int, ...]) -> Float[Tensor, "seed ..."]:
         """Uniform numbers in [0, 1) of a step, one row a distinct seed; two axes for the counter-based generator."""
@@ -133,10 +149,12 @@ def device_normals(
     step: int | Int[Tensor, "1"],
     shape: tuple[int, int, int],
     first: tuple[int, int],
+    units: Units | None = None,
 ) -> Float[Tensor, "replica k batch unit"]:
-    """philox.normals, by its kernel where there is one."""
+    """philox.normals, by its kernel where there is one; 0 for units that do not exist."""
     if has_kernels(keys):
         from workers import kernels_philox
 
-        return kernels_philox.normals(keys, stream, layer, step, shape, first)
-    return philox.normals(keys, stream, layer, step, shape, first)
+        counts = units.counts if units else None
+        return kernels_philox.normals(keys, stream, layer, step, shape, first, counts)
+    return kept(philox.normals(keys, stream, layer, step, shape, first), units)

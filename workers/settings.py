@@ -244,7 +244,7 @@ class RunSettings(Frozen):
         "results", min_length=1, description="folder or s3://bucket/prefix of all results; a study goes to <out>/<study>"
     )
     packing: Literal["auto", "none"] = Field(
-        "auto", description="auto: trials of equal shape side by side; none: one a pack"
+        "auto", description="auto: trials of equal shape side by side, on a GPU of any n_z; none: one a pack"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU if there is one")
     precision: Literal["auto", "ieee", "tf32", "bf16"] = Field(
@@ -353,6 +353,11 @@ def layers_above(settings: "ModelSettings") -> tuple[tuple[tuple[int, ...], int]
         else:
             hidden.append(int(size))
     return tuple(layers)
+
+
+def latent_units(settings: Settings) -> int:
+    """Latent units of all stochastic layers."""
+    return settings.n_z + sum(n_z for _, n_z in layers_above(settings.model))
 
 
 def settings_from(values: Mapping[str, SettingValue]) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from workers.activity import active_units
 from workers.baseline import baseline_bound
@@ -23,7 +24,7 @@ from workers.failure import PackClosedError
 from workers.final import Final, measure_final
 from workers.learning import Learner
 from workers.records import EPOCHS, SCHEMA_VERSION, TRIALS, decode, encode
-from workers.settings import FACTORS, value_of
+from workers.settings import FACTORS, latent_units, value_of
 from workers.store import Store, trials_key, weights_key
 from workers.trial import Pack, Trial, next_border
 
@@ -31,6 +32,9 @@ SCALARS = ("test_bound", "test_elbo", "test_reconstruction", "test_kl", "ess", "
 """Columns of an epoch that Measurement has a number of for every replica."""
 
 VECTORS = tuple(field.name for field in EPOCHS if pa.types.is_list(field.type))
+
+BY_CLASS = "reconstruction_per_class"
+"""The one vector that has no entry a latent unit."""
 
 FINAL_COLUMNS = ("train_bound", "test_bound", "test_elbo", "active_units")
 """What the row of a finished trial takes over from its last epoch."""
@@ -178,13 +182,18 @@ def _rows(
             "train_bound": bounds[i],
             **{name: values[i] for name, values in scalars.items()},
             "active_units": active[i],
-            **{name: values[i] for name, values in vectors.items()},
+            **{name: _own(name, values[i], trial) for name, values in vectors.items()},
             # The trial's share of what its pack took.
             "seconds": seconds / len(pack.trials),
         }
         for i, trial in enumerate(pack.trials)
         if diverged[i] is None
     ]
+
+
+def _own(name: str, values: NDArray[np.float32], trial: Trial) -> NDArray[np.float32]:
+    """A trial's part of a vector: that of a padded pack is longer."""
+    return values if name == BY_CLASS else values[: latent_units(trial.settings)]
 
 
 def _finish(
@@ -209,7 +218,8 @@ def _finish(
         at = state.diverged_at[i]
         facts = {"trial_id": trial.trial_id, "epoch": state.epoch, "settings": trial.settings.model_dump(mode="json")}
         if at is None and keep_weights:
-            store.create(weights_key(trial.trial_id, pack.epochs), weights_to_bytes(state, i, facts, statistics))
+            weights = weights_to_bytes(state, i, facts, statistics, trial.settings.n_z)
+            store.create(weights_key(trial.trial_id, pack.epochs), weights)
         rows.append(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -220,7 +230,7 @@ def _finish(
                 "epochs": pack.epochs,
                 "last_epoch": pack.epochs if at is None else at - 1,
                 **{name: last.get(trial.trial_id, {}).get(name) for name in FINAL_COLUMNS},
-                **_final_columns(final, i, at is not None),
+                **_final_columns(final, i, latent_units(trial.settings), at is not None),
                 "nll_samples": settings.nll_samples,
                 "secondary_samples": settings.secondary_samples,
                 "baseline_bound": baseline,
@@ -234,14 +244,14 @@ def _finish(
         agrees(store, key, table, provenance)
 
 
-def _final_columns(final: Final, replica: int, has_diverged: bool) -> dict[str, Any]:
+def _final_columns(final: Final, replica: int, units: int, has_diverged: bool) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for field in fields(final):
         value = getattr(final, field.name)[replica]
         if has_diverged:
             columns[field.name] = None
         elif value.ndim:
-            columns[field.name] = value.cpu().numpy().astype(np.float32) if len(value) else None
+            columns[field.name] = value[:units].cpu().numpy().astype(np.float32) if len(value) else None
         else:
             columns[field.name] = _column(value[None])[0]
     return columns

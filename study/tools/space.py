@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from workers.images import Known
-from workers.settings import Settings, layers_above
+from workers.settings import Settings, latent_units, layers_above
 from workers.trial import Trial
 
 _SCALARS_BYTES = 150
@@ -23,7 +23,7 @@ def bytes_of(trials: Sequence[Trial], data: Known) -> int:
 
 
 def _of_trial(settings: Settings, data: Known) -> int:
-    units = settings.n_z + sum(n_z for _, n_z in layers_above(settings.model))
+    units = latent_units(settings)
     row = _SCALARS_BYTES + 4 * (_VECTORS_PER_UNIT * units + _CLASSES)
     model = 4 * _parameters(settings, data.n_x)
     return (settings.training.epochs + 1) * row + model + _CHECKPOINTS_KEPT * _STATES * model

@@ -1,12 +1,15 @@
 """Packs: every trial in exactly one, side by side only what has equal shapes, sized to the device, in a good order."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_study import DIGITS
 
 from study.cost import SECONDS_BETWEEN_BORDERS, _weights, border_every, epoch_seconds
-from study.packing import MAX_PACK, lengthen, make_pack, pack_seconds, pack_trials
+from study.packing import MAX_PACK, MOST_PADDED, lengthen, make_pack, pack_seconds, pack_trials
+from workers.closing import halves
 from workers.images import KNOWN
 from workers.settings import RunSettings, flatten, settings_from
 from workers.trial import Trial, trial_of
@@ -43,8 +46,9 @@ devices = st.sampled_from(sorted(MAX_PACK))
 slots = st.integers(1, 20)
 
 
-def shape_of(trial: Trial) -> dict:
-    return {n: v for n, v in flatten(trial.settings).items() if n not in ("seed", "warmup", "data.root", "data.path")}
+def shape_of(trial: Trial, device: str = "cpu") -> dict:
+    differs = ("seed", "warmup", "data.root", "data.path", *(["n_z"] if device == "cuda" else []))
+    return {n: v for n, v in flatten(trial.settings).items() if n not in differs}
 
 
 @settings(deadline=None)
@@ -57,7 +61,7 @@ def test_laws_of_packs(trials, run, device, slots):
     assert {t.trial_id: t for t in packed} == {t.trial_id: t for t in trials}, "settings unchanged"
     assert len({pack.pack_id for pack in packs}) == len(packs)
     for pack in packs:
-        assert all(shape_of(trial) == shape_of(pack.trials[0]) for trial in pack.trials)
+        assert all(shape_of(trial, device) == shape_of(pack.trials[0], device) for trial in pack.trials)
         assert len(pack.trials) <= (1 if run.packing == "none" else MAX_PACK[device])
         assert len(pack.trials) <= -(-len(trials) // slots), "no slot waits while a pack has more than its share"
         assert list(pack.borders) == sorted(set(pack.borders))
@@ -120,6 +124,60 @@ def test_seeds_warmups_and_data_folders_are_packed_side_by_side():
         trial(seed=s, warmup=w, data__root=r) for s, w, r in [(0, 0, None), (1, 0, "/a"), (0, 20, "/b"), (1, 20, "/a")]
     ]
     assert len(pack_trials(trials, RunSettings(), "cpu", 1, DIGITS)) == 1
+
+
+# ---- Trials that differ in n_z ----
+
+PAPERS = (2, 5, 10, 20, 50, 100)
+
+
+def widths_of(packs):
+    return [sorted({t.settings.n_z for t in pack.trials}) for pack in packs]
+
+
+def pack_on(device, trials, run=None):
+    return pack_trials(trials, run or RunSettings(), device, 1, KNOWN["mnist"])
+
+
+@pytest.mark.parametrize("device", sorted(MAX_PACK))
+def test_n_z_is_padded_on_a_gpu_alone(device):
+    packs = pack_on(device, [trial(n_z=n) for n in PAPERS])
+    assert sorted(widths_of(packs)) == ([list(PAPERS)] if device == "cuda" else [[n] for n in PAPERS])
+
+
+def test_nothing_is_padded_that_is_not_packed_and_no_model_of_several_layers():
+    assert len(pack_on("cuda", [trial(n_z=n) for n in PAPERS], RunSettings(packing="none"))) == 6
+    assert len(pack_on("cuda", [trial(n_z=n, model__layers_above="9-z2") for n in PAPERS])) == 6
+
+
+def test_packing_none_and_a_cpu_plan_as_if_nothing_could_be_padded(monkeypatch):
+    trials = [trial(n_z=n, seed=s, warmup=w) for n in PAPERS for s in range(5) for w in (0, 9)]
+    cases = [("cuda", RunSettings(packing="none")), ("cpu", RunSettings()), ("mps", RunSettings())]
+    planned = [pack_on(device, trials, run) for device, run in cases]
+    monkeypatch.setattr("study.packing.PADDED", ())
+    assert [pack_on(device, trials, run) for device, run in cases] == planned
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=30), st.integers(1, 6), st.integers(1, 9))
+def test_trials_of_near_n_z_share_a_pack(widths, seeds, slots):
+    trials = [trial(n_z=n, seed=s) for n in set(widths) for s in range(seeds)]
+    packs = pack_trials(trials, RunSettings(), "cuda", slots, KNOWN["mnist"])
+    spans = sorted((found[0], found[-1]) for found in widths_of(packs))
+    assert all(above >= below for (_, below), (above, _) in pairwise(spans)), "no pack within another's"
+    for pack in packs:
+        own = [784 * 200 * 2 + 2 * 200 * 200 + 3 * 200 * t.settings.n_z for t in pack.trials]
+        assert max(own) <= MOST_PADDED * min(own)
+
+
+@pytest.mark.parametrize(("widths", "packs"), [((2, 8000), [[2], [8000]]), ((300, 800, 900), [[300], [800, 900]])])
+def test_what_would_be_padded_too_far_has_a_pack_of_its_own(widths, packs):
+    assert sorted(widths_of(pack_on("cuda", [trial(n_z=n) for n in widths]))) == packs
+
+
+def test_halves_of_a_pack_have_near_n_z():
+    (pack,) = pack_on("cuda", [trial(n_z=n, seed=s) for s in range(3) for n in PAPERS])
+    assert [sorted({t.settings.n_z for t in half}) for half in halves(pack.trials)] == [[2, 5, 10], [20, 50, 100]]
 
 
 # ---- Borders ----

@@ -48,9 +48,11 @@ def type_of(value):
 def main():
     JITFunction.run = compile_only
     kernels.DEVICES.append("cpu")
-    sampled = {"k": 3}
-    for cell in ({"k": 1}, sampled, {**sampled, **GAUSSIAN}, {**sampled, **DEEP_SOFTPLUS}, {**sampled, **NORMED}):
-        members = [settings_of(cell, {"seed": seed, "training.batch_size": 100}) for seed in (0, 1)]
+    sampled, padded = {"k": 3}, {"k": 2}
+    for cell in ({"k": 1}, sampled, {**sampled, **GAUSSIAN}, {**sampled, **DEEP_SOFTPLUS}, {**sampled, **NORMED}, padded):
+        common = {"training.batch_size": 100}
+        widths = (3, 11) if cell is padded else (3, 3)
+        members = [settings_of(cell, common, {"seed": seed, "n_z": widths[seed]}) for seed in (0, 1)]
         learner = learner_of(*members, on_device=True)
         learner.train_epoch(1)
         data = learner._data

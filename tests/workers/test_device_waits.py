@@ -31,9 +31,12 @@ def onto(data, device):
     return replace(data, **{name: t.to(device) for name, t in tensors.items() if isinstance(t, torch.Tensor)})
 
 
-def learner_on_meta(cell):
+PADDED = {name: cell for name, cell in CELLS.items() if name in ("default", "normed_running", "free_bits", "mean_sigmoid")}
+
+
+def learner_on_meta(cell, n_z=(3, 3)):
     """On the device that has shapes and no numbers: it cannot give the host any."""
-    members = [settings_of(cell, {"seed": 0}), settings_of(cell, {"seed": 5, "warmup": 0})]
+    members = [settings_of(cell, {"seed": 0, "n_z": n_z[0]}), settings_of(cell, {"seed": 5, "warmup": 0, "n_z": n_z[1]})]
     data = onto(images_of(members[0].data, members[0].measure), META)
     pack = tiny.pack_of(tuple(tiny.trial_of(member, data.fingerprint) for member in members), (2,))
     return Learner(pack, data, META, on_device=True), data
@@ -53,6 +56,16 @@ def test_measuring_asks_nothing_but_at_the_end(cell, monkeypatch):
     with OneDevice():
         found = measure(learner.parameters, learner.architecture, data, learner.seeds, learner.k, 1, learner.statistics)
     assert all(value.device == META for value in vars(found).values())
+
+
+@pytest.mark.parametrize("cell", PADDED.values(), ids=PADDED)
+def test_neither_does_a_pack_whose_trials_differ_in_n_z(cell, monkeypatch):
+    learner, data = learner_on_meta(cell, (2, 11))
+    assert learner.architecture.units
+    monkeypatch.setattr("workers.evaluate.on_host", lambda measured: measured)
+    with OneDevice():
+        learner._device_step(20, update=True)
+        measure(learner.parameters, learner.architecture, data, learner.seeds, learner.k, 1, learner.statistics)
 
 
 def test_a_pass_without_updates_asks_nothing():

@@ -1,16 +1,19 @@
 """The program for GPU machines runs through on a CPU with tiny sizes, and its checks can fail."""
 
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import device_checks, gpu_check
-from benchmarks.device_speed import Peak, floor_seconds, paper_packs
-from workers import evaluate
+from benchmarks.device_speed import Peak, by_n_z, floor_seconds, paper_packs, slices
+from benchmarks.scenes import pack_of, small
+from workers import evaluate, model, padding
 from workers.learning import Learner
 from workers.rng import Seeds
 
@@ -95,6 +98,48 @@ def test_a_check_sees_its_fault(name, fault, monkeypatch):
         check(CELL, CPU)
 
 
+PADDED = "n_z from 1 to 9, K 3"
+
+
+def unit_let_through(units_of):
+    """One unit too many of the second replica."""
+
+    def wrong(widths, device):
+        units = units_of(widths, device)
+        if units is None:
+            return None
+        exists = units.exists.clone()
+        exists[1, ..., units.widths[1]] = True
+        return replace(units, exists=exists)
+
+    return wrong
+
+
+def test_checks_of_a_padded_pack_see_their_faults(monkeypatch):
+    checks = [device_checks.CHECKS[name] for name in ("what pads stays zero", "a pack measures as its members alone do")]
+    for check in checks:
+        check(PADDED, CPU)
+    with monkeypatch.context() as patch:
+        patch.setattr(padding, "units_of", unit_let_through(padding.units_of))
+        with pytest.raises(AssertionError):
+            checks[0](PADDED, CPU)
+    monkeypatch.setattr(model, "kept", lambda values, units: values + 0.01 if units else values)
+    with pytest.raises(AssertionError):
+        checks[1](PADDED, CPU)
+
+
+def test_a_padded_pack_is_timed_beside_those_that_it_stands_for():
+    scene = small(CPU)
+    pack = pack_of(scene, [{"n_z": n_z, "seed": seed} for n_z in (9, 1) for seed in (0, 1)])
+    apart = by_n_z(pack, scene.data)
+    assert [[(t.settings.n_z, t.settings.seed) for t in p.trials] for p in apart] == [[(1, 0), (1, 1)], [(9, 0), (9, 1)]]
+    (timed,) = slices(scene, [pack], math.inf, 2)
+    assert (timed.trials, timed.name.endswith("n_z 1 to 9")) == (4, True)
+    (_, line) = gpu_check._apart(timed, apart, scene, math.inf)
+    assert "in 2 packs of one n_z each" in line
+    assert gpu_check._apart(timed, apart, scene, -math.inf) == []
+
+
 def test_the_floor_is_that_of_the_slower_part():
     """By hand for K = 1: 0.2228 GFLOP and 20.8 MB."""
     assert floor_seconds(1, Peak(1e12, 1e30)) == pytest.approx(0.2228e-3)
@@ -104,4 +149,4 @@ def test_the_floor_is_that_of_the_slower_part():
 
 def test_the_papers_grid_is_planned_whole():
     packs = paper_packs()
-    assert sum(len(pack.trials) for pack in packs) == 480
+    assert [len(pack.trials) for pack in packs] == [60] * 8

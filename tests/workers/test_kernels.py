@@ -48,6 +48,9 @@ STEPS = {
     "vae_analytic": CELLS["vae_analytic"],
     "two_dreg": {**TWO, "objective.gradient": "dreg", "k": 3, "model.encoder_mean_head": "activation"},
     "sum": {"objective.batch_reduction": "sum", "training.epsilon_mode": "torch", "k": 1},
+    "padded": {"k": 3, "n_z": (2, 9), "warmup": 2},
+    "padded_k1": {"k": 1, "n_z": (2, 9)},
+    "padded_normed": {**CELLS["normed_running"], "model.bn_scope": "hidden_and_latent", "n_z": (2, 9)},
 }
 
 
@@ -56,7 +59,8 @@ STEPS = {
 def test_a_step_with_kernels_is_torchs(cell, on_the_cpu):
     """Draws, inputs, forward, backward and update; the interpreter takes some milliseconds a launch and image."""
     small = {"training.batch_size": 4, "model.hidden": (6,), "n_z": 3, **cell}
-    members = [settings_of(small, {"seed": seed}) for seed in (0, 5)]
+    widths = small["n_z"] if isinstance(small["n_z"], tuple) else (small["n_z"],) * 2
+    members = [settings_of(small, {"seed": seed, "n_z": n_z}) for seed, n_z in zip((0, 5), widths, strict=True)]
     learners = [learner_of(*members, on_device=True) for _ in range(2)]
     for learner, devices in zip(learners, (["cuda"], ["cuda", "cpu"]), strict=True):
         kernels.DEVICES[:] = devices
