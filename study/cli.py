@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from study.checks import notes, refuse
+from study.checks import Cells, notes, refuse
 from study.design import DesignError, cells_by_settings, trials_of
 from study.grid import Grid, GridError, placed, read_grid
 from study.machine import MachineError, in_words, this_machine
@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def carry_out(words: argparse.Namespace) -> int:
     """What the command does with the words of `add_words`; errors of the user are raised."""
     try:
+        if words.cluster:
+            from study.tools.submit import run_there
+
+            return run_there(words)
         return run_grid(
             words.grid,
             sets=words.set,
@@ -96,14 +100,7 @@ def run_grid(
     retry_failed: bool = False,
 ) -> int:
     """What the command does, with its words as arguments; errors of the user are raised."""
-    grid = read_grid(path, sets)
-    if out is not None:
-        # As it is written: a folder may have a name that YAML would read as a number.
-        grid = replace(grid, run=grid.run.model_copy(update={"out": out}))
-    if is_smoke:
-        grid = smoke(grid)
-    cells = cells_by_settings(grid)
-    refuse(grid, cells)
+    grid, cells = read_checked(path, sets, out, is_smoke)
     from study.cluster import DOWN, find_cluster, join_cluster, refuse_private_folder
 
     address = address or (find_cluster() if executor == "ray" else None)
@@ -113,6 +110,8 @@ def run_grid(
         machine = this_machine(grid.run)
         where = in_words(machine)
     print(f"study {grid.study} on {where}", flush=True)
+    if not address and executor == "ray":
+        _warn_of_clusters()
     data = known(grid.base.data)
     trials = trials_of(grid, data.fingerprint)
     wanted = select(trials, only) if only else trials
@@ -138,6 +137,28 @@ def run_grid(
     if address:
         print(DOWN)
     return ending.exit_code
+
+
+def read_checked(path: str | Path, sets: Iterable[str], out: str | None, is_smoke: bool) -> tuple[Grid, Cells]:
+    """A grid file with its options, and its cells; whatever is wrong with it is raised before anything runs."""
+    grid = read_grid(path, sets)
+    if out is not None:
+        # As it is written: a folder may have a name that YAML would read as a number.
+        grid = replace(grid, run=grid.run.model_copy(update={"out": out}))
+    if is_smoke:
+        grid = smoke(grid)
+    cells = cells_by_settings(grid)
+    refuse(grid, cells)
+    return grid, cells
+
+
+def _warn_of_clusters() -> None:
+    from study.cluster_file import up_here
+
+    for cluster in up_here(Path()):
+        print(
+            f"note: cluster {cluster.name} is up ({cluster.path}), but this runs here; --cluster {cluster.path} runs there"
+        )
 
 
 def _say(text: str) -> None:
@@ -166,6 +187,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")
     parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
     parser.add_argument("--address", help="of a Ray cluster, like ray-head:6379; default: RAY_ADDRESS, this machine's")
+    parser.add_argument("--cluster", metavar="FILE", help="on the cluster that `ray up FILE` has started, shown here")
 
 
 def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], whole: bool) -> None:

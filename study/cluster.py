@@ -30,7 +30,7 @@ def find_cluster() -> str | None:
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     try:
         address = (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
-        _knock(address)
+        knock(address)
     except (OSError, MachineError):  # no file, or one that a machine that went down has left
         return None
     return address or None
@@ -43,7 +43,7 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
         MachineError: nobody answers, anybody may run anything there, or there is nothing that a pack could run on.
     """
     quiet_environment()
-    _knock(address)
+    knock(address)
     close_token_file()
     import ray
 
@@ -74,10 +74,16 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
     refuse_precision(device, run.precision)
     slots = int(gpus / gpus_of_pack(run)) if device == "cuda" else cpus
     thing = f"{gpus} GPU{'s' if gpus != 1 else ''}" if device == "cuda" else f"{cpus} core{'s' if cpus != 1 else ''}"
-    return Machine(device, max(1, slots)), f"cluster {address}, {len(_nodes())} nodes, {thing}"
+    nodes = len(_nodes())
+    return Machine(device, max(1, slots)), f"cluster {address}, {nodes} node{'s' if nodes != 1 else ''}, {thing}"
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
+    """Refuse a host:port where nobody listens.
+
+    Raises:
+        MachineError: nobody does.
+    """
     # Ray itself tries for minutes.
     host, colon, port = address.rpartition(":")
     if not colon or "/" in host or not port.isdigit():

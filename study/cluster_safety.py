@@ -30,7 +30,7 @@ def refuse_open_cluster(address: str, nodes: Sequence[str]) -> None:
         MachineError: it does; the text says how to make a token.
     """
     host = address.rpartition(":")[0]
-    if not all(_is_loopback(each) for each in (host, *nodes)) and answers_without_token(address):
+    if not all(is_loopback(each) for each in (host, *nodes)) and answers_without_token(address):
         raise MachineError(
             f"--address {address}: the cluster listens beyond its own machine and asks for no token: whoever reaches "
             f"it can run any command there; {MAKE_A_TOKEN}"
@@ -65,7 +65,8 @@ def close_token_file() -> None:
         ) from error
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, and no other machine can reach it there."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -202,7 +202,10 @@ def _absolute(path: str | None) -> str | None:
 
 @contextmanager
 def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks the workers to stop at their next border, as `study stop` does; the second ends at once."""
+    """The first Ctrl-C asks the workers to stop at their next border, as `study stop` does; the second ends at once.
+
+    So does SIGTERM, by which a cluster stops a job.
+    """
     hit: list[int] = []
 
     def ask(signum: int, frame: FrameType | None) -> None:
@@ -212,15 +215,16 @@ def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) ->
         store.create(stop_key(run_id), b"")
         say("stopping at the next border of every running pack; Ctrl-C again stops at once; the same command goes on")
 
-    before: Any = None
-    # Not in the main thread (of a notebook server, say): whoever owns the signal keeps it.
+    before: dict[int, Any] = {}
+    # Not in the main thread (of a notebook server, say): whoever owns the signals keeps them.
     with suppress(ValueError):
-        before = signal.signal(signal.SIGINT, ask)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            before[each] = signal.signal(each, ask)
     try:
         yield lambda: bool(hit) or exists(store, stop_key(run_id))
     except KeyboardInterrupt:
         hit.append(signal.SIGINT)
     finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
         store.delete(stop_key(run_id))

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 
 class RayLostError(RuntimeError):
@@ -29,6 +31,7 @@ def start_ray(slots: int) -> None:
     import ray
 
     quiet_environment()
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
         num_cpus=slots,
@@ -38,6 +41,8 @@ def start_ray(slots: int) -> None:
         # Rows go to files, not through Ray: the least that Ray accepts is enough.
         object_store_memory=100 * 2**20,
     )
+    with suppress(ValueError):  # not in the main thread, where Ray leaves it alone as well
+        signal.signal(signal.SIGTERM, on_sigterm)
     threading.Thread(target=_end_with_gcs, daemon=True).start()
 
 

@@ -1,16 +1,21 @@
 """Which code runs: commit and dirty flag of a checkout, or the version of an installed package."""
 
+import json
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGE = "factorial-iwae"
+SHIPPED = "study/shipped.json"
+"""What a copy of the code that was sent to a cluster says of itself."""
 
 
 def code_provenance() -> dict[str, Any]:
     """Version, and of a git checkout the commit and whether tracked files differ from it; null where there is none."""
     here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists() and (here / SHIPPED).is_file():
+        return dict(json.loads((here / SHIPPED).read_text()))
     commit = _git(here, "rev-parse", "HEAD")
     dirty = None if commit is None else bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
     return {"package": PACKAGE, "version": _version(), "commit": commit, "dirty": dirty}

@@ -133,12 +133,16 @@ class BucketStore:
 
     def list(self, folder: str) -> list[str]:
         """See Store.list. Raises BucketError: the service does not answer, or refuses."""
-        found: list[str] = []
+        return sorted(self.stored(folder))
+
+    def stored(self, folder: str) -> dict[str, tuple[int, float]]:
+        """Bytes and time (seconds since 1970) of all keys directly in a folder. Raises BucketError: as list."""
+        found: dict[str, tuple[int, float]] = {}
 
         def go_on(client: S3Store) -> None:
             # In the order of the keys, from the last one seen: a page that fails does not cost the pages before it.
-            for some in client.list(f"{folder}/", offset=found[-1] if found else None, chunk_size=KEYS_AT_ONCE):
-                found.extend(str(item["path"]) for item in some)
+            for some in client.list(f"{folder}/", offset=max(found, default=None), chunk_size=KEYS_AT_ONCE):
+                found.update({str(item["path"]): (item["size"], item["last_modified"].timestamp()) for item in some})
 
         while True:
             before = len(found)
@@ -148,7 +152,7 @@ class BucketStore:
             except BucketError:
                 if before == len(found):
                     raise
-        return sorted(key for key in found if "/" not in key.removeprefix(f"{folder}/"))
+        return {key: facts for key, facts in found.items() if "/" not in key.removeprefix(f"{folder}/")}
 
     def delete(self, key: str) -> None:
         """See Store.delete. Raises BucketError: the service does not answer, or refuses."""

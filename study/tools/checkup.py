@@ -66,15 +66,19 @@ def check_store(out: str) -> Iterator[Check]:
     except StoreError as error:
         yield Check(2, str(error))
         return
-    folder = next(path for path in (Path(out), *Path(out).absolute().parents) if path.is_dir())
-    probe = folder / f".doctor-{secrets.token_hex(8)}"
-    store = open_store(str(probe))
+    is_bucket = "://" in out
+    folder = out if is_bucket else next(path for path in (Path(out), *Path(out).absolute().parents) if path.is_dir())
+    probe = f"{folder}/.doctor-{secrets.token_hex(8)}"
+    store = open_store(probe)
     try:
         started = time.perf_counter()
         first = store.create("probe", b"first")
         took = time.perf_counter() - started
         second = store.create("probe", b"second")
         kept = store.read("probe")
+    except StoreError as error:
+        yield Check(2, f"results: {error}")
+        return
     except OSError as error:
         reason = error.strerror or str(error)
         yield Check(
@@ -87,17 +91,22 @@ def check_store(out: str) -> Iterator[Check]:
         with suppress(OSError):
             store.delete("probe")
         with suppress(OSError):
-            probe.rmdir()
+            if not is_bucket:
+                Path(probe).rmdir()
     if not first or second or kept != b"first":
-        yield Check(2, f"results: {folder} lets a stored file be replaced; name an --out on another file system")
+        yield Check(2, f"results: {folder} lets a stored file be replaced; name an --out on another file system or service")
     else:
         yield Check(
-            0, f"results: {folder} is writable, keeps what was written first, and syncs ({1000 * took:.0f} ms a file)"
+            0,
+            f"results: {folder} is writable, keeps what was written first"
+            f"{'' if is_bucket else ', and syncs'} ({1000 * took:.0f} ms a file)",
         )
 
 
 def check_space(grid: Grid, out: str) -> Check:
     """Free space against what the whole grid takes."""
+    if "://" in out:
+        return Check(0, f"space: {out} is a bucket and has no end")
     folder = next(path for path in (Path(out), *Path(out).absolute().parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
     try:

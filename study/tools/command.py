@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from study import cli
 from study.cli import exit_code_of
-from study.tools import doctor, export, remove, status, stop, verify
+from study.tools import doctor, export, logs, remove, status, stop, studies, submit, verify
 from study.tools.folder import CommandError
+from workers.store import StoreError
 
 EXIT_CODES = (
     "Exit codes: 0 all well; 1 run: done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
@@ -26,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _with_disk_errors(carry_out: Callable[[argparse.Namespace], int], words: argparse.Namespace) -> int:
     try:
         return carry_out(words)
-    except BrokenPipeError:
+    except (BrokenPipeError, StoreError):  # a bucket's errors have their own words
         raise
     except OSError as error:
+        where = error.filename or getattr(words, "out", None) or getattr(words, "grid", None) or getattr(words, "name", None)
         raise CommandError(
-            f"{error.filename or words.out}: cannot be read or written ({error.strerror or error}); "
-            "check the disk, its space and its rights"
+            f"{where}: cannot be read or written ({error.strerror or error}); check the disk, its space and its rights"
         ) from error
 
 
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_words(plan)
     plan.set_defaults(carry_out=cli.carry_out, plan=True)
     for name, module, what in (
+        ("submit", submit, "run a study on a cluster: its driver runs there and outlives this command"),
+        ("list", studies, "the studies on a cluster, or those below --out"),
+        ("logs", logs, "what the driver of a study on a cluster says"),
         ("status", status, "how far a study has come, who drives it, what it takes, what to do next"),
         ("stop", stop, "ask the driver of a study to stop at the next borders"),
         ("verify", verify, "run sampled trials again and compare every number"),
@@ -56,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=EXIT_CODES)
         module.add_words(command)
-        command.add_argument("--out", default="results", help="folder of all results (default: results)")
+        if module is submit:
+            command.add_argument("--out", help="folder of all results there, or s3://bucket/prefix, like --set run.out=OUT")
+        elif module is not logs:
+            command.add_argument("--out", default="results", help="folder of all results (default: results)")
         command.set_defaults(carry_out=module.carry_out)
     return parser

@@ -32,13 +32,17 @@ def carry_out(words: argparse.Namespace) -> int:
 def _checks(out: str, found: Found | None, grid: Grid | None) -> Iterator[Check]:
     yield check_versions()
     yield check_device(grid)
-    yield from check_store(str(found.folder.parent) if found else out)
+    yield from check_store(_out_of(found) if found else out)
     if grid:
         yield check_space(grid, out)
         yield from check_data(grid)
     yield check_token()
     if found:
         yield from _files(found)
+
+
+def _out_of(found: Found) -> str:
+    return found.url.rpartition("/")[0] if found.is_in_bucket else str(found.folder.parent)
 
 
 def _files(found: Found) -> Iterator[Check]:
@@ -56,7 +60,7 @@ def _files(found: Found) -> Iterator[Check]:
 
 
 def _told(found: Found, fault: Fault) -> Check:
-    return Check(DAMAGED if fault.is_damage else BAD_SETUP, f"{found.folder}/{fault.key}: {fault.text}; {fault.next_step}")
+    return Check(DAMAGED if fault.is_damage else BAD_SETUP, f"{found.url}/{fault.key}: {fault.text}; {fault.next_step}")
 
 
 def _left_over(found: Found, seen: Examined) -> str:

@@ -204,6 +204,8 @@ def _strays(store: Store, found: Examined) -> None:
         for key in store.list(folder):
             if key not in keys and not key.startswith(f"{CHECKPOINTS_FOLDER}/stop-"):
                 found.faults.append(Fault(key, f"is no file of {folder}/", _MOVE_AWAY, is_damage=False))
+    if "://" in store.url:
+        return  # a bucket's writes are whole or not at all
     root = Path(store.url)
     for folder in (*_SCHEMAS, *known):
         hidden = [path for path in files_below(root / folder) if path.name.startswith(".")]

@@ -91,7 +91,8 @@ def _files(found: Found, with_weights: bool) -> Iterator[tuple[str, bytes]]:
         raw = _verified_weights(found.store, key)
         sums[key] = hashlib.sha256(raw).hexdigest()
         yield key, raw
-    for name in _beside(found.folder):
+    # The report of a study in a bucket lies where somebody made it.
+    for name in [] if found.is_in_bucket else _beside(found.folder):
         raw = (found.folder / name).read_bytes()
         sums[name] = hashlib.sha256(raw).hexdigest()
         yield name, raw

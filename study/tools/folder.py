@@ -1,4 +1,4 @@
-"""A study on disk, by its name or its path: where it is, and how large; reads no file of it."""
+"""A study on a disk or in a bucket, by its name or its path: where it is, and how large; reads no file of it."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.results_folder import wrong_with
-from workers.store import PLAN_FOLDER, Store, open_store, study_url
+from workers.bucket import BucketStore
+from workers.store import FOLDERS, PLAN_FOLDER, Store, open_store, study_url
 
 
 class CommandError(ValueError):
@@ -18,25 +19,54 @@ class Found:
     """A study that was named."""
 
     name: str
-    folder: Path
+    url: str
+    """Its folder, or s3://bucket/prefix/name."""
     store: Store
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it lies in.
+
+        Raises:
+            CommandError: it lies in a bucket.
+        """
+        if self.is_in_bucket:
+            raise CommandError(
+                f"{self.url}: this command needs a study in a folder, not in a bucket; use the bucket's own tools"
+            )
+        return Path(self.url)
+
+    @property
+    def is_in_bucket(self) -> bool:
+        """Whether it lies in a bucket."""
+        return "://" in self.url
 
 
 def find_study(name: str, out: str) -> Found:
-    """The study of this name below `out`, or the one in the folder of this path.
+    """The study of this name below `out`, or the one in the folder of this path, or at this s3://bucket/prefix/name.
 
     Raises:
         CommandError: there is none; the text says which ones are there.
-        StoreError: `out` names something that is no folder.
+        StoreError: `out` names something that is no folder, or a bucket that cannot be read.
     """
+    if "://" in name or "://" in out:
+        return _in_bucket(name.rstrip("/") if "://" in name else study_url(out, name))
     below = [] if Path(name).is_absolute() or not name else [Path(study_url(out, name))]
     for folder in [*below, Path(name)]:
         if name and is_study(folder):
             store = open_store(str(folder))
-            return Found(folder.resolve().name, folder, store)
+            return Found(folder.resolve().name, str(folder), store)
     there = studies_in(Path(out))
     listed = f"there: {', '.join(there)}" if there else "no study is there; start one with study run GRID"
     raise CommandError(f"no such study: {name} (looked in {out}/ and at the path itself); {listed}")
+
+
+def _in_bucket(url: str) -> Found:
+    store = open_store(url)
+    if not any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
+        out, _, name = url.rpartition("/")
+        raise CommandError(f"no such study: {name} (looked at {url}); start one with study run GRID --out {out}")
+    return Found(url.rpartition("/")[2], url, store)
 
 
 def refuse_links(found: Found) -> None:
@@ -45,6 +75,8 @@ def refuse_links(found: Found) -> None:
     Raises:
         CommandError: a link does.
     """
+    if found.is_in_bucket:
+        return
     if problem := wrong_with(str(found.folder.parent), found.folder.name):
         raise CommandError(problem)
 
@@ -70,6 +102,12 @@ def sizes(folder: Path) -> dict[str, tuple[int, int]]:
         parts = [file.lstat().st_size for file in ([path] if not _is_folder(path) else files_below(path))]
         found[path.name] = (len(parts), sum(parts))
     return found
+
+
+def sizes_in_bucket(store: BucketStore) -> dict[str, tuple[int, int]]:
+    """Keys and bytes directly in each folder of a study."""
+    found = {folder: store.stored(folder) for folder in FOLDERS}
+    return {folder: (len(keys), sum(size for size, _ in keys.values())) for folder, keys in found.items() if keys}
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workers.bucket import BucketStore
 from workers.plan import Plan, read_plan
 from workers.records import RecordError, decode
-from workers.store import Segment, Store, ended_packs, segments, trials_key
+from workers.store import EPOCHS_FOLDER, Segment, Store, ended_packs, segments, trials_key
 from workers.trial import Pack
 
 
@@ -33,6 +34,8 @@ class Standing:
     """Of every planned trial: completed | diverged | failed as stored, else begun | to do."""
     rows: int
     """(trial, epoch) pairs that are stored."""
+    rows_at_most: bool
+    """Whether that is what the names of files say, not their footers: diverged trials have fewer."""
     newest: float | None
     """When the newest rows came, in seconds since 1970."""
     packs: tuple[PackStanding, ...]
@@ -66,12 +69,15 @@ def standing(store: Store) -> Standing:
             status_of[trial_id] = str(row["status"])
         else:
             status_of[trial_id] = "begun" if row is not None or pack_id in last or plan.packs[pack_id].parent else "to do"
-    rows, newest = _rows(store, stored, unreadable)
+    if in_bucket := isinstance(store, BucketStore):
+        rows, newest = _rows_in_bucket(store, stored, plan)
+    else:
+        rows, newest = _rows(store, stored, unreadable)
     packs = tuple(
         PackStanding(pack, last.get(pack.pack_id), packs_ended.get(pack.pack_id, 0) >= pack.epochs)
         for pack in plan.live_packs()
     )
-    return Standing(plan, status_of, rows, newest, packs, tuple(unreadable))
+    return Standing(plan, status_of, rows, in_bucket, newest, packs, tuple(unreadable))
 
 
 def ended_rows(store: Store, unreadable: list[str] | None = None) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
@@ -107,3 +113,13 @@ def _rows(store: Store, stored: list[Segment], unreadable: list[str]) -> tuple[i
         except (pa.ArrowException, OSError):
             unreadable.append(segment.key)
     return count, newest
+
+
+def _rows_in_bucket(store: BucketStore, stored: list[Segment], plan: Plan) -> tuple[int, float | None]:
+    # A request for every footer would take minutes.
+    count = sum(
+        (segment.last - segment.first + 1) * len(plan.packs[segment.pack_id].trials)
+        for segment in stored
+        if segment.pack_id in plan.packs
+    )
+    return count, max((at for _, at in store.stored(EPOCHS_FOLDER).values()), default=None)

@@ -5,13 +5,14 @@ import time
 from pathlib import Path
 
 from study.lease import Holder, holder, sentence
-from study.tools.folder import Found, find_study, in_bytes, sizes
+from study.tools.folder import Found, find_study, in_bytes, sizes, sizes_in_bucket
 from study.tools.standing import Standing, standing
+from workers.bucket import BucketStore
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
     """What may stand behind `study status`."""
-    parser.add_argument("name", metavar="NAME", help="a study's name, or the path of its folder")
+    parser.add_argument("name", metavar="NAME", help="a study's name, the path of its folder, or s3://bucket/prefix/name")
     parser.add_argument("--packs", action="store_true", help="a line a pack: its last border")
 
 
@@ -29,15 +30,15 @@ def lines_of(found: Found, now: Standing, driver: Holder | None, with_packs: boo
     """What `study status` says."""
     is_driven = driver is not None and driver.alive
     lines = [
-        f"study {found.name} in {found.folder}",
+        f"study {found.name} in {found.url}",
         f"trials   {len(now.status_of)}: {_counts(now, is_driven)}",
         f"epochs   {_epochs(now)}",
         f"run by   {_driver(driver)}",
-        f"disk     {_disk(found.folder)}",
+        f"disk     {_disk(found)}",
     ]
     if with_packs:
         lines += [_pack(pack.pack.pack_id, len(pack.pack.trials), pack.last_border, pack.pack.epochs) for pack in now.packs]
-    lines += [f"unreadable: {key}; study doctor {found.folder} says more" for key in now.unreadable]
+    lines += [f"unreadable: {key}; study doctor {found.url} says more" for key in now.unreadable]
     return [*lines, f"next     {next_command(found, now, is_driven)}"]
 
 
@@ -57,7 +58,8 @@ def _epochs(now: Standing) -> str:
     if now.newest is None:
         return "no rows stored yet"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now.newest))
-    return f"{now.rows:,} rows (a trial, an epoch) stored, the newest at {at}"
+    most = "up to " if now.rows_at_most else ""
+    return f"{most}{now.rows:,} rows (a trial, an epoch) stored, the newest at {at}"
 
 
 def _driver(driver: Holder | None) -> str:
@@ -68,10 +70,12 @@ def _driver(driver: Holder | None) -> str:
     return f"nobody; the last one is gone without a word ({sentence(driver)})"
 
 
-def _disk(folder: Path) -> str:
-    found = sizes(folder)
-    parts = [f"{name} {in_bytes(size)} in {count} file{'s' if count != 1 else ''}" for name, (count, size) in found.items()]
-    return f"{in_bytes(sum(size for _, size in found.values()))}: {', '.join(parts)}"
+def _disk(found: Found) -> str:
+    size_of = sizes_in_bucket(found.store) if isinstance(found.store, BucketStore) else sizes(found.folder)
+    parts = [
+        f"{name} {in_bytes(size)} in {count} file{'s' if count != 1 else ''}" for name, (count, size) in size_of.items()
+    ]
+    return f"{in_bytes(sum(size for _, size in size_of.values()))}: {', '.join(parts)}"
 
 
 def _pack(pack_id: str, trials: int, last: int | None, epochs: int) -> str:
@@ -82,10 +86,10 @@ def _pack(pack_id: str, trials: int, last: int | None, epochs: int) -> str:
 def next_command(found: Found, now: Standing, is_driven: bool) -> str:
     """The command that a user most likely wants now."""
     if is_driven:
-        return f"wait, or stop it at its next borders: study stop {found.folder}"
+        return f"wait, or stop it at its next borders: study stop {found.url}"
     if now.count("begun") or now.count("to do"):
         return f"go on: {_run_command(found, now)}"
-    return f"all trials have ended: python -m analysis.report {found.folder}"
+    return f"all trials have ended: python -m analysis.report {found.url}"
 
 
 def _run_command(found: Found, now: Standing) -> str:
@@ -94,7 +98,8 @@ def _run_command(found: Found, now: Standing) -> str:
     grid = next((str(path) for path in here if _has_text(path, text)), "GRID")
     smoke = " --smoke" if found.name.endswith("-smoke") else ""
     unknown = "  (GRID: the grid file that it was started with)" if grid == "GRID" else ""
-    return f"study run {grid}{smoke} --out {found.folder.parent}{unknown}"
+    out = found.url.rpartition("/")[0] if found.is_in_bucket else found.folder.parent
+    return f"study run {grid}{smoke} --out {out}{unknown}"
 
 
 def _has_text(path: Path, text: str) -> bool:

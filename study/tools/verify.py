@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -58,7 +59,8 @@ def carry_out(words: argparse.Namespace) -> int:
     finally:
         with suppress(OSError):
             # Gone, if the data were not there and nothing was run.
-            Path(store.url).rmdir()
+            if not found.is_in_bucket:
+                Path(store.url).rmdir()
     verdicts = [verdict for rerun in reruns for verdict in judge(found.store, store, plan, rerun)]
     _store_summary(store, words, chosen, verdicts)
     for line in _table(verdicts, plan):
@@ -77,7 +79,7 @@ def _chosen(
         matching = [trial_id for trial_id in sorted(ended) if beginning and trial_id.startswith(beginning)]
         if len(matching) != 1:
             what = "no trial that has ended has" if not matching else f"{len(matching)} trials have"
-            raise CommandError(f"--trial {beginning}: {what} an id that begins so; study status {found.folder} counts them")
+            raise CommandError(f"--trial {beginning}: {what} an id that begins so; study status {found.url} counts them")
         chosen += [trial_id for trial_id in matching if trial_id not in chosen]
     wanted = sample if sample is not None else (0 if given else 1)
     rest = [trial_id for trial_id in sorted(ended) if trial_id not in chosen]
@@ -89,6 +91,8 @@ def _chosen(
 def _fresh(found: Found) -> Store:
     """A folder that no other verification uses."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    if found.is_in_bucket:
+        return open_store(verify_url(found.url, f"{stamp}-{secrets.token_hex(4)}"))
     for number in range(1000):
         url = verify_url(found.store.url, stamp if not number else f"{stamp}-{number}")
         try:

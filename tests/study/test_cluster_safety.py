@@ -107,7 +107,7 @@ def test_a_cluster_that_asks_for_a_token_is_joined_with_it_alone(start, home):
     path = token(home)
     address = start("token")
     assert not answers_without_token(address)
-    assert join(address, RAY_AUTH_MODE="token") == f"cluster {address}, 1 nodes, 1 core\n"
+    assert join(address, RAY_AUTH_MODE="token") == f"cluster {address}, 1 node, 1 core\n"
     assert path.stat().st_mode & 0o777 == 0o600, "others on this machine could read it"
     assert "no Ray cluster answers there" in join(address, RAY_AUTH_MODE="disabled")
 

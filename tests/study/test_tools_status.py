@@ -190,7 +190,7 @@ def test_it_runs_as_a_module_and_help_names_every_subcommand():
     words = [sys.executable, "-m", "study", "--help"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "plan", "status", "stop", "verify", "doctor", "export", "rm"):
+    for command in ("run", "plan", "submit", "list", "logs", "status", "stop", "verify", "doctor", "export", "rm"):
         assert re.search(rf"^    {command} ", done.stdout, re.M), command
     for code in ("0 all well", "2 bad input", "3 damaged data", "4 conflicting content", "130 interrupted"):
         assert code in " ".join(done.stdout.split())
