@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from study.calibration import CalibrationError, calibrate_for
 from study.checks import Cells, notes, refuse
 from study.design import DesignError, cells_by_settings, trials_of
 from study.grid import Grid, GridError, placed, read_grid
 from study.machine import MachineError, in_words, this_machine
 from study.nodes import printable
+from study.outlook import outlook
 from study.planning import PlanConflictError, Work, find_work
 from study.progress import say_error
+from study.rates import find_rates
 from study.selection import SelectionError, select, smoke
 from study.tools.folder import CommandError
 from study.wording import shown_level
@@ -43,7 +46,8 @@ def carry_out(words: argparse.Namespace) -> int:
             out=words.out,
             only=words.only,
             is_smoke=words.smoke,
-            plan_only=words.plan,
+            plan_only=words.plan or words.calibrate,
+            is_calibrating=words.calibrate,
             executor=words.executor,
             address=words.address,
             retry_failed=words.retry_failed,
@@ -78,6 +82,7 @@ def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted; the s
         DesignError,
         SelectionError,
         MachineError,
+        CalibrationError,
         PlanConflictError,
         StoreError,
         DataError,
@@ -95,12 +100,15 @@ def run_grid(
     only: Sequence[str] = (),
     is_smoke: bool = False,
     plan_only: bool = False,
+    is_calibrating: bool = False,
     executor: str = "ray",
     address: str | None = None,
     retry_failed: bool = False,
 ) -> int:
     """What the command does, with its words as arguments; errors of the user are raised."""
     grid, cells = read_checked(path, sets, out, is_smoke)
+    if is_calibrating:
+        calibrate_for(grid.run, _say)
     from study.cluster import DOWN, find_cluster, join_cluster, refuse_private_folder
 
     address = address or (find_cluster() if executor == "ray" else None)
@@ -123,6 +131,9 @@ def run_grid(
     store = open_store(study_url(grid.run.out, grid.study))
     work = find_work(store, grid, wanted, machine, data, retry_failed)
     _say_plan(grid, len(cells), work, wanted, plan_only)
+    rates = find_rates(machine.device, grid.run.precision, here=not address)
+    for line in outlook(store, grid, work, wanted, machine, data, rates, executor == "ray", path):
+        print(line, flush=True)
     if plan_only:
         return 0
     if work.missing:
@@ -133,7 +144,7 @@ def run_grid(
             refuse_private_folder(grid.run.out)
     from study.driver import drive
 
-    ending = drive(store, grid, wanted, machine, data, executor=executor, say=_say, retry_failed=retry_failed)
+    ending = drive(store, grid, wanted, machine, data, executor=executor, say=_say, retry_failed=retry_failed, rates=rates)
     if address:
         print(DOWN)
     return ending.exit_code
@@ -182,6 +193,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that wins over the file")
     parser.add_argument("--out", help="folder of all results or s3://bucket/prefix, like --set run.out=OUT")
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--calibrate", action="store_true", help="measure this machine's device first, for --plan to go by")
     parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
     parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")

@@ -26,13 +26,9 @@ def border_every(pack_epoch_seconds: float, epochs: int) -> int:
 
 
 def _epoch_flops(settings: Settings, data: Known) -> float:
-    encoder, decoder, above = _weights(settings, data.n_x)
+    encoder, decoder, above = weights_of(settings, data.n_x)
     sampled = settings.k * (decoder + above)
-    n = max(1, data.n_train - settings.data.n_valid)
-    n_test: float = data.n_test
-    if settings.data.classes != "all":
-        share = min(1, (1 + settings.data.classes.count(",")) / _CLASSES)
-        n, n_test = max(1, round(n * share)), n_test * share if settings.data.subset == "classes" else n_test
+    n, n_test = images_of(settings, data)
     measured = min(n, settings.measure.images)
     # A multiplication and an addition a weight; forward once, backward twice that.
     training = 6 * n * (encoder + sampled)
@@ -41,13 +37,27 @@ def _epoch_flops(settings: Settings, data: Known) -> float:
     return training + measuring + statistics
 
 
-def _weights(settings: Settings, n_x: int) -> tuple[float, float, float]:
+def images_of(settings: Settings, data: Known) -> tuple[int, float]:
+    """Training and test images that a trial uses, about."""
+    n = max(1, data.n_train - settings.data.n_valid)
+    n_test: float = data.n_test
+    if settings.data.classes != "all":
+        share = min(1, (1 + settings.data.classes.count(",")) / _CLASSES)
+        n, n_test = max(1, round(n * share)), n_test * share if settings.data.subset == "classes" else n_test
+    return n, n_test
+
+
+def heads_of(settings: Settings) -> int:
+    """Layers that end at the pixels: their mean, and a log-variance where it is learnt for each."""
+    return 1 + (settings.decoder == "gaussian" and settings.model.decoder_logvar in ("tanh", "linear_clamped"))
+
+
+def weights_of(settings: Settings, n_x: int) -> tuple[float, float, float]:
     """Weights of the encoder and the decoder around the first latent layer, and of both around all layers above it."""
     hidden, n_z = settings.model.hidden, settings.n_z
     between = sum(a * b for a, b in pairwise(hidden))
-    has_logvar_head = settings.decoder == "gaussian" and settings.model.decoder_logvar in ("tanh", "linear_clamped")
     encoder = n_x * hidden[0] + between + 2 * hidden[-1] * n_z
-    decoder = n_z * hidden[-1] + between + (1 + has_logvar_head) * hidden[0] * n_x
+    decoder = n_z * hidden[-1] + between + heads_of(settings) * hidden[0] * n_x
     above, below = 0, n_z
     for sizes, units in layers_above(settings.model):
         # Both ways: from the layer below through the hidden ones to mean and log-variance, and back again.

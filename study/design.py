@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from study.grid import Grid
-from workers.settings import Level, Settings, flatten, settings_from
+from workers.settings import Level, Settings, flatten, settings_from, with_seed
 from workers.trial import Trial, trial_of
 
 MAX_TRIALS = 100_000
@@ -63,10 +63,10 @@ def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:
 def _trials(grid: Grid, fingerprint: str) -> Iterator[Trial]:
     base = flatten(grid.base)
     for cell in cells_of(grid):
+        settings = settings_from({**base, **cell})
         for seed in grid.factors["seed"]:
-            whole = {**cell, "seed": seed}
-            if not _excluded(whole, grid):
-                yield trial_of(settings_from({**base, **whole}), fingerprint)
+            if not _excluded({**cell, "seed": seed}, grid):
+                yield trial_of(with_seed(settings, seed), fingerprint)
                 if grid.one_seed:
                     break
 

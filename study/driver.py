@@ -11,17 +11,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from study.comparison import Comparison
 from study.ending import Ending, ending_of, say_ending
 from study.executors import Resources, run_inline, run_on_ray
+from study.forecast import Course
 from study.grid import Grid
 from study.lease import hold
 from study.machine import gpus_of_pack
 from study.own_ray import RayLostError, end_ray
-from study.packing import pack_seconds
 from study.planning import Machine, Work, settle
 from study.progress import Display
 from study.provenance import code_provenance
-from workers.borders import prune_checkpoints
+from study.pruning import Pruning
+from study.rates import BUILT_IN, Rates
 from workers.closing import mark_closed
 from workers.failure import Failure, death
 from workers.images import Known
@@ -45,31 +47,41 @@ class _Watch:
     display: Display
     run_id: str
     max_failures: int
+    packs: Mapping[str, Pack] = field(default_factory=dict)
+    course: Course = field(default_factory=Course)
     committed: dict[str, int] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
     """Times that a pack's process has died since its newest border."""
     failures: dict[str, Failure] = field(default_factory=dict)
     is_ray_lost: bool = False
 
+    def __post_init__(self) -> None:
+        """Looks once at what earlier runs have left."""
+        self.pruning = Pruning(self.store, self.packs)
+
     def epoch(self, pack_id: str, epoch: int, committed: int, diverged: Mapping[str, int]) -> None:
         self.display.epoch(pack_id, epoch, diverged)
+        self.course.epoch(pack_id, epoch)
         if committed > self.committed.get(pack_id, -1):
             self.committed[pack_id] = committed
             self.deaths.pop(pack_id, None)
-            prune_checkpoints(self.store, pack_id, keep=2)
+            self.pruning.committed(pack_id, committed)
 
     def ended(self, pack_id: str, status: str) -> None:
         if status == "done":
             self.failures.pop(pack_id, None)
-            prune_checkpoints(self.store, pack_id, keep=1)
+            self.course.ended.add(pack_id)
+            self.pruning.ended(pack_id)
             self.display.ended(pack_id)
         elif status == "closed":
             self.failures[pack_id] = Failure("closed", "was closed by another run of this study", "")
 
     def retried(self, pack_id: str, failure: Failure) -> None:
+        self.pruning.disturbed(pack_id)
         self.display.say(f"pack {pack_id} failed and goes on from its last border: {failure.sentence}")
 
     def died(self, pack_id: str, reason: str) -> None:
+        self.pruning.disturbed(pack_id)
         if NODE_DIED in reason:
             self.display.say(f"pack {pack_id} lost its machine and goes on elsewhere from its last border")
             return
@@ -100,6 +112,7 @@ def drive(
     executor: str,
     say: Callable[[str], None],
     retry_failed: bool = False,
+    rates: Rates | None = None,
 ) -> Ending:
     """Run until nothing is missing, or what is missing cannot be run now.
 
@@ -114,6 +127,7 @@ def drive(
     tried: set[tuple[str, int]] = set()
     failures: dict[str, Failure] = {}
     losses, stopped = 0, True
+    comparison = Comparison(data, rates or BUILT_IN[machine.device], machine.slots, executor == "ray")
     # Outside: Ctrl-C while it waits for another driver ends the command at once.
     with hold(store, run_id, say), _stop_on_interrupt(store, run_id, say) as interrupted:
         while not interrupted():
@@ -123,7 +137,9 @@ def drive(
             packs = [pack for pack in work.missing if (pack.pack_id, pack.epochs) not in tried]
             if not packs:
                 break
-            watch = _round(store, grid, machine, data, work, packs, run_id, provenance, executor)
+            seconds = comparison.begin(store, packs)
+            watch = _round(store, grid, machine, seconds, work, packs, run_id, provenance, executor)
+            comparison.end(packs, watch.course)
             failures |= watch.failures
             tried |= {(pack.pack_id, pack.epochs) for pack in packs}
             if watch.is_ray_lost:
@@ -136,6 +152,8 @@ def drive(
         stopped = interrupted()
     # A second Ctrl-C ends the block above early.
     ending = ending_of(store, grid, wanted, machine, data, failures, stopped)
+    if sentence := comparison.sentence():
+        say(sentence)
     say_ending(ending, failures, time.monotonic() - started, bool(tried), say)
     return ending
 
@@ -152,7 +170,7 @@ def _round(
     store: Store,
     grid: Grid,
     machine: Machine,
-    data: Known,
+    seconds: Mapping[str, float],
     work: Work,
     packs: Sequence[Pack],
     run_id: str,
@@ -182,11 +200,12 @@ def _round(
         gpus=gpus_of_pack(grid.run) if on_gpu else 0.0,
         slots=max(machine.slots, os.cpu_count() or 1) if on_gpu else machine.slots,
     )
-    seconds = {pack.pack_id: pack_seconds(pack, data, machine.device) for pack in packs}
-    with Display(seconds, {pack.pack_id: pack for pack in packs}, len(work.done)) as display:
-        watch = _Watch(store, display, run_id, grid.run.max_failures)
+    by_id = {pack.pack_id: pack for pack in packs}
+    with Display(seconds, by_id, len(work.done)) as display:
+        watch = _Watch(store, display, run_id, grid.run.max_failures, by_id)
         try:
             (run_inline if executor == "inline" else run_on_ray)(jobs, resources, watch)
+            watch.pruning.finish()
         except RayLostError as error:
             end_ray()
             watch.lost_ray(str(error))

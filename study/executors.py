@@ -9,6 +9,9 @@ from study.own_ray import RayLostError, dead_processes, quiet_environment, start
 from workers.failure import Failure, death, failure_of
 from workers.job import Job
 
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
+"""What is never sent from one process to another."""
+
 
 class Listener(Protocol):
     """What an executor tells the driver."""
@@ -64,8 +67,12 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
     quiet_environment()
     import ray
     from ray import tune
+    from ray.tune.execution import class_cache
 
     from study.trainable import run_pack
+
+    # Tune would hand the driver's keys to its workers in a setting that Ray writes into its logs. Every node has its own.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
 
     packs = {job.model_dump_json(): job.pack.pack_id for job in jobs}
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from study.cost import border_every, epoch_seconds
+from study.cost import border_every, epoch_seconds, weights_of
 from workers.images import Known
-from workers.settings import RunSettings, Settings, SettingValue, flatten
+from workers.settings import RunSettings, SettingValue, flatten
 from workers.trial import Pack, Trial, extend_borders, pack_id_of
 
 MAX_PACK = {"cpu": 8, "cuda": 64, "mps": 16}
@@ -94,17 +94,11 @@ def _of_near_width(group: list[Trial], n_x: int) -> list[list[Trial]]:
     runs: list[list[Trial]] = []
     for trial in sorted(group, key=lambda trial: trial.settings.n_z, reverse=True):
         widest = runs[-1][0].settings if runs else None
-        if widest and _weights(widest, n_x) <= MOST_PADDED * _weights(trial.settings, n_x):
+        if widest and sum(weights_of(widest, n_x)) <= MOST_PADDED * sum(weights_of(trial.settings, n_x)):
             runs[-1].append(trial)
         else:
             runs.append([trial])
     return runs
-
-
-def _weights(settings: Settings, n_x: int) -> int:
-    """Of the layers of one stochastic layer, both ways."""
-    sizes = (n_x, *settings.model.hidden)
-    return 2 * sum(a * b for a, b in pairwise(sizes)) + 3 * sizes[-1] * settings.n_z
 
 
 def _even(group: list[Trial], largest: int) -> list[list[Trial]]:

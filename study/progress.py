@@ -11,6 +11,7 @@ from study.wording import words_of_trial
 from workers.trial import Pack
 
 PLAIN_LINE_EVERY_S = 10.0
+LIVE_LINE_EVERY_S = 0.2
 
 
 class Display:
@@ -75,6 +76,10 @@ class Display:
 
     def _draw(self) -> None:
         now = time.monotonic()
+        # The sums below go over all packs, and all packs report: not at every report.
+        if now - self._last_line < (LIVE_LINE_EVERY_S if self._live else PLAIN_LINE_EVERY_S):
+            return
+        self._last_line = now
         elapsed = now - self._started
         # What a pack had behind it when this run took it up costs nothing now.
         whole = sum(weight * (1 - self._behind(pack_id)) for pack_id, weight in self._weight.items())
@@ -85,8 +90,7 @@ class Display:
         text = f"{self._done}/{self._total} trials, {running} running, {rate}, {left}"
         if self._live:
             self._live.update(self._task, description=text, completed=done, total=whole)
-        elif now - self._last_line >= PLAIN_LINE_EVERY_S:
-            self._last_line = now
+        else:
             print(f"[{_clock(elapsed)}] {text}", flush=True)
 
     def _behind(self, pack_id: str) -> float:

@@ -1,7 +1,5 @@
 """Which borders of a pack are committed, and which checkpoints nobody needs any more; no torch."""
 
-from collections.abc import Iterable
-
 from workers.records import read_footer
 from workers.store import Segment, Store, checkpoints, segments
 
@@ -17,19 +15,24 @@ def is_fence(store: Store, key: str) -> bool:
     return bool(read_footer(store.read(key), key).get("closed"))
 
 
-def prune_checkpoints(store: Store, pack_id: str, keep: int) -> None:
+def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
     """Delete a pack's checkpoints but those named by its newest `keep` commits; for the driver alone.
 
     One above the newest commit is left: a worker may be about to name it.
+
+    Returns:
+        The checkpoints that are named by these commits, oldest first.
     """
     commits = committed(store, pack_id)
     if not commits:
-        return
-    named = {read_footer(store.read(segment.key), segment.key)["checkpoint"] for segment in commits[-keep:]}
-    _delete(store, (key for pack, epoch, key in checkpoints(store) if pack == pack_id and epoch <= commits[-1].last), named)
-
-
-def _delete(store: Store, keys: Iterable[str], but: set[str]) -> None:
-    for key in keys:
-        if key not in but:
+        return []
+    named = [checkpoint_named_by(store, segment.key) for segment in commits[-keep:]]
+    for pack, epoch, key in list(checkpoints(store)):
+        if pack == pack_id and epoch <= commits[-1].last and key not in named:
             store.delete(key)
+    return named
+
+
+def checkpoint_named_by(store: Store, key: str) -> str:
+    """The checkpoint that a rows file names; empty if it is a fence."""
+    return str(read_footer(store.read(key), key).get("checkpoint", ""))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
 from workers.records import PLAN, SCHEMA_VERSION, VersionError, decode_with_footer, encode
-from workers.settings import Settings, flatten, layers_above, leaves, settings_from
+from workers.settings import Settings, flatten, layers_above, leaves, settings_from, with_seed
 from workers.store import PLAN_FOLDER, Store, plan_key
 from workers.trial import Pack, Trial
 
@@ -57,11 +58,9 @@ def read_plan(store: Store) -> Plan:
     footers: list[Mapping[str, Any]] = []
     keys = [key for key in store.list(PLAN_FOLDER) if key.endswith(".parquet")]
     for key in keys:
-        table, footer = decode_with_footer(store.read(key), key)
+        found, footer = _entry(store.read(key), key)
         footers.append(footer)
-        if unknown := set(table.column_names) - set(PLAN.names):
-            raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
-        for pack in _packs_in(table):
+        for pack in found:
             packs[pack.pack_id] = pack
             for trial in pack.trials:
                 trials[trial.trial_id] = trial
@@ -99,26 +98,48 @@ def _row(trial: Trial, pack: Pack) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=256)
+def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any]]:
+    """Packs and footer of an entry; by its bytes, as one command reads the log several times and entries never change."""
+    table, footer = decode_with_footer(raw, key)
+    if unknown := set(table.column_names) - set(PLAN.names):
+        raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
+    return tuple(_packs_in(table)), footer
+
+
 def _packs_in(table: pa.Table) -> list[Pack]:
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in table.to_pylist():
-        rows.setdefault(row["pack_id"], []).append(row)
-    return [_pack_from(pack_id, members) for pack_id, members in rows.items()]
-
-
-def _pack_from(pack_id: str, rows: list[dict[str, Any]]) -> Pack:
-    first = rows[0]
-    return Pack(
-        pack_id=pack_id,
-        trials=tuple(_trial_from(row) for row in rows),
-        borders=tuple(first["borders"]),
-        parent=first["parent_pack"],
-        from_epoch=first["from_epoch"],
+    trials, members = _trials_in(table), dict[str, list[int]]()
+    pack_ids, borders, parents, starts = (
+        table[name].to_pylist() for name in ("pack_id", "borders", "parent_pack", "from_epoch")
     )
+    for row, pack_id in enumerate(pack_ids):
+        members.setdefault(pack_id, []).append(row)
+    return [
+        Pack(
+            pack_id=pack_id,
+            trials=tuple(trials[row] for row in rows),
+            borders=tuple(borders[rows[0]]),
+            parent=parents[rows[0]],
+            from_epoch=starts[rows[0]],
+        )
+        for pack_id, rows in members.items()
+    ]
 
 
-def _trial_from(row: dict[str, Any]) -> Trial:
+def _trials_in(table: pa.Table) -> list[Trial]:
     # An entry of an earlier version lacks settings that came later: they are at their default, as they were then.
-    known = [name for name in leaves(Settings) if name in row]
-    values = {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in known}
-    return Trial(trial_id=row["trial_id"], fingerprint=row["fingerprint"], settings=settings_from(values))
+    known = [name for name in leaves(Settings) if name in table.column_names and name != "seed"]
+    columns = [table[name].to_pylist() for name in known]
+    columns = [
+        list(map(tuple, c)) if pa.types.is_list(table.schema.field(n).type) else c
+        for n, c in zip(known, columns, strict=True)
+    ]
+    ids, fingerprints, seeds = (table[name].to_pylist() for name in ("trial_id", "fingerprint", "seed"))
+    # Most rows differ in the seed alone, and to build and check settings is what takes the time.
+    cells: dict[tuple[Any, ...], Settings] = {}
+    trials = []
+    for trial_id, fingerprint, seed, *values in zip(ids, fingerprints, seeds, *columns, strict=True):
+        if (cell := cells.get(own := tuple(values))) is None:
+            cell = cells[own] = settings_from(dict(zip(known, own, strict=True)))
+        trials.append(Trial(trial_id=trial_id, fingerprint=fingerprint, settings=with_seed(cell, seed)))
+    return trials

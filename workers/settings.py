@@ -367,3 +367,12 @@ def settings_from(values: Mapping[str, SettingValue]) -> Settings:
         pydantic.ValidationError: a name is unknown or a value is not allowed.
     """
     return Settings.model_validate(build(values))
+
+
+def with_seed(settings: Settings, seed: SettingValue) -> Settings:
+    """The same settings with another seed; nothing else is checked again.
+
+    Raises:
+        pydantic.ValidationError: the seed is not allowed.
+    """
+    return settings.model_copy(update={"seed": adapter_of("seed").validate_python(seed)})

@@ -1,6 +1,7 @@
 """What benchmarks rest on: honest intervals, peers that do the same work, studies that load, packs that train nothing."""
 
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,14 @@ from analysis.load import load
 from benchmarks.contestants import NAMES, pack, products
 from benchmarks.driver import measure
 from benchmarks.eager import Autoencoder, objective
+from benchmarks.forecast import GRIDS, compare
 from benchmarks.images import N, digits
 from benchmarks.quickstart import Taken, slice_of
 from benchmarks.synthetic import write_study
 from benchmarks.table import median_with_interval, page, ratio
-from study.grid import read_grid
+from study.design import trials_of
+from study.grid import parse_grid, read_grid
+from study.timing import shapes
 from workers.learning import Learner
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +133,27 @@ def test_the_slice_has_every_kind_of_trial_once():
     assert (len(chosen), n) == (24, 144)
     assert len({(s.decoder, s.k, s.batch_norm, s.n_z) for s in chosen}) == 24
     assert Taken(start=10, run=48, trials=24).whole(144) == 10 + 2 * 144
+
+
+def test_a_run_is_compared_with_its_forecast(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    grid = "study: s\ndata: {n_valid: 1337}\nfactors: {n_z: [2, 3]}\ntraining: {epochs: 2}\nmeasure: {nll_samples: 2}\n"
+    # In a process of its own, as all that compare runs.
+    trials, predicted, took, off_by, wall, *disk = compare(grid, None, executor="inline")
+    assert trials == "2"
+    assert all(re.fullmatch(r"\d+ s|\d+ min \d+ s", duration) for duration in (predicted, took))
+    assert re.fullmatch(r"[+-]\d+%", off_by)
+    assert float(wall) > 0
+    foreseen, stored = (float(size.removesuffix(" MB")) for size in disk)
+    assert foreseen == pytest.approx(stored, rel=0.1)
+
+
+def test_no_grid_of_the_forecast_was_calibrated_on():
+    timed = {(s.k, s.n_z, s.batch_norm, s.decoder) for s in shapes("cpu")}
+    for text in GRIDS.values():
+        settings = [trial.settings for trial in trials_of(parse_grid(text), "0" * 64)]
+        new = [s for s in settings if (s.k, s.n_z, s.batch_norm, s.decoder) not in timed]
+        assert len(new) > len(settings) / 2
 
 
 def test_a_contestant_answers_questions():

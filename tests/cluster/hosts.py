@@ -110,8 +110,20 @@ def start(hosts: Hosts, name: str) -> None:
     _run("ip", "link", "set", f"v{name}", "up")
     with open(hosts.folder / name / "sshd.log", "ab") as log:
         hosts.running[name] = subprocess.Popen(
-            ["ip", "netns", "exec", name, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--mount", "--uts"]
-            + [str(hosts.folder / name / "init")],
+            [
+                "ip",
+                "netns",
+                "exec",
+                name,
+                "unshare",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "--mount",
+                "--uts",
+                str(hosts.folder / name / "init"),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -82,8 +82,10 @@ def story(tmp_path_factory) -> Iterator[Story]:
     # Ray's sockets have paths of at most 107 characters.
     folder = tmp_path_factory.mktemp("hosts")
     own = folder / "own"
-    path = f"export PATH={sys.prefix}/bin:$PATH OMP_NUM_THREADS=1\n"
-    hosts = make(folder, NAMES, path, private=[own])
+    # Every host has the bucket's keys of its own, as the guide says: no file of the cluster holds them.
+    keys = " ".join(f"{name}={value}" for name, value in KEYS.items())
+    environment = f"export PATH={sys.prefix}/bin:$PATH OMP_NUM_THREADS=1 {keys}\n"
+    hosts = make(folder, NAMES, environment, private=[own])
     try:
         within = ("ip", "netns", "exec", "store")
         with s3_server(folder / "s3.txt", hosts.address("store"), within) as address, pytest.MonkeyPatch.context() as patch:
@@ -126,12 +128,23 @@ def _tell(hosts: Hosts, folder: Path, own: Path, address: str) -> Story:
     print(f"the study took {time.monotonic() - begun:.0f} s")
     committed = seen, len(_rows(store))
     shown = _scan(hosts, {"RAY_AUTH_TOKEN": token})
+    ended = time.monotonic()
     down = run_on(hosts, "client", "cd ~/factorial-iwae && ray down -y cluster-local.yaml")
+    # `ray down` ends Ray on the head of machines of one's own; the workers' notice, and end themselves.
+    _until(lambda: not any(processes_on(hosts, name) for name in RAY_HOSTS) or time.monotonic() > ended + 90, "", 120)
     left = {name: processes_on(hosts, name) for name in RAY_HOSTS}
 
     alone = subprocess.run(
-        [sys.executable, "-m", "study.run", str(hosts.home("client") / "factorial-iwae" / "short.yaml")]
-        + ["--out", str(folder / "alone"), "--executor", "inline"],
+        [
+            sys.executable,
+            "-m",
+            "study.run",
+            str(hosts.home("client") / "factorial-iwae" / "short.yaml"),
+            "--out",
+            str(folder / "alone"),
+            "--executor",
+            "inline",
+        ],
         capture_output=True,
         text=True,
         timeout=400,
@@ -186,23 +199,19 @@ def _edited(hosts: Hosts, address: str) -> dict[str, object]:
     *_, environment, source = config["setup_commands"]
     assert "study_env" in environment
     assert "study_env" in source
-    lines = [
-        f"export PATH={sys.prefix}/bin:$PATH RAY_AUTH_MODE=token OMP_NUM_THREADS=1 AWS_ENDPOINT_URL={address}",
-        *(f"export {name}={value}" for name, value in KEYS.items()),
-    ]
-    config["setup_commands"] = [
-        "printf '%s\\n' " + " ".join(f"'{line}'" for line in lines) + " > ~/.study_env && chmod 600 ~/.study_env",
-        source,
-    ]
+    line = f"export PATH={sys.prefix}/bin:$PATH RAY_AUTH_MODE=token OMP_NUM_THREADS=1 AWS_ENDPOINT_URL={address}"
+    config["setup_commands"] = [f"echo '{line}' > ~/.study_env", source]
     # Two cores are all there is; and who is gone is noticed in seconds, not in a minute.
     settings = {"period_ms": 1000, "timeout_ms": 2000, "failure_threshold": 3, "initial_delay_ms": 1000}
     knobs = " ".join(f"RAY_health_check_{name}={value}" for name, value in settings.items())
+    knobs += " RAY_gcs_rpc_server_reconnect_timeout_s=10"
     for who, cores in (("head", 0), ("worker", 1)):
-        *before, command = config[f"{who}_start_ray_commands"]
-        command = command.replace("ray start", f"{knobs} AUTOSCALER_HEARTBEAT_TIMEOUT_S=8 ray start", 1)
+        commands = config[f"{who}_start_ray_commands"]
+        (at,) = (number for number, command in enumerate(commands) if "ray start" in command)
+        command = commands[at].replace("ray start", f"{knobs} AUTOSCALER_HEARTBEAT_TIMEOUT_S=8 ray start", 1)
         # Where the hosts run as somebody's container, limits cannot be raised.
         command = command.replace("ulimit -n 65536; ", "")
-        config[f"{who}_start_ray_commands"] = [*before, f"{command} --num-cpus={cores} --object-store-memory=100000000"]
+        commands[at] = f"{command} --num-cpus={cores} --object-store-memory=100000000"
     return config
 
 
@@ -216,7 +225,9 @@ def _until(is_so: Callable[[], bool], otherwise: str, seconds: float, log: Path 
 
 def _nodes(hosts: Hosts) -> int:
     """How many hosts belong to the cluster now, as its own head says."""
-    asked = "import ray; ray.init('auto', log_to_driver=False, logging_level=40); print(sum(n['Alive'] for n in ray.nodes()))"
+    asked = (
+        "import ray; ray.init('auto', log_to_driver=False, logging_level=40); print(sum(n['Alive'] for n in ray.nodes()))"
+    )
     said = run_on(hosts, "head", f'python -c "{asked}"').stdout.split()
     return int(said[-1]) if said and said[-1].isdigit() else 0
 
@@ -250,7 +261,7 @@ def _scan(hosts: Hosts, environment: dict[str, str]) -> dict[str, dict[str, dict
 def _ask_for_a_job(hosts: Hosts) -> dict[str, str]:
     post = "curl -s -i -X POST -H 'Content-Type: application/json' -d '{\"entrypoint\": \"true\"}' http://127.0.0.1:8265/api/jobs/"
     get = 'curl -s -i -H "Authorization: Bearer $(cat ~/.ray/auth_token)" http://127.0.0.1:8265/api/jobs/'
-    return {name: run_on(hosts, "head", words).stdout.split("\r\n")[0] for name, words in (("none", post), ("token", get))}
+    return {name: run_on(hosts, "head", words).stdout.splitlines()[0] for name, words in (("none", post), ("token", get))}
 
 
 def test_it_ends_with_the_content_of_a_single_machine(story: Story):
@@ -289,7 +300,11 @@ def test_nobody_answers_a_stranger(story: Story):
         assert {line.split(" ", 1)[-1] for line in told["http"]} <= {"", "401 Unauthorized"}, port
         for method, code in told["grpc"].items():
             # That a process is there is told to everybody, and no more.
-            assert code in ("UNAUTHENTICATED", "UNIMPLEMENTED") or method == "/grpc.health.v1.Health/Check", (port, method, code)
+            assert code in ("UNAUTHENTICATED", "UNIMPLEMENTED") or method == "/grpc.health.v1.Health/Check", (
+                port,
+                method,
+                code,
+            )
     refused = [code for told in story.scan.values() for code in told["grpc"].values()]
     assert refused.count("UNAUTHENTICATED") > 100, "the methods asked for are those that Ray has"
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_study import DIGITS
 
-from study.cost import SECONDS_BETWEEN_BORDERS, _weights, border_every, epoch_seconds
+from study.cost import SECONDS_BETWEEN_BORDERS, border_every, epoch_seconds, weights_of
 from study.packing import MAX_PACK, MOST_PADDED, lengthen, make_pack, pack_seconds, pack_trials
 from workers.closing import halves
 from workers.images import KNOWN
@@ -275,7 +275,7 @@ def test_every_layer_above_costs_and_samples_of_it_cost_again():
 def test_the_weights_that_are_counted_are_those_of_the_layers():
     """Twice, forwards and backwards, a layer's encoder and decoder, from the sizes alone."""
     settings = settings_from({"n_z": 7, "model.hidden": (30, 20), "model.layers_above": "9-8-z5-4-z3"})
-    encoder, decoder, above = _weights(settings, 100)
+    encoder, decoder, above = weights_of(settings, 100)
     assert encoder == 100 * 30 + 30 * 20 + 2 * 20 * 7
     assert decoder == 7 * 20 + 20 * 30 + 30 * 100
     second = (7 * 9 + 9 * 8 + 2 * 8 * 5) + (5 * 8 + 8 * 9 + 2 * 9 * 7)
@@ -295,7 +295,7 @@ def test_the_weights_that_are_counted_are_those_of_the_layers():
     ],
 )
 def test_heads_that_end_at_the_pixels_are_counted(values, heads):
-    _, decoder, _ = _weights(settings_from({"n_z": 2, "model.hidden": (10,), **values}), 100)
+    _, decoder, _ = weights_of(settings_from({"n_z": 2, "model.hidden": (10,), **values}), 100)
     assert decoder == 2 * 10 + heads * 10 * 100
 
 
