@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from s3_server import AFTER, BEFORE, KEYS, FaultyProxy, make_bucket, open_uploads, s3_server
@@ -88,8 +89,8 @@ def storm(
         proxy = FaultyProxy(address, rate, seed, late_s=1.0)
         environment["AWS_ENDPOINT_URL"] = proxy.url
         killed, in_a_put, code = _storm(grid, out / "log.txt", environment, proxy, kills, seed)
-        os.environ.update({**KEYS, "AWS_ENDPOINT_URL": address})
-        stored = _content(open_store(f"s3://{BUCKET}/storm"), is_strict=False)
+        with patch.dict(os.environ, {**KEYS, "AWS_ENDPOINT_URL": address}):
+            stored = _content(open_store(f"s3://{BUCKET}/storm"), is_strict=False)
         uploads = open_uploads(address, BUCKET)
         proxy.close()
     lost, other = (

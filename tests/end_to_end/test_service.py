@@ -179,7 +179,8 @@ def test_without_the_token_nothing_is_told(head, grid, monkeypatch):
 
 
 THROUGH_SSH = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so does what starts there
 import study.tunnel
 study.tunnel.DASHBOARD_PORT = int(sys.argv.pop(1))
 from study.cli import main

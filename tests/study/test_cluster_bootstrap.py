@@ -25,6 +25,8 @@ def config(monkeypatch, tmp_path) -> Any:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
     # Ray keeps one client a region for ever, also one that was made outside of the mock.
     from ray.autoscaler._private.aws import utils
 
