@@ -1,6 +1,7 @@
 """Every data set's files: found, downloaded once, read as arrays; what is in them is checked by workers.images."""
 
 import gzip
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -233,20 +234,26 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
 
 def _download(settings: DataSettings) -> None:
     root = root_of(settings)
+    folder = Path(_IDX_FOLDERS[settings.name], "raw")
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(root):
-            if not _idx_paths(root / _IDX_FOLDERS[settings.name] / "raw"):
+            if not _idx_paths(root / folder):
                 # Only here: importing torchvision takes seconds, and files that lie ready need none of it.
                 from torchvision.datasets import MNIST, FashionMNIST
 
-                {"mnist": MNIST, "fashion_mnist": FashionMNIST}[settings.name](str(root), download=True)
+                # Elsewhere first: nobody reads a file that is half there, now or after this process has died.
+                aside = root / ".download"
+                {"mnist": MNIST, "fashion_mnist": FashionMNIST}[settings.name](str(aside), download=True)
+                (root / folder).mkdir(parents=True, exist_ok=True)
+                for path in _idx_paths(aside / folder):
+                    path.replace(root / folder / path.name)
+                shutil.rmtree(aside, ignore_errors=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
             f"data.root: {settings.name} is not in {root} and cannot be downloaded ({reason}); go online once, "
-            f"or put its four .gz files into {root / _IDX_FOLDERS[settings.name] / 'raw'}, "
-            "or name the folder above theirs with --set data.root=..."
+            f"or put its four .gz files into {root / folder}, or name the folder above theirs with --set data.root=..."
         ) from error
 
 

@@ -178,6 +178,16 @@ def test_without_the_token_nothing_is_told(head, grid, monkeypatch):
     assert "no such study on the cluster: other" in study("logs", "other", "--address", head.dashboard, code=2)
 
 
+def test_a_dashboard_that_others_reach_without_a_token_is_refused(grid, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    with running_head("disabled") as head:
+        # Leads to this machine, and says nothing of it.
+        said = study("submit", str(grid), "--out", str(tmp_path / "out"), "--address", f"http://0.0.0.0:{head.port}", code=2)
+        assert "listens beyond its own machine and asks for no token" in said
+        assert "ray get-auth-token --generate" in said
+        assert "no study" in study("list", "--address", head.dashboard).lower(), "nothing was submitted"
+
+
 THROUGH_SSH = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so does what starts there

@@ -3,9 +3,12 @@
 import gzip
 import hashlib
 import os
+import shutil
+import subprocess
 import sys
 import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -395,10 +398,80 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, torchvision, failure, r
 
 @pytest.mark.usefixtures("these_are_mnist")
 def test_missing_files_are_downloaded_once(tmp_path, torchvision):
-    torchvision.download = lambda root, name: fill(tmp_path / "new", name)
+    torchvision.download = lambda root, name: fill(Path(root), name)
     for _ in range(2):
         assert len(load_images(settings_at(tmp_path / "new")).train) == 23
-    assert torchvision.calls == [(str(tmp_path / "new"), "mnist")]
+    assert [name for _, name in torchvision.calls] == ["mnist"]
+    left = {path.name for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert left == {f"{file}.gz" for file in FILES} | {".download.lock"}
+
+
+@pytest.mark.usefixtures("these_are_mnist")
+def test_a_download_that_died_half_way_is_begun_again(tmp_path, torchvision):
+    def die(root, name):
+        (fill(Path(root), name) / "t10k-labels-idx1-ubyte.gz").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    torchvision.download = die
+    with pytest.raises(KeyboardInterrupt):
+        load_images(settings_at(tmp_path))
+    # torchvision itself sees by its checksums which of its files are whole.
+    torchvision.download = lambda root, name: shutil.rmtree(root) or fill(Path(root), name)
+    assert len(load_images(settings_at(tmp_path)).train) == 23
+
+
+AT_ONCE = """
+import contextlib, sys, time, types
+from pathlib import Path
+import workers.image_files as image_files
+from workers.settings import DataSettings
+root, files, is_locked = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "locked"
+
+def mnist(aside, download):
+    with (root / "downloads").open("a") as log:
+        log.write("once\\n")
+    raw = Path(aside) / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for file in files.iterdir():
+        (raw / file.name).write_bytes(file.read_bytes()[:20])
+        time.sleep(0.1)
+        (raw / file.name).write_bytes(file.read_bytes())
+
+module = types.ModuleType("torchvision.datasets")
+module.MNIST = module.FashionMNIST = mnist
+sys.modules |= {"torchvision": types.ModuleType("torchvision"), "torchvision.datasets": module}
+if not is_locked:
+    image_files._one_at_a_time = lambda root: contextlib.nullcontext()
+print("ready", flush=True)
+sys.stdin.readline()
+print(len(image_files.read_images(DataSettings(name="mnist", root=str(root))).train))
+"""
+
+
+def fetch_at_once(folder, lock):
+    """What three processes say that begin together, and how many of them downloaded."""
+    files, root = fill(folder / "published"), folder / "root"
+    root.mkdir()
+    command = [sys.executable, "-c", AT_ONCE, str(root), str(files), lock]
+    pipe = subprocess.PIPE
+    three = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
+    for process in three:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+    for process in three:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60) for process in three]
+    return said, (root / "downloads").read_text().count("once")
+
+
+def test_processes_of_a_node_fetch_the_data_once(tmp_path):
+    said, downloads = fetch_at_once(tmp_path, "locked")
+    assert [out for out, _ in said] == ["23\n"] * 3, said
+    assert downloads == 1
+
+
+def test_without_the_lock_they_fetch_it_more_than_once(tmp_path):
+    assert fetch_at_once(tmp_path, "unlocked")[1] > 1
 
 
 def test_a_download_that_brings_nothing_is_noticed(tmp_path, torchvision):
