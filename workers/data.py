@@ -108,11 +108,12 @@ def training_batch(
 
         where = seeds.keys, seeds.index
         return kernels_philox.batch(data.train, images, where, Stream.BINARISATION if data.binarised_anew else None, step)
-    pixels = data.train[images]
+    # Not data.train[images], which copies number by number.
+    pixels = data.train.index_select(0, images.flatten()).unflatten(0, images.shape)
     if not data.binarised_anew:
         return seeds.spread(pixels)
     drawn = seeds.uniform(Stream.BINARISATION, step, tuple(pixels.shape[1:]))
-    return seeds.spread((drawn < pixels).float())
+    return seeds.spread(drawn.lt_(pixels))
 
 
 def measured_at(data: Data, epoch: int) -> Float[Tensor, "measured pixel"]:

@@ -154,11 +154,7 @@ class Learner:
             objective, bound = self._objective(x, beta, tables.t)
         if update:
             rates = tables.rates.index_select(0, tables.offset)
-            # What each image weighs in the loss, without the passes that a mean or a sum takes there and back.
-            share = 1 if self._objective_settings.batch_reduction == "sum" else size
-            slope = torch.full_like(objective, -1 / share, requires_grad=False)
-            gradients = torch.autograd.grad(objective, self._leaves, slope)
-            self._optimizer.device_step(list(gradients), rates)
+            self._optimizer.device_step(self._gradients(objective), rates)
         for total, values in zip(tables.totals, (objective, bound), strict=True):
             total.add_(values.detach().sum(-1, dtype=torch.float64))
         tables.offset.add_(1)
@@ -183,14 +179,16 @@ class Learner:
             if update:
                 self._optimizer.step(self._gradients(objective), t, learning_rate)
                 self.step = t
-            total_objective += objective.detach().double().sum(-1)
-            total_bound += bound.double().sum(-1)
+            total_objective += objective.detach().sum(-1, dtype=torch.float64)
+            total_bound += bound.sum(-1, dtype=torch.float64)
         return torch.stack([total_objective, total_bound]).cpu()
 
     def _gradients(self, objective: Tensor) -> list[Tensor]:
         # The sum over replicas of their losses: every replica gets the gradient it would get alone.
-        loss = objective.sum(-1) if self._objective_settings.batch_reduction == "sum" else objective.mean(-1)
-        return list(torch.autograd.grad(-loss.sum(), self._leaves))
+        # What each image weighs, without the passes that a mean and a sum take there and back.
+        share = 1 if self._objective_settings.batch_reduction == "sum" else objective.shape[-1]
+        slope = torch.full_like(objective, -1 / share, requires_grad=False)
+        return list(torch.autograd.grad(objective, self._leaves, slope))
 
     def _orders(self, epoch: int, n: int) -> Tensor:
         if self._settings.order == "fixed":

@@ -22,6 +22,8 @@ def iwae_bound(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*axes ba
     Returns:
         One bound per example. Equals the ELBO estimate when K = 1.
     """
+    if log_w.shape[-2] == 1:
+        return log_w.squeeze(-2)
     return torch.logsumexp(log_w, dim=-2) - math.log(log_w.shape[-2])
 
 

@@ -49,6 +49,7 @@ class Adam:
             name: {kind: torch.full_like(p, value, requires_grad=False) for kind, value in start.items()}
             for name, p in parameters.items()
         }
+        self._steps = [torch.zeros((), device=p.device) for p in self._parameters]
 
     @torch.no_grad()
     def device_step(self, gradients: list[Tensor], rates: Float[Tensor, "1 2"]) -> None:
@@ -74,16 +75,16 @@ class Adam:
         s = self._settings
         epsilon = s.epsilon / math.sqrt(1 - s.beta2**t) if s.epsilon_mode == "tf1" else s.epsilon
         first, second = ([moments[kind] for moments in self.moments.values()] for kind in MOMENTS)
-        device = self._parameters[0].device
         # Torch counts a step before it uses the number.
-        steps = [torch.tensor(float(t - 1), device=device) for _ in self._parameters]
+        torch._foreach_zero_(self._steps)
+        torch._foreach_add_(self._steps, float(t - 1))
         torch_adam(
             self._parameters,
             gradients,
             first,
             second,
             [],
-            steps,
+            self._steps,
             fused=True,
             amsgrad=False,
             beta1=s.beta1,
