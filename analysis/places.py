@@ -32,7 +32,7 @@ class Checked:
         """Hide what has a problem now or later."""
         self.store, self.problems, self.url = store, problems, store.url
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str, beginning: str = "") -> list[str]:
         """See Store.list, without the hidden keys.
 
         Raises:
@@ -41,7 +41,7 @@ class Checked:
         if folder in self.problems:
             return []
         try:
-            return [key for key in self.store.list(folder) if key not in self.problems]
+            return [key for key in self.store.list(folder, beginning) if key not in self.problems]
         except OSError as error:
             raise _unreadable(folder, error) from error
 
@@ -165,8 +165,8 @@ class Entries(Checked):
         self._borders: dict[str, list[int]] = {}
         self._study: str | None = None
 
-    def list(self, folder: str) -> list[str]:
-        """See Checked.list.
+    def list(self, folder: str, beginning: str = "") -> list[str]:
+        """See Checked.list; always of the whole folder.
 
         Raises:
             RecordError: an entry is missing, or a file has a name that no entry has.

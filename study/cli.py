@@ -111,7 +111,7 @@ def run_grid(
         calibrate_for(grid.run, _say)
     from study.cluster import DOWN, find_cluster, join_cluster, refuse_private_folder
 
-    address = address or (find_cluster() if executor == "ray" else None)
+    address = None if address == "local" else address or (find_cluster() if executor == "ray" else None)
     if address:
         machine, where = join_cluster(address, grid.run)
     else:
@@ -198,7 +198,9 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")
     parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
-    parser.add_argument("--address", help="of a Ray cluster, like ray-head:6379; default: RAY_ADDRESS, this machine's")
+    parser.add_argument(
+        "--address", help="of a Ray cluster, like ray-head:6379, or local; default: RAY_ADDRESS, this machine's"
+    )
     parser.add_argument("--cluster", metavar="FILE", help="on the cluster that `ray up FILE` has started, shown here")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from study.cluster_safety import close_token_file, refuse_open_cluster
+from study.cluster_safety import close_token_file, refuse_open_cluster, refuse_shut_cluster
 from study.machine import MachineError, gpus_of_pack, refuse_precision
 from study.own_ray import quiet_environment
 from study.planning import Machine
@@ -23,9 +23,14 @@ DOWN = "the cluster is still up; take it down with `ray down cluster.yaml` where
 
 
 def find_cluster() -> str | None:
-    """The address that RAY_ADDRESS names, or of the cluster that `ray start` made this machine a part of; else None."""
+    """The address that RAY_ADDRESS names, or of the cluster that `ray start` made this machine a part of; else None.
+
+    RAY_ADDRESS=local means this machine alone, as it does to Ray.
+    """
     named = os.environ.get("RAY_ADDRESS", "")
-    if named and named != "local" and not named.startswith(("http://", "https://")):  # those are for `ray job`
+    if named == "local":
+        return None
+    if named and not named.startswith(("http://", "https://")):  # those are for `ray job`
         return named
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     try:
@@ -45,6 +50,8 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
     quiet_environment()
     knock(address)
     close_token_file()
+    if is_host_and_port(address):
+        refuse_shut_cluster(address)
     import ray
 
     passed_on = {name: os.environ[name] for name in PASSED_ON if "://" in run.out and os.environ.get(name)}
@@ -85,15 +92,21 @@ def knock(address: str) -> None:
         MachineError: nobody does.
     """
     # Ray itself tries for minutes.
-    host, colon, port = address.rpartition(":")
-    if not colon or "/" in host or not port.isdigit():
+    if not is_host_and_port(address):
         return
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise MachineError(
             f"--address {address}: no Ray cluster answers there ({error}); start it, or leave --address out"
         ) from error
+
+
+def is_host_and_port(address: str) -> bool:
+    """Whether an address is that of a head, and not `auto` or a URL."""
+    host, colon, port = address.rpartition(":")
+    return bool(colon) and "/" not in host and port.isdigit()
 
 
 def refuse_private_folder(out: str) -> None:

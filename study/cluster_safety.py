@@ -5,7 +5,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from study.machine import MachineError
@@ -21,6 +21,8 @@ import sys
 from ray._raylet import GcsClient
 GcsClient(address=sys.argv[1]).internal_kv_get(b"session_name", b"session", timeout=10)
 """
+_SHUT = ("Unauthenticated", "AuthenticationError", "couldn't find an authentication token")
+"""Of what Ray says of a token that is wrong or lacking."""
 
 
 def refuse_open_cluster(address: str, nodes: Sequence[str]) -> None:
@@ -40,13 +42,32 @@ def refuse_open_cluster(address: str, nodes: Sequence[str]) -> None:
 def answers_without_token(address: str) -> bool:
     """Whether a Ray at host:port does what somebody asks who shows no token."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-    environment["RAY_AUTH_MODE"] = "disabled"
+    asked = _ask(address, environment | {"RAY_AUTH_MODE": "disabled"})
+    return asked is not None and asked.returncode == 0
+
+
+def refuse_shut_cluster(address: str) -> None:
+    """Refuse a Ray at host:port that does not let this process in.
+
+    Raises:
+        MachineError: it asks for a token that this machine does not have.
+    """
+    # In this process Ray would try for 20 s or longer, or end the process at once.
+    asked = _ask(address, os.environ)
+    if asked is not None and any(words in asked.stderr for words in _SHUT):
+        raise MachineError(
+            f"--address {address}: the cluster asks for a token that this machine does not have; copy the token of a node "
+            "to ~/.ray/auth_token here (mode 600) and set RAY_AUTH_MODE=token; --address local runs on this machine alone"
+        )
+
+
+def _ask(address: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:
+    """How a question to a Ray at host:port ended; None: not within a minute."""
     command = [sys.executable, "-c", _ASK, address]
     try:
-        asked = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=60)
     except subprocess.TimeoutExpired:
-        return False
-    return asked.returncode == 0
+        return None
 
 
 def close_token_file() -> None:

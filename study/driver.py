@@ -238,7 +238,9 @@ def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) ->
     # Not in the main thread (of a notebook server, say): whoever owns the signals keeps them.
     with suppress(ValueError):
         for each in (signal.SIGINT, signal.SIGTERM):
-            before[each] = signal.signal(each, ask)
+            # One that was not installed from Python could not be given back.
+            if signal.getsignal(each) is not None:
+                before[each] = signal.signal(each, ask)
     try:
         yield lambda: bool(hit) or exists(store, stop_key(run_id))
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from study.cluster import find_cluster
-from study.cluster_safety import MAKE_A_TOKEN, close_token_file, is_loopback
+from study.cluster_safety import MAKE_A_TOKEN, close_token_file, is_loopback, refuse_shut_cluster
 from study.own_ray import quiet_environment
 from study.provenance import PACKAGE
 from study.tools.folder import CommandError
@@ -260,12 +260,13 @@ def _dashboard_of_head(address: str) -> str:
     from study.cluster import knock
     from study.machine import MachineError
 
-    try:
-        knock(address)
-    except MachineError as error:
-        raise CommandError(str(error)) from error
     quiet_environment()
     failures = _failures()
+    try:
+        knock(address)
+        refuse_shut_cluster(address)
+    except MachineError as error:
+        raise CommandError(str(error)) from error
     from ray.dashboard.utils import ray_address_to_api_server_url
 
     try:

@@ -41,7 +41,8 @@ def start_ray(slots: int) -> None:
         # Rows go to files, not through Ray: the least that Ray accepts is enough.
         object_store_memory=100 * 2**20,
     )
-    with suppress(ValueError):  # not in the main thread, where Ray leaves it alone as well
+    # TypeError: it was not installed from Python. ValueError: not in the main thread, where Ray leaves it alone as well.
+    with suppress(TypeError, ValueError):
         signal.signal(signal.SIGTERM, on_sigterm)
     threading.Thread(target=_end_with_gcs, daemon=True).start()
 

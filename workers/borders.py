@@ -6,7 +6,7 @@ from workers.store import Segment, Store, checkpoints, segments
 
 def committed(store: Store, pack_id: str) -> list[Segment]:
     """The committed segments of a pack, oldest first; without the fence of a closed pack."""
-    found = [segment for segment in segments(store) if segment.pack_id == pack_id]
+    found = list(segments(store, pack_id))
     return found[:-1] if found and is_fence(store, found[-1].key) else found
 
 
@@ -27,8 +27,8 @@ def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
     if not commits:
         return []
     named = [checkpoint_named_by(store, segment.key) for segment in commits[-keep:]]
-    for pack, epoch, key in list(checkpoints(store)):
-        if pack == pack_id and epoch <= commits[-1].last and key not in named:
+    for _, epoch, key in list(checkpoints(store, pack_id)):
+        if epoch <= commits[-1].last and key not in named:
             store.delete(key)
     return named
 

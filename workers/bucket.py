@@ -131,18 +131,24 @@ class BucketStore:
                 raise self._no_bucket() from None
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.url}/{key}") from None
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str, beginning: str = "") -> list[str]:
         """See Store.list. Raises BucketError: the service does not answer, or refuses."""
-        return sorted(self.stored(folder))
+        return sorted(self.stored(folder, beginning))
 
-    def stored(self, folder: str) -> dict[str, tuple[int, float]]:
-        """Bytes and time (seconds since 1970) of all keys directly in a folder. Raises BucketError: as list."""
+    def stored(self, folder: str, beginning: str = "") -> dict[str, tuple[int, float]]:
+        """Bytes and time (seconds since 1970) of the keys that `list` gives. Raises BucketError: as list."""
         found: dict[str, tuple[int, float]] = {}
+        wanted = f"{folder}/{beginning}"
+        # Keys come in their order, behind this one: pages before and behind what is wanted are not asked for.
+        start = wanted[:-1] if beginning else None
 
         def go_on(client: S3Store) -> None:
-            # In the order of the keys, from the last one seen: a page that fails does not cost the pages before it.
-            for some in client.list(f"{folder}/", offset=max(found, default=None), chunk_size=KEYS_AT_ONCE):
-                found.update({str(item["path"]): (item["size"], item["last_modified"].timestamp()) for item in some})
+            # From the last one seen: a page that fails does not cost the pages before it.
+            for some in client.list(f"{folder}/", offset=max(found, default=start), chunk_size=KEYS_AT_ONCE):
+                facts = {str(item["path"]): (item["size"], item["last_modified"].timestamp()) for item in some}
+                found.update({key: fact for key, fact in facts.items() if key.startswith(wanted)})
+                if beginning and not max(facts).startswith(wanted) and max(facts) > wanted:
+                    return
 
         while True:
             before = len(found)

@@ -57,8 +57,8 @@ class Store(Protocol):
         """
         ...
 
-    def list(self, folder: str) -> list[str]:
-        """All keys directly in a folder, sorted; empty if there are none."""
+    def list(self, folder: str, beginning: str = "") -> list[str]:
+        """All keys directly in a folder whose names have this beginning, sorted; empty if there are none."""
         ...
 
     def delete(self, key: str) -> None:
@@ -110,13 +110,13 @@ class FolderStore:
             file.seek(first)
             return file.read(max(0, last - first)), size
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str, beginning: str = "") -> list[str]:
         """See Store.list."""
         try:
             names = os.listdir(self.root / folder)
         except FileNotFoundError:
             return []
-        return sorted(f"{folder}/{name}" for name in names if not name.startswith("."))
+        return sorted(f"{folder}/{name}" for name in names if name.startswith(beginning) and not name.startswith("."))
 
     def delete(self, key: str) -> None:
         """See Store.delete."""
@@ -148,10 +148,10 @@ class MemoryStore:
         raw = self.read(key)
         return raw[start:stop], len(raw)
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str, beginning: str = "") -> list[str]:
         """See Store.list."""
-        found = self._objects.list_with_delimiter(f"{folder}/")["objects"]
-        return sorted(str(item["path"]) for item in found)
+        keys = [str(item["path"]) for item in self._objects.list_with_delimiter(f"{folder}/")["objects"]]
+        return sorted(key for key in keys if key.startswith(f"{folder}/{beginning}"))
 
     def delete(self, key: str) -> None:
         """See Store.delete."""
@@ -212,9 +212,9 @@ class Segment(NamedTuple):
     key: str
 
 
-def segments(store: Store) -> Iterator[Segment]:
-    """Every committed rows file, sorted by pack and epoch."""
-    for key in store.list(EPOCHS_FOLDER):
+def segments(store: Store, pack_id: str = "") -> Iterator[Segment]:
+    """Every committed rows file, or those of one pack, sorted by pack and epoch."""
+    for key in store.list(EPOCHS_FOLDER, pack_id):
         if match := EPOCHS_KEY.fullmatch(key):
             yield Segment(match[1], int(match[2]), int(match[3]), key)
 
@@ -229,9 +229,9 @@ def closed_packs(store: Store) -> list[str]:
     return [match[1] for key in store.list(CHECKPOINTS_FOLDER) if (match := CLOSED_KEY.fullmatch(key))]
 
 
-def checkpoints(store: Store) -> Iterator[tuple[str, int, str]]:
-    """(pack_id, epoch, key) of every checkpoint, committed or not."""
-    for key in store.list(CHECKPOINTS_FOLDER):
+def checkpoints(store: Store, pack_id: str = "") -> Iterator[tuple[str, int, str]]:
+    """(pack_id, epoch, key) of every checkpoint, or of those of one pack, committed or not."""
+    for key in store.list(CHECKPOINTS_FOLDER, pack_id):
         if match := CHECKPOINT_KEY.fullmatch(key):
             yield match[1], int(match[2]), key
 

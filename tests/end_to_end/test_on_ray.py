@@ -1,9 +1,11 @@
 """The whole path with real Ray: grid file, packs, Parquet, report; and the same after processes were killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -188,6 +190,8 @@ def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # Nobody else's command finds this cluster; the sockets in there have long names.
+        env=os.environ | {"RAY_TMPDIR": (folder := tempfile.mkdtemp(prefix="h-", dir="/tmp"))},
     )
     assert cluster.stdout is not None
     address = cluster.stdout.readline().strip()
@@ -197,6 +201,7 @@ def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path,
         again = run(grid, tmp_path)
     finally:
         cluster.communicate("", timeout=120)
+        shutil.rmtree(folder, ignore_errors=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"on cluster {address}, 2 nodes, 2 cores" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("the cluster is still up; take it down with `ray down cluster.yaml`")

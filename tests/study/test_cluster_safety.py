@@ -1,8 +1,10 @@
 """A cluster that anybody can use is refused, and one that asks for a token is not; which cluster is this machine's."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,10 +49,12 @@ def home(tmp_path, monkeypatch) -> Path:
 def start(home) -> Iterator[Callable[[str], str]]:
     """Starts a Ray in a process of its own; returns its address."""
     heads: list[subprocess.Popen[str]] = []
+    folders: list[str] = []
 
     def head(mode: str) -> str:
-        # Its sockets have long names: they lie in Ray's usual folder.
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_TMPDIR"} | {"RAY_AUTH_MODE": mode}
+        # Its sockets have long names, so not in tmp_path; and nobody else's command finds this cluster.
+        folders.append(tempfile.mkdtemp(prefix="h-", dir="/tmp"))
+        environment = os.environ | {"RAY_AUTH_MODE": mode, "RAY_TMPDIR": folders[-1]}
         heads.append(
             subprocess.Popen(
                 [sys.executable, "-c", HEAD],
@@ -67,6 +71,8 @@ def start(home) -> Iterator[Callable[[str], str]]:
     yield head
     for process in heads:
         process.communicate("", timeout=120)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def join(address: str, **environment: str) -> str:
@@ -109,7 +115,32 @@ def test_a_cluster_that_asks_for_a_token_is_joined_with_it_alone(start, home):
     assert not answers_without_token(address)
     assert join(address, RAY_AUTH_MODE="token") == f"cluster {address}, 1 node, 1 core\n"
     assert path.stat().st_mode & 0o777 == 0o600, "others on this machine could read it"
-    assert "no Ray cluster answers there" in join(address, RAY_AUTH_MODE="disabled")
+
+
+@pytest.mark.slow
+def test_without_its_token_a_cluster_is_refused_at_once(start, home, tmp_path):
+    token(home)
+    address = start("token")
+    (home / ".ray" / "auth_token").unlink()
+    lacking = f"--address {address}: the cluster asks for a token that this machine does not have; copy the token of a node"
+    for environment in (
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64},
+        {"RAY_AUTH_MODE": "token"},  # Ray would end the process
+    ):
+        assert join(address, **environment).startswith(lacking), environment
+    # The cluster of somebody else, whom the plain command finds on a shared machine.
+    (tmp_path / "ray-address" / "ray").mkdir(parents=True)
+    (tmp_path / "ray-address" / "ray" / "ray_current_cluster").write_text(address)
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("study: shared\nfactors: {seed: [0]}\n")
+    command = [sys.executable, "-m", "study.run", str(grid), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 2
+    assert lacking in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    done = subprocess.run([*command, "--plan", "--address", "local"], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("nodes", [["127.0.0.1"], ["127.0.0.1", "::1"]])
@@ -145,6 +176,9 @@ def test_this_machines_cluster_is_found(home, monkeypatch):
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         file.write_text(address)
         assert find_cluster() == address
+        monkeypatch.setenv("RAY_ADDRESS", "local")
+        assert find_cluster() is None
+        monkeypatch.delenv("RAY_ADDRESS")
     assert find_cluster() is None, "a file that a machine that went down has left"
     for named, found in (("head:6379", "head:6379"), ("auto", "auto"), ("local", None), ("http://127.0.0.1:8265", None)):
         monkeypatch.setenv("RAY_ADDRESS", named)

@@ -20,9 +20,9 @@ class Counting(MemoryStore):
         super().__init__()
         self.asked: Counter[str] = Counter()
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str, beginning: str = "") -> list[str]:
         self.asked["list"] += 1
-        return super().list(folder)
+        return super().list(folder, beginning)
 
     def read(self, key: str) -> bytes:
         self.asked["read"] += 1

@@ -223,6 +223,19 @@ def test_a_list_of_many_pages_is_whole_and_goes_on_where_one_fails(proxy, tmp_pa
     assert store.list("epochs") == keys
 
 
+def test_a_list_of_one_beginning_asks_for_its_own_pages_alone(proxy, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers.bucket, "KEYS_AT_ONCE", PAGE)
+    store = bucket(proxy, tmp_path.name)
+    packs = sorted(hashlib.sha256(bytes([i])).hexdigest()[:16] for i in range(20))
+    keys = [f"epochs/{pack}-{i}" for pack in packs for i in range(5)]
+    for key in keys:
+        store.create(key, b"x")
+    for pack in packs:
+        before = proxy.done["GET"]
+        assert store.list("epochs", pack) == [key for key in keys if key.startswith(f"epochs/{pack}")]
+        assert proxy.done["GET"] - before <= 3, "of the fifteen pages that there are"
+
+
 def test_a_list_shows_its_own_folder_alone(proxy, tmp_path):
     store, longer = bucket(proxy, tmp_path.name), bucket(proxy, f"{tmp_path.name}2")
     store.create("epochs/a", b"x")

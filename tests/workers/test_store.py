@@ -120,6 +120,14 @@ class TestEveryStore:
         assert store.list("trials") == ["trials/e"]
         assert store.list("weights") == []
 
+    def test_lists_the_names_of_one_beginning(self, store):
+        names = ["a", "b", "b-1", "b-10", "b-2", "b.x", "bc", "c", "B-1"]
+        for name in names:
+            store.create(f"epochs/{name}", b"x")
+        for beginning in ("b", "b-", "b-1", "b-10", "c", "d", "a-", "B", "-", "bcd"):
+            expected = sorted(f"epochs/{name}" for name in names if name.startswith(beginning))
+            assert store.list("epochs", beginning) == expected, beginning
+
     def test_one_of_many_racing_writers_wins(self, store):
         payloads = [bytes([i]) * 300_000 for i in range(RACERS)]
         barrier, won, seen, done = threading.Barrier(RACERS + 1), [], [], threading.Event()
