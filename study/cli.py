@@ -111,6 +111,8 @@ def run_grid(
         calibrate_for(grid.run, _say)
     from study.cluster import DOWN, find_cluster, join_cluster, refuse_private_folder
 
+    if address not in (None, "local") and executor != "ray":
+        raise MachineError(f"--address {address} and --executor {executor}: leave one of them out")
     address = None if address == "local" else address or (find_cluster() if executor == "ray" else None)
     if address:
         machine, where = join_cluster(address, grid.run)

@@ -1,7 +1,6 @@
 """The file of `ray up`, and whether the cluster it names is up as far as this machine knows; asks nobody."""
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from study.cluster import ray_folder
 from study.tools.folder import CommandError
 
 
@@ -72,9 +72,8 @@ def up_here(folder: Path) -> list[ClusterFile]:
 
 
 def _was_started(cluster: ClusterFile) -> bool:
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     try:
-        nodes = json.loads(Path(folder, "ray", f"cluster-{cluster.name}.state").read_text())
+        nodes = json.loads((ray_folder() / f"cluster-{cluster.name}.state").read_text())
         return any(node["state"] == "running" and node["tags"].get("ray-node-type") == "head" for node in nodes.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -4,17 +4,21 @@ import asyncio
 import logging
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from study.cluster import find_cluster
-from study.cluster_safety import MAKE_A_TOKEN, close_token_file, is_loopback, refuse_shut_cluster
+from study.cluster_safety import (
+    MAKE_A_TOKEN,
+    close_token_file,
+    is_loopback,
+    is_open_beyond_loopback,
+    refuse_shut_cluster,
+    status_without_token,
+)
 from study.own_ray import quiet_environment
 from study.provenance import PACKAGE
 from study.tools.folder import CommandError
@@ -87,21 +91,6 @@ def connect(address: str | None) -> Any:
         raise _refused(url, error) from error
 
 
-def status_without_token(url: str) -> int:
-    """How a dashboard answers somebody who asks for its jobs and shows no token: 200, 401, ...
-
-    Raises:
-        OSError: nobody answers, or somebody who does not speak HTTP.
-    """
-    try:
-        with urllib.request.urlopen(f"{url}/api/jobs/", timeout=10) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except (HTTPException, ValueError) as error:
-        raise OSError(f"no HTTP: {error!r}") from error
-
-
 def submit(client: Any, job_id: str, entrypoint: str, folder: Path, metadata: Mapping[str, str]) -> None:
     """Start a driver on the head, with the code in a folder.
 
@@ -157,6 +146,16 @@ def find_job(client: Any, name: str) -> StudyJob:
     return max(named, key=lambda job: (job.state == "RUNNING", job.is_running, job.started or float("inf")))
 
 
+def refuse_unstarted(job: StudyJob) -> None:
+    """Say why a job failed whose command did not come to its end.
+
+    Raises:
+        CommandError: it did.
+    """
+    if job.exit_code is None and job.state == "FAILED":
+        raise CommandError(f"job {job.job_id} failed before its command ended: {' '.join(job.message.split())[:500]}")
+
+
 def log_of(client: Any, job_id: str) -> str:
     """What the driver has said so far.
 
@@ -196,11 +195,13 @@ def follow(client: Any, job_id: str, write: Callable[[str], None]) -> StudyJob:
             seen = asyncio.run(_tail(client, job_id, seen, write))
             job = _study_job(client.get_job_info(job_id))
             heard = time.monotonic()
+        except (BrokenPipeError, UnicodeError):
+            raise  # of what we write to, not of the cluster
         except failures as error:
             if time.monotonic() - heard > LOST_AFTER_S:
                 raise CommandError(
                     f"{client.get_address()}: does not answer any more; job {job_id} goes on without this command, "
-                    f"and study logs {job_id} --follow shows it again"
+                    f"and study logs {job_id} --follow, with the cluster named as before, shows it again"
                 ) from error
         else:
             if not job.is_running:
@@ -244,10 +245,14 @@ def _dashboard(address: str | None) -> str:
             raise CommandError(NONE_NAMED)
     assert address is not None
     if address.startswith(("http://", "https://")):
+        try:
+            urlsplit(address)
+        except ValueError as error:
+            raise CommandError(f"--address {address}: is no address ({error})") from error
         return address.rstrip("/")
     if "://" in address:
         raise CommandError(f"--address {address}: allowed are http://host:8265, host:8265, host:6379 and auto")
-    _not_through_a_proxy(f"http://{address}")
+    not_through_a_proxy(f"http://{address}")
     try:
         status_without_token(f"http://{address}")
     except OSError:
@@ -281,14 +286,14 @@ def _prepare_token(url: str) -> None:
     Raises:
         CommandError: nobody answers, or anybody may run anything there.
     """
-    _not_through_a_proxy(url)
+    not_through_a_proxy(url)
     try:
         status = status_without_token(url)
     except OSError as error:
         raise CommandError(
             f"--address {url}: no Ray dashboard answers there ({error}); start it with ray[default]"
         ) from error
-    if status == 200 and not is_loopback(urlsplit(url).hostname or ""):
+    if status == 200 and (not is_loopback(urlsplit(url).hostname or "") or is_open_beyond_loopback(urlsplit(url).port)):
         raise CommandError(
             f"--address {url}: the dashboard listens beyond its own machine and asks for no token: whoever reaches it can "
             f"run any command there; {MAKE_A_TOKEN}"
@@ -300,8 +305,8 @@ def _prepare_token(url: str) -> None:
         raise CommandError(f"--address {url}: is no Ray dashboard, or one without jobs (HTTP {status})")
 
 
-def _not_through_a_proxy(url: str) -> None:
-    # A proxy has another loopback, and the token is none of its business.
+def not_through_a_proxy(url: str) -> None:
+    """Keep questions to this machine here: a proxy has another loopback, and the token is none of its business."""
     host = urlsplit(url).hostname or ""
     if is_loopback(host):
         for name in ("no_proxy", "NO_PROXY"):

@@ -71,8 +71,15 @@ def gpu_count() -> int:
 
 
 def gpus_of_pack(run: RunSettings) -> float:
-    """GPUs (or a share of one) that a pack takes."""
-    return 1.0 if run.gpus_per_pack == "auto" else run.gpus_per_pack
+    """GPUs (or a share of one) that a pack takes.
+
+    Raises:
+        MachineError: more than one, and no whole number.
+    """
+    gpus = 1.0 if run.gpus_per_pack == "auto" else run.gpus_per_pack
+    if gpus > 1 and gpus != int(gpus):
+        raise MachineError(f"run.gpus_per_pack: got {gpus}; allowed are shares of one GPU, and whole numbers above")
+    return gpus
 
 
 def in_words(machine: Machine) -> str:

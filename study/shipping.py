@@ -70,5 +70,7 @@ def refuse_own_paths(grid: Grid) -> None:
         ("data.root", data.root, "a path that every node has, like --set data.root=/data"),
         ("data.path", data.path, "a path that every node has, like --set data.path=/data/images.npz"),
     ):
-        if path is not None and "://" not in path and not path.startswith(("/", "~/")):
+        is_everywhere = path is None or "://" in path or path.startswith("/")
+        # The only one in which `~` is the home of whoever reads it.
+        if not is_everywhere and not (name == "data.root" and str(path).startswith("~/")):
             raise CommandError(f"{name}: got {path}, which is a path of this machine; a cluster needs {what}")

@@ -1,6 +1,7 @@
 """The one bridge between Tune and workers; no logic."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ from ray import tune
 
 from workers.failure import Failure
 from workers.job import Job
-from workers.train import Progress
+from workers.store import PLAN_FOLDER, open_store
+from workers.train import Outcome, Progress
 from workers.worker import run_attempts
 
 REPORT_EVERY_S = 2.0
@@ -45,10 +47,25 @@ def _watch_parent() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
+def elsewhere(job: Job) -> Failure | None:
+    """What is wrong if this node does not see what the driver writes; a node may have come after all were asked."""
+    try:
+        if open_store(job.store).list(PLAN_FOLDER):
+            return None
+        reason = "is empty there; all nodes must share it, or it must be a bucket"
+    except OSError as error:
+        reason = str(error)
+    return Failure(
+        "store", f"{job.store} on node {socket.gethostname()}: {reason}; mend that, and the same command goes on", ""
+    )
+
+
 def run_pack(config: Mapping[str, str]) -> None:
     """Train one pack as one Tune trial, reporting its epochs, what is tried again, and how it ended."""
     _watch_parent()
     job = Job.model_validate_json(config["job"])
     pack = {"pack_id": job.pack.pack_id}
-    ended = run_attempts(job, _Report(), lambda failure: tune.report({**pack, "retried": asdict(failure)}))
+    ended: Outcome | Failure | None = elsewhere(job)
+    if ended is None:
+        ended = run_attempts(job, _Report(), lambda failure: tune.report({**pack, "retried": asdict(failure)}))
     tune.report({**pack, "failed": asdict(ended)} if isinstance(ended, Failure) else {**pack, "outcome": ended.status})

@@ -2,17 +2,29 @@
 
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from study.cluster_file import ClusterFile
-from study.jobs import status_without_token
+from study.cluster_safety import status_without_token
+from study.jobs import not_through_a_proxy
 from study.tools.folder import CommandError
 
 DASHBOARD_PORT = 8265
 OPEN_WITHIN_S = 30.0
+
+_ASK_HEAD = """
+import sys
+from ray.autoscaler.sdk import get_head_node_ip
+try:
+    print(get_head_node_ip(sys.argv[1]))
+except Exception as error:  # whatever the provider's own client raises
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    sys.exit(lines[0] if lines else type(error).__name__)
+"""
 
 
 def head_of(cluster: ClusterFile) -> str:
@@ -23,13 +35,14 @@ def head_of(cluster: ClusterFile) -> str:
     """
     if cluster.provider == "local" and cluster.head_ip:
         return cluster.head_ip
-    try:
-        from ray.autoscaler.sdk import get_head_node_ip
-
-        return str(get_head_node_ip(str(Path(cluster.path).absolute())))
-    except Exception as error:  # whatever the provider's own client raises
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise CommandError(_not_up(cluster, reason)) from error
+    # In a process of its own: Ray reads once whether it has a token to show, and here that is not known yet.
+    asked = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _ASK_HEAD, str(Path(cluster.path).absolute())], capture_output=True, text=True
+    )
+    said = (asked.stdout if asked.returncode == 0 else asked.stderr).strip().splitlines()
+    if asked.returncode != 0 or not said:
+        raise CommandError(_not_up(cluster, said[-1] if said else "no answer"))
+    return said[-1]
 
 
 @contextmanager
@@ -81,6 +94,7 @@ def _ssh(cluster: ClusterFile) -> list[str]:
 
 
 def _wait_for(ssh: "subprocess.Popen[str]", cluster: ClusterFile, head: str, url: str) -> None:
+    not_through_a_proxy(url)
     fault = "no answer"
     until = time.monotonic() + OPEN_WITHIN_S
     while time.monotonic() < until:

@@ -30,7 +30,7 @@ FIRST_TRIES = 5
 """The same for a service that has not answered yet: a wrong address is said after 3 s."""
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 20.0
 TIMEOUT_S = 30.0
-"""Of a request; doubled with every try, and for every 30 MB."""
+"""Of a request; twice that when it is tried again, and doubled for every 30 MB."""
 KEYS_AT_ONCE = 50
 """Of a listing, that are kept if what follows fails; the service's pages have up to a thousand."""
 LARGEST_BYTES = 5 * 2**30
@@ -198,7 +198,7 @@ class BucketStore:
         return self._tries if self._has_answered else min(self._tries, FIRST_TRIES)
 
     def _client(self, attempt: int, size: int = 0) -> S3Store:
-        doublings = min(attempt + (size // 30_000_000).bit_length(), 6)
+        doublings = min(attempt, 1) + min((size // 30_000_000).bit_length(), 6)
         if doublings not in self._clients:
             self._clients[doublings] = S3Store(
                 self._bucket,

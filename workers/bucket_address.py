@@ -37,7 +37,8 @@ def open_bucket(url: str) -> BucketStore:
     name = "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
     endpoint = os.environ.get(name) or None
     if endpoint is not None and not _is_address(endpoint):
-        raise StoreError(f"{name}: got {endpoint}; write an address like http://127.0.0.1:9000")
+        shown = endpoint.rpartition("@")[2]
+        raise StoreError(f"{name}: got {shown}; write an address like http://127.0.0.1:9000, without a user or a password")
     credentials = _profile() if _has_profile() else None
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None and credentials is not None:
@@ -48,7 +49,9 @@ def open_bucket(url: str) -> BucketStore:
 def _is_address(endpoint: str) -> bool:
     try:
         parts = urlsplit(endpoint)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        is_port = parts.port is None or parts.port > 0
+        # A password in it would be printed, and handed on to every node.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and is_port and "@" not in parts.netloc
     except ValueError:
         return False
 

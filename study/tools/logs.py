@@ -15,12 +15,14 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 
 def carry_out(words: argparse.Namespace) -> int:
     """Print the log; with --follow also what is still to come."""
-    from study.jobs import find_job, follow, log_of
+    from study.jobs import find_job, follow, log_of, refuse_unstarted
 
     with jobs_at(words.address, words.cluster) as client:
         job = find_job(client, words.name)
         if words.follow:
-            return follow(client, job.job_id, _write).code
+            ended = follow(client, job.job_id, _write)
+            refuse_unstarted(ended)
+            return ended.code
         _write(log_of(client, job.job_id))
     return 0
 

@@ -40,11 +40,12 @@ def carry_out(words: argparse.Namespace) -> int:
 def run_there(words: argparse.Namespace) -> int:
     """Submit, or take up what runs already; show what the driver says; return what it returns."""
     from study.cluster_file import read_cluster
-    from study.jobs import INTERRUPTED, follow
+    from study.jobs import INTERRUPTED, follow, refuse_unstarted
     from study.tunnel import head_of
 
     for option, is_given in (
         ("--plan", words.plan),
+        ("--calibrate", words.calibrate),
         ("--executor inline", words.executor != "ray"),
         ("--address", words.address),
     ):
@@ -61,11 +62,11 @@ def run_there(words: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(
                 f"\nstudy {grid.study} goes on on the cluster; the same command shows it again; "
-                f"study stop {grid.study}{where} stops it at its next borders"
+                f"study stop {grid.study}{where} stops it at its next borders; `ray down {words.cluster}` ends the cluster"
             )
             return INTERRUPTED
-    if job.exit_code is None and job.state == "FAILED":
-        raise CommandError(f"job {job.job_id} failed before its command ended: {' '.join(job.message.split())[:500]}")
+    refuse_unstarted(job)
+    print(f"take the cluster down with `ray down {words.cluster}`")
     return job.code
 
 

@@ -60,6 +60,11 @@ def lacking() -> str:
     return f"no {', '.join(absent)} here; apt-get install openssh-server iproute2 rsync" if absent else ""
 
 
+def namespace(name: str) -> str:
+    """The network namespace of a host, whose name nobody else gives to one of theirs."""
+    return f"factorial-iwae-{name}"
+
+
 def make(folder: Path, names: Sequence[str], environment: str, private: Sequence[Path] = ()) -> Hosts:
     """Start hosts; `environment` is the beginning of every host's .bashrc, `private` are folders that each has for itself."""
     hosts = Hosts(folder, tuple(names))
@@ -80,14 +85,14 @@ def make(folder: Path, names: Sequence[str], environment: str, private: Sequence
         for path in (home, home / ".ssh"):
             path.chmod(0o700)
         (home / ".bashrc").write_text(environment)
-        _run("ip", "netns", "add", name)
-        _run("ip", "link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
+        _run("ip", "netns", "add", namespace(name))
+        _run("ip", "link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", namespace(name))
         _run("ip", "link", "set", f"v{name}", "master", BRIDGE, "up")
-        _run("ip", "-n", name, "addr", "add", f"{hosts.address(name)}/24", "dev", "eth0")
+        _run("ip", "-n", namespace(name), "addr", "add", f"{hosts.address(name)}/24", "dev", "eth0")
         for link in ("eth0", "lo"):
-            _run("ip", "-n", name, "link", "set", link, "up")
+            _run("ip", "-n", namespace(name), "link", "set", link, "up")
         # Leads nowhere; but Ray takes the address of the interface with the default route for its own.
-        _run("ip", "-n", name, "route", "add", "default", "via", f"{NETWORK}.1")
+        _run("ip", "-n", namespace(name), "route", "add", "default", "via", f"{NETWORK}.1")
         (folder / name / "init").write_text(
             INIT.format(
                 name=name,
@@ -114,7 +119,7 @@ def start(hosts: Hosts, name: str) -> None:
                 "ip",
                 "netns",
                 "exec",
-                name,
+                namespace(name),
                 "unshare",
                 "--pid",
                 "--fork",
@@ -151,12 +156,12 @@ def kill(hosts: Hosts, name: str) -> None:
 def remove(hosts: Hosts) -> None:
     """End and remove whatever `make` made, also what an earlier test left behind."""
     for name in hosts.names:
-        for pid in _run("ip", "netns", "pids", name, check=False).split():
+        for pid in _run("ip", "netns", "pids", namespace(name), check=False).split():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         if name in hosts.running:
             hosts.running.pop(name).wait(30)
-        _run("ip", "netns", "del", name, check=False)
+        _run("ip", "netns", "del", namespace(name), check=False)
         _run("ip", "link", "del", f"v{name}", check=False)
         shutil.rmtree(hosts.folder / name, ignore_errors=True)
     _run("ip", "link", "del", BRIDGE, check=False)

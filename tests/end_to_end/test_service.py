@@ -168,6 +168,21 @@ def test_a_study_on_a_cluster_from_submission_to_its_end(head, grid, tmp_path):
     pd.testing.assert_frame_equal(content(out), content(alone))
 
 
+def test_a_reader_that_has_seen_enough_is_no_lost_cluster(head, grid, tmp_path):
+    """As `| head -1`: the command ends at once, and says nothing of the cluster."""
+    place = ["--address", head.dashboard]
+    grid.write_text(GRID.replace("epochs: 400", "epochs: 12").replace("study: served", "study: piped"))
+    study("submit", str(grid), *place, "--out", str(tmp_path / "out"))
+    command = [sys.executable, "-u", "-m", "study", "logs", "piped", "--follow", *place]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as logs:
+        assert logs.stdout is not None
+        assert logs.stderr is not None
+        assert logs.stdout.readline()
+        logs.stdout.close()
+        assert logs.stderr.read() == ""
+        assert logs.wait(60) == 130
+
+
 def test_without_the_token_nothing_is_told(head, grid, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
     assert "does not know this machine's token" in study("list", "--address", head.dashboard, code=2)

@@ -1,19 +1,26 @@
 """A cluster that anybody can use is refused, and one that asks for a token is not; which cluster is this machine's."""
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from small_study import ROOT
 
-from study.cluster import find_cluster
+from study.cluster import find_cluster, gpus_to_come, join_cluster
 from study.cluster_safety import answers_without_token, close_token_file, refuse_open_cluster
-from study.machine import MachineError
+from study.machine import MachineError, this_machine
+from study.trainable import elsewhere
+from workers.job import Job
+from workers.settings import RunSettings
+from workers.store import open_store, plan_key
 
 HEAD = """
 import sys
@@ -143,14 +150,103 @@ def test_without_its_token_a_cluster_is_refused_at_once(start, home, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def answer_of(code: int, stderr: str = "") -> Callable[..., subprocess.CompletedProcess[str]]:
+    return lambda address, environment: subprocess.CompletedProcess([], code, "", stderr)
+
+
 @pytest.mark.parametrize("nodes", [["127.0.0.1"], ["127.0.0.1", "::1"]])
 def test_loopback_is_not_asked(monkeypatch, nodes):
-    monkeypatch.setattr("study.cluster_safety.answers_without_token", lambda address: True)
+    monkeypatch.setattr("study.cluster_safety._ask", answer_of(0))
     refuse_open_cluster("127.0.0.1:6379", nodes)
     refuse_open_cluster("localhost:6379", nodes)
     for address, where in (("10.0.0.1:6379", nodes), ("127.0.0.1:6379", [*nodes, "10.0.0.2"]), ("head:6379", nodes)):
         with pytest.raises(MachineError, match="asks for no token"):
             refuse_open_cluster(address, where)
+
+
+def test_who_does_not_say_that_it_wants_a_token_is_not_believed(monkeypatch):
+    monkeypatch.setattr("study.cluster_safety._ask", answer_of(1, "AuthenticationError: token"))
+    refuse_open_cluster("10.0.0.1:6379", ["10.0.0.1"])
+    for silent in (answer_of(1, "RpcError: DEADLINE_EXCEEDED"), lambda address, environment: None):
+        monkeypatch.setattr("study.cluster_safety._ask", silent)
+        with pytest.raises(MachineError, match="cannot tell whether the cluster asks for a token"):
+            refuse_open_cluster("10.0.0.1:6379", ["10.0.0.1"])
+
+
+@pytest.mark.parametrize(("status", "is_refused"), [(b"200 OK", True), (b"401 Unauthorized", False)])
+def test_a_dashboard_beyond_loopback_gives_a_cluster_on_loopback_away(status, is_refused):
+    with socket.create_server(("0.0.0.0", 0)) as listening:
+
+        def answer() -> None:
+            one, _ = listening.accept()
+            with one:
+                one.recv(10_000)
+                one.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        dashboard = f"127.0.0.1:{listening.getsockname()[1]}"
+        if is_refused:
+            with pytest.raises(MachineError, match="dashboard listens beyond its own machine and asks for no token"):
+                refuse_open_cluster("127.0.0.1:6379", ["127.0.0.1"], dashboard)
+        else:
+            refuse_open_cluster("127.0.0.1:6379", ["127.0.0.1"], dashboard)
+
+
+def test_a_dashboard_on_loopback_alone_does_not():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        refuse_open_cluster("127.0.0.1:6379", ["127.0.0.1"], f"127.0.0.1:{listening.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://head:10001", "head", "head:port"])
+def test_what_is_no_head_is_refused(address):
+    with pytest.raises(MachineError, match="is no address of a head"):
+        join_cluster(address, RunSettings())
+
+
+def test_auto_is_this_machines_cluster_or_none(home):
+    with pytest.raises(MachineError, match="--address auto: this machine is part of no Ray cluster"):
+        join_cluster("auto", RunSettings())
+
+
+def test_gpus_to_come_are_those_of_the_cluster_s_file(home):
+    assert gpus_to_come() == 0
+    kinds = {"head": {"resources": {"CPU": 0}, "max_workers": 0}, "worker": {"resources": {"GPU": 2}, "max_workers": 8}}
+    file = home / "ray_bootstrap_config.yaml"
+    file.write_text(json.dumps({"max_workers": 3, "available_node_types": kinds}))
+    assert gpus_to_come() == 6
+    for damaged in (
+        "",
+        "a: [",
+        json.dumps({"max_workers": 3}),
+        json.dumps({"max_workers": 3, "available_node_types": {"w": None}}),
+    ):
+        file.write_text(damaged)
+        assert gpus_to_come() == 0
+
+
+@pytest.mark.parametrize(("gpus", "slots"), [("auto", 3), (0.5, 6), (0.25, 12), (1, 3), (2, 1), (1.5, None)])
+def test_packs_share_gpus_in_fractions(monkeypatch, gpus, slots):
+    monkeypatch.setattr("study.machine.gpu_count", lambda: 3)
+    run = RunSettings(gpus_per_pack=gpus)
+    if slots is None:
+        with pytest.raises(
+            MachineError, match=r"run\.gpus_per_pack: got 1\.5; allowed are shares of one GPU, and whole numbers"
+        ):
+            this_machine(run)
+    else:
+        assert this_machine(run).slots == slots
+
+
+def test_a_node_that_came_later_and_sees_no_plan_trains_nothing(tmp_path):
+    job = Job.model_construct(store=str(tmp_path / "study"))
+    failure = elsewhere(job)
+    assert failure is not None
+    assert failure.kind == "store"
+    assert (
+        f"{tmp_path / 'study'} on node {socket.gethostname()}: is empty there; all nodes must share it" in failure.sentence
+    )
+    open_store(job.store).create(plan_key(1), b"entry")
+    assert elsewhere(job) is None
 
 
 def test_a_token_is_closed_to_others(home, monkeypatch):
@@ -167,8 +263,6 @@ def test_a_token_is_closed_to_others(home, monkeypatch):
 
 
 def test_this_machines_cluster_is_found(home, monkeypatch):
-    import socket
-
     assert find_cluster() is None
     file = home / "ray-address" / "ray" / "ray_current_cluster"
     file.parent.mkdir(parents=True)

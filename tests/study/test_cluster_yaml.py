@@ -377,6 +377,17 @@ def test_setup_can_be_repeated(config: Config, node: Callable[[str], str], tmp_p
     assert any(call.endswith(" boto3") for call in calls) == (node_type == "head")  # the head alone starts machines
 
 
+def test_setup_of_machines_of_one_s_own_can_be_repeated(node: Callable[[str], str], tmp_path: Path):
+    own = yaml.safe_load((ROOT / "cluster-local.yaml").read_text())
+    for command in 2 * (own["initialization_commands"] + own["setup_commands"]):
+        node(command)
+    home = tmp_path / "home"
+    assert (home / ".bashrc").read_text().splitlines() == [". ~/.study_env"]
+    calls = (home / "uv.log").read_text().splitlines()
+    assert any(call.endswith(f"--editable {home}/factorial-iwae ray[default,tune]") for call in calls), calls
+    assert not any("~" in call for call in calls), "uv knows no ~"
+
+
 def test_no_key_stands_twice():
     """PyYAML keeps the last of two equal keys without a word: a second `auth:` would undo the first."""
 

@@ -99,6 +99,7 @@ def test_what_is_asked_for_is_told_apart():
         ("run.out=results", True),
         ("run.out=/shared/results", False),
         ("run.out=s3://b/p", False),
+        ("run.out=~/results", True),
         ("data.root=data", True),
         ("data.root=~/data", False),
     ],
@@ -137,7 +138,7 @@ def test_a_cluster_that_is_not_up_is_said_in_a_sentence(capsys):
     Path("cluster.yaml").write_text(CLUSTER)
     said = said_by(capsys, "list", "--cluster", "cluster.yaml", code=2)
     assert said.startswith("cluster ours is not up (ssh nobody-of-this-name@127.0.0.1: ") or "install OpenSSH" in said
-    for words in (["--plan"], ["--executor", "inline"], ["--address", "auto"]):
+    for words in (["--plan"], ["--calibrate"], ["--executor", "inline"], ["--address", "auto"]):
         told = said_by(capsys, "run", "grid.yaml", "--cluster", "cluster.yaml", "--out", "/shared", *words, code=2)
         assert "leave one of them out" in told
 

@@ -365,6 +365,13 @@ def test_an_address_that_cannot_be_is_refused(url, words):
         open_store(url)
 
 
+def test_a_password_in_an_endpoint_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://me:secret@127.0.0.1:9000")
+    with pytest.raises(StoreError, match="without a user or a password") as error:
+        open_store("s3://results/p")
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "htt:/x", "http://", "http://host:port", "ftp://host"])
 def test_an_endpoint_that_cannot_be_is_refused(monkeypatch, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
