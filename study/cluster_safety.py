@@ -61,12 +61,6 @@ def refuse_open_cluster(address: str, nodes: Sequence[str], dashboard: str = "")
         )
 
 
-def answers_without_token(address: str) -> bool:
-    """Whether a Ray at host:port does what somebody asks who shows no token."""
-    asked = _ask_as_stranger(address)
-    return asked is not None and asked.returncode == 0
-
-
 def _ask_as_stranger(address: str) -> subprocess.CompletedProcess[str] | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     return _ask(address, environment | {"RAY_AUTH_MODE": "disabled"})

@@ -1,6 +1,8 @@
 """Runs one job in this process: device, data, store, then the loop; the only way in for an executor."""
 
+import errno
 import secrets
+import socket
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -11,7 +13,7 @@ from workers.device import prepare_device
 from workers.failure import WORTH_RETRYING, Failure, PackClosedError, failure_of
 from workers.job import Job
 from workers.settings import DataSettings, MeasureSettings
-from workers.store import exists, open_store, stop_key
+from workers.store import PLAN_FOLDER, exists, open_store, stop_key
 from workers.train import Outcome, Progress, train
 
 
@@ -29,6 +31,12 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
     if should_stop():
         # Before anything else: what dies while its end is measured comes to no border at which it could be stopped.
         return Outcome("stopped", {})
+    if not store.list(PLAN_FOLDER):
+        # The driver asked every node that was there; this one may have come since, and its disk is not the driver's.
+        words = (
+            f"there is no plan on {socket.gethostname()}: all nodes must share the results' folder, or it must be a bucket"
+        )
+        raise FileNotFoundError(errno.ENOENT, words, job.store)
     device = prepare_device(job.device, job.precision)
     settings = job.pack.trials[0].settings
     where = settings.data.model_copy(update={"root": job.root, "path": job.path})

@@ -92,6 +92,14 @@ def running_head(mode: str) -> Iterator[Head]:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
+    """Of one node for ever: a second one on this machine unpacks what was sent into the same folder anew, under the feet of
+    whoever runs there. Hosts with folders of their own: tests/cluster."""
+    with running_head("token") as head:
+        yield head
+
+
+@pytest.fixture
+def growing_head() -> Iterator[Head]:
     with running_head("token") as head:
         yield head
 
@@ -125,7 +133,8 @@ def content(out: Path) -> pd.DataFrame:
     return rows.sort_values(["trial_id", "epoch"], ignore_index=True)
 
 
-def test_a_study_on_a_cluster_from_submission_to_its_end(head, grid, tmp_path):
+def test_a_study_on_a_cluster_from_submission_to_its_end(growing_head, grid, tmp_path):
+    head = growing_head
     out, place = tmp_path / "out", ["--address", head.dashboard]
     said = study("submit", str(grid), *place, "--out", str(out))
     job = re.match(r"study served is submitted to http://127.0.0.1:\d+ as job (served-[0-9a-f]{8})\n", said)
@@ -166,6 +175,19 @@ def test_a_study_on_a_cluster_from_submission_to_its_end(head, grid, tmp_path):
     alone = tmp_path / "alone"
     study("run", str(grid), "--executor", "inline", "--out", str(alone))
     pd.testing.assert_frame_equal(content(out), content(alone))
+
+
+def test_two_studies_share_a_cluster(head, grid, tmp_path):
+    place = ["--address", head.dashboard]
+    for name in ("first", "second"):
+        grid.write_text(GRID.replace("epochs: 400", "epochs: 12").replace("study: served", f"study: {name}"))
+        study("submit", str(grid), *place, "--out", str(tmp_path / "out"))
+    assert len(re.findall(r"^(?:first|second)  (?:pending|running)  ", study("list", *place), re.M)) == 2, "both at once"
+    for name in ("first", "second"):
+        assert "4 of 4 trials completed" in study("logs", name, "--follow", *place)
+        rows = pd.read_parquet(tmp_path / "out" / name / "epochs")
+        assert len(rows) == 4 * 13
+        assert not rows.duplicated(["trial_id", "epoch"]).any()
 
 
 def test_a_reader_that_has_seen_enough_is_no_lost_cluster(head, grid, tmp_path):

@@ -15,12 +15,9 @@ import pytest
 from small_study import ROOT
 
 from study.cluster import find_cluster, gpus_to_come, join_cluster
-from study.cluster_safety import answers_without_token, close_token_file, refuse_open_cluster
+from study.cluster_safety import close_token_file, refuse_open_cluster
 from study.machine import MachineError, this_machine
-from study.trainable import elsewhere
-from workers.job import Job
 from workers.settings import RunSettings
-from workers.store import open_store, plan_key
 
 HEAD = """
 import sys
@@ -107,7 +104,6 @@ def token(home: Path) -> Path:
 def test_a_cluster_that_listens_to_others_without_a_token_is_refused(start):
     address = start("disabled")
     assert not address.startswith("127."), "this machine has an address of its own"
-    assert answers_without_token(address)
     said = join(address)
     assert "listens beyond its own machine and asks for no token" in said
     assert "ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token" in said
@@ -119,7 +115,6 @@ def test_a_cluster_that_listens_to_others_without_a_token_is_refused(start):
 def test_a_cluster_that_asks_for_a_token_is_joined_with_it_alone(start, home):
     path = token(home)
     address = start("token")
-    assert not answers_without_token(address)
     assert join(address, RAY_AUTH_MODE="token") == f"cluster {address}, 1 node, 1 core\n"
     assert path.stat().st_mode & 0o777 == 0o600, "others on this machine could read it"
 
@@ -235,18 +230,6 @@ def test_packs_share_gpus_in_fractions(monkeypatch, gpus, slots):
             this_machine(run)
     else:
         assert this_machine(run).slots == slots
-
-
-def test_a_node_that_came_later_and_sees_no_plan_trains_nothing(tmp_path):
-    job = Job.model_construct(store=str(tmp_path / "study"))
-    failure = elsewhere(job)
-    assert failure is not None
-    assert failure.kind == "store"
-    assert (
-        f"{tmp_path / 'study'} on node {socket.gethostname()}: is empty there; all nodes must share it" in failure.sentence
-    )
-    open_store(job.store).create(plan_key(1), b"entry")
-    assert elsewhere(job) is None
 
 
 def test_a_token_is_closed_to_others(home, monkeypatch):

@@ -27,7 +27,7 @@ from workers.padding import resized
 from workers.records import EPOCHS, TRIALS, decode
 from workers.rng import COUNTER, NUMPY, Seeds, Stream
 from workers.settings import DataSettings
-from workers.store import MemoryStore, open_store
+from workers.store import MemoryStore, open_store, plan_key
 from workers.trial import trial_of
 from workers.units import kept, units_of
 from workers.weights import decode_weights
@@ -466,5 +466,6 @@ def test_a_job_of_a_padded_pack_runs_as_any_other(tmp_path):
         max_failures=0,
         provenance={},
     )
+    open_store(job.store).create(plan_key(1), b"the driver writes it before any job")
     assert run_job(job, lambda progress: None).status == "done"
     assert {row["n_z"]: len(row["activity"]) for row in tiny.rows(open_store(job.store)).values()} == {2: 2, 9: 9}

@@ -1,17 +1,20 @@
 """One job in one process, as an executor runs it, and the device that it asks for."""
 
+import socket
+
 import numpy as np
 import pytest
 import tiny
 import torch
 
 from workers.device import describe_device, prepare_device
+from workers.failure import Failure
 from workers.images import DataError, fingerprint, load_images
 from workers.job import Job
 from workers.settings import DataSettings
-from workers.store import open_store, stop_key
+from workers.store import open_store, plan_key, stop_key
 from workers.trial import trial_of
-from workers.worker import run_job
+from workers.worker import run_attempts, run_job
 
 
 @pytest.fixture
@@ -22,6 +25,8 @@ def job(tmp_path):
     known_as = fingerprint(load_images(DataSettings(name="npz", path=str(path))))
     # Where data lie is no part of a trial: the job says it.
     trials = tuple(trial_of(tiny.settings(data__name="npz", seed=seed), known_as) for seed in (0, 1))
+    store = str(tmp_path / "results" / "study")
+    open_store(store).create(plan_key(1), b"the driver writes it before any job")
     return Job(
         pack=tiny.pack_of(trials, (1, 2)),
         ancestors=(),
@@ -30,7 +35,7 @@ def job(tmp_path):
         max_failures=3,
         root=None,
         path=str(path),
-        store=str(tmp_path / "results" / "study"),
+        store=store,
         device="cpu",
         run_id="run1",
         provenance={"commit": "abc", "dirty": True},
@@ -114,3 +119,14 @@ def test_provenance_names_what_can_change_a_number():
     assert all(isinstance(value, str) and value for value in found.values())
     assert found["device"] == "cpu"
     assert found["numpy"] == np.__version__
+
+
+def test_a_node_that_sees_no_plan_trains_nothing(job, tmp_path):
+    """One that came after the driver had asked all, and has a disk of its own under the same name."""
+    own = job.model_copy(update={"store": str(tmp_path / "own" / "study"), "max_failures": 1})
+    ended = run_attempts(own, lambda progress: None, lambda failure: None)
+    assert isinstance(ended, Failure)
+    assert ended.kind == "store", "no fault of its trials"
+    assert f"there is no plan on {socket.gethostname()}" in ended.sentence
+    assert str(tmp_path / "own" / "study") in ended.sentence
+    assert not (tmp_path / "own").exists()
