@@ -70,6 +70,8 @@ class FaultyProxy:
     def __init__(self, target: str, rate: float = 0.0, seed: int = 0, late_s: float = 3.0, host: str = "127.0.0.1") -> None:
         self.rate, self.late_s = rate, late_s
         self.script: list[str | tuple[int, str]] = []
+        self.first = ""
+        """What stands in the path of a PUT that is refused, whatever chance says; the first of them alone."""
         self.done: Counter[str] = Counter()
         """Requests by method, as far as the service saw them, and faults by name."""
         self.under_way: Counter[str] = Counter()
@@ -112,15 +114,18 @@ class FaultyProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def _fault(self) -> str | tuple[int, str]:
+    def _fault(self, method: str, path: str) -> str | tuple[int, str]:
         with self._lock:
+            if method == "PUT" and self.first and self.first in path:
+                self.first = ""
+                return BEFORE[0]
             if self.script:
                 return self.script.pop(0)
             return self._chance.choice(BEFORE + AFTER) if self._chance.random() < self.rate else "ok"
 
     def _pass(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        fault = self._fault()
+        fault = self._fault(request.command, request.path)
         if fault != "ok":
             self.done[fault if isinstance(fault, str) else str(fault[0])] += 1
         if isinstance(fault, tuple) or fault in BEFORE:

@@ -1,8 +1,8 @@
 """Runs one job in this process: device, data, store, then the loop; the only way in for an executor."""
 
 import errno
+import platform
 import secrets
-import socket
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -33,9 +33,7 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
         return Outcome("stopped", {})
     if not store.list(PLAN_FOLDER):
         # The driver asked every node that was there; this one may have come since, and its disk is not the driver's.
-        words = (
-            f"there is no plan on {socket.gethostname()}: all nodes must share the results' folder, or it must be a bucket"
-        )
+        words = f"there is no plan on {platform.node()}: all nodes must share the results' folder, or it must be a bucket"
         raise FileNotFoundError(errno.ENOENT, words, job.store)
     device = prepare_device(job.device, job.precision)
     settings = job.pack.trials[0].settings

@@ -1,6 +1,6 @@
 """One job in one process, as an executor runs it, and the device that it asks for."""
 
-import socket
+import platform
 
 import numpy as np
 import pytest
@@ -127,6 +127,6 @@ def test_a_node_that_sees_no_plan_trains_nothing(job, tmp_path):
     ended = run_attempts(own, lambda progress: None, lambda failure: None)
     assert isinstance(ended, Failure)
     assert ended.kind == "store", "no fault of its trials"
-    assert f"there is no plan on {socket.gethostname()}" in ended.sentence
+    assert f"there is no plan on {platform.node()}" in ended.sentence
     assert str(tmp_path / "own" / "study") in ended.sentence
     assert not (tmp_path / "own").exists()
