@@ -1,12 +1,15 @@
 """This machine's own Ray: started quietly, watched, ended. Imports Ray when it is called, not before."""
 
+import atexit
 import logging
 import os
 import signal
 import sys
 import threading
-import time
 from contextlib import suppress
+
+_ending = threading.Event()
+"""Set before this process ends the Ray that it has started."""
 
 
 class RayLostError(RuntimeError):
@@ -44,7 +47,11 @@ def start_ray(slots: int) -> None:
     # TypeError: it was not installed from Python. ValueError: not in the main thread, where Ray leaves it alone as well.
     with suppress(TypeError, ValueError):
         signal.signal(signal.SIGTERM, on_sigterm)
-    threading.Thread(target=_end_with_gcs, daemon=True).start()
+    global _ending
+    _ending = threading.Event()
+    # Registered after Ray's own, and so called before it.
+    atexit.register(_ending.set)
+    threading.Thread(target=_end_with_gcs, args=(_ending,), daemon=True).start()
 
 
 def dead_processes() -> list[str]:
@@ -60,16 +67,21 @@ def end_ray() -> None:
     """End this process's Ray, so that the next round starts another."""
     import ray
 
+    _ending.set()
     _kill()
     ray.shutdown()
 
 
-def _end_with_gcs() -> None:
-    """Without Ray's gcs_server this process hangs in Ray, which ends it after a minute without a word for the user."""
+def _end_with_gcs(ending: threading.Event) -> None:
+    """Without Ray's gcs_server this process hangs in Ray, which ends it after a minute without a word for the user.
+
+    Where this process ends its Ray itself, as at its own end, a gcs_server that is gone is as it should be.
+    """
     while "gcs_server" not in (dead := dead_processes()):
-        if not dead and not _is_up():
+        if ending.wait(1) or (not dead and not _is_up()):
             return
-        time.sleep(1)
+    if ending.is_set():
+        return
     print(
         f"Ray's {' and '.join(dead)} died; what is stored is whole, and the same command goes on",
         file=sys.stderr,
