@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 N_Z = 50
 BATCH = 100
@@ -17,7 +18,7 @@ Epoch = Callable[[], float]
 """Trains one epoch of all replicas and returns the mean bound that it saw, nats per example."""
 
 
-def pack(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
+def pack(n_x: int, k: int, replicas: int, precision: str = "ieee") -> tuple[Epoch, int]:
     """This project's learner; every replica has a seed of its own, so that no random number is shared."""
     import torch
 
@@ -29,7 +30,7 @@ def pack(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
     from workers.settings import MeasureSettings, settings_from
     from workers.trial import Pack, trial_of
 
-    device = prepare_device("cpu")
+    device = prepare_device("cpu", precision)
     images = digits(n_x)
     data = data_from(Images(images, images[:100], None, None), "0" * 64, MeasureSettings(images=100), device)
     settings = [settings_from({"n_z": N_Z, "k": k, "seed": seed, "training.epochs": 1000}) for seed in range(replicas)]
@@ -108,6 +109,7 @@ def len_of_epoch() -> int:
 
 NAMES: dict[str, Callable[[int, int, int], tuple[Epoch, int]]] = {
     "pack": pack,
+    "bf16": partial(pack, precision="bf16"),
     "eager": eager,
     "jax": jax,
     "products": products,

@@ -23,8 +23,8 @@ def surroundings(packages: Sequence[str] = ("torch", "ray", "pyarrow", "numpy", 
     """Command, machine, versions, load and date of this run."""
     found = [f"{name} {_version(name)}" for name in packages if _version(name)]
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    # As it was typed, but for the folders of this machine.
-    typed = ["FOLDER" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    # As it was typed, but for the paths of this machine.
+    typed = [_hidden(word) for word in sys.argv[1:]]
     words = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *typed]
     return [
         f"command: `{shlex.join(words)}`",
@@ -85,6 +85,12 @@ def kind_of(folder: Path) -> str:
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     above = [(len(where), kind) for where, kind in mounts if str(folder.resolve()).startswith(where.rstrip("/") or "/")]
     return max(above)[1]
+
+
+def _hidden(word: str) -> str:
+    if not Path(word).is_absolute():
+        return word
+    return "FILE" if Path(word).suffix else "FOLDER"
 
 
 def _row(cells: Sequence[object]) -> str:

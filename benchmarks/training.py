@@ -15,7 +15,12 @@ from benchmarks.contestants import BATCH, N_Z
 from benchmarks.table import page, parser, publish, ratio
 
 SHAPES = ((784, 1), (784, 5), (64, 1), (64, 5))
-REPLICAS: Mapping[str, tuple[int, ...]] = {"pack": (1, 4, 6, 8), "eager": (1,), "jax": (1, 4, 8)}
+REPLICAS: Mapping[str, tuple[int, ...]] = {
+    "pack": (1, 4, 6, 8),
+    "bf16": (1, 4, 6, 8),
+    "eager": (1,),
+    "jax": (1, 4, 8),
+}
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,14 @@ def compare(contestants: Mapping[str, Contestant], n_x: int, k: int, rounds: int
         n_x,
         k,
         f"{middle['pack']:.0f} (R {chosen['pack'][0]})",
+        f"{middle['bf16']:.0f} (R {chosen['bf16'][0]})",
         f"{middle['eager']:.0f}",
         f"{middle['jax']:.0f} (R {chosen['jax'][0]})",
         ratio([mine / theirs for mine, theirs in zip(ours, rates["eager"], strict=True)]),
         ratio([mine / theirs for mine, theirs in zip(ours, rates["jax"], strict=True)]),
+        ratio([rounded / theirs for rounded, theirs in zip(rates["bf16"], rates["jax"], strict=True)]),
         ratio([mine / floor for mine, floor in zip(ours, rates["products"], strict=True)]),
-        " / ".join(f"{answers[name][-1].bound:.1f}" for name in ("pack", "eager", "jax")),
+        " / ".join(f"{answers[name][-1].bound:.1f}" for name in ("pack", "bf16", "eager", "jax")),
     ]
 
 
@@ -126,12 +133,14 @@ def main() -> None:
         "pixels",
         "K",
         "pack, trial-steps/s",
+        "bf16",
         "eager",
         "JAX",
         "pack : eager",
         "pack : JAX",
+        "bf16 : JAX",
         "share of the products",
-        "bound, pack / eager / JAX",
+        "bound, pack / bf16 / eager / JAX",
     ]
     notes = [
         f"Model pixels-200-200-{N_Z}-200-200-pixels, softplus, Bernoulli, batch {BATCH}, Adam, pixels binarised "
@@ -141,7 +150,9 @@ def main() -> None:
         f"{asked.rounds} rounds of about {asked.seconds:g} s each, the contestants taking turns; medians of the "
         "rounds' ratios, "
         "with the order statistics that hold the true median with 95%. Above 1 the pack is faster.",
-        "R: the size that was fastest, of 1, 4, 6, 8 (pack) and 1, 4, 8 (JAX: vmap over replicas, scan over "
+        "bf16: the pack with `run.precision: bf16`, which rounds the factors of its matrix products; JAX computes in "
+        "float32, as the pack does without it.",
+        "R: the size that was fastest, of 1, 4, 6, 8 (packs) and 1, 4, 8 (JAX: vmap over replicas, scan over "
         "steps, XLA's own "
         "random generator). Replicas of the pack have seeds of their own: where a pack shares seeds, as in a grid with "
         "warm-ups, it draws less.",

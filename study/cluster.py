@@ -24,7 +24,7 @@ ASKED_WITHIN_S = 300.0
 
 PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 """Where a bucket is, for workers on other nodes. Never the keys to it: each node has its own, as the guide says."""
-DOWN = "the cluster is still up; take it down with `ray down cluster.yaml` where `ray up` was, or `ray stop` on each machine"
+DOWN = "the cluster is still up; take it down with `ray down` and the file of its `ray up`, or `ray stop` on each machine"
 
 
 def find_cluster() -> str | None:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from study.comparison import Comparison
-from study.ending import Ending, ending_of, say_ending
+from study.ending import STOPPING, Ending, ending_of, say_ending
 from study.executors import Resources, run_inline, run_on_ray
 from study.forecast import Course
 from study.grid import Grid
@@ -232,7 +232,7 @@ def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) ->
         if len(hit) > 1:
             raise KeyboardInterrupt
         store.create(stop_key(run_id), b"")
-        say("stopping at the next border of every running pack; Ctrl-C again stops at once; the same command goes on")
+        say(STOPPING)
 
     before: dict[int, Any] = {}
     # Not in the main thread (of a notebook server, say): whoever owns the signals keeps them.

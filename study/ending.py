@@ -13,6 +13,8 @@ from workers.store import Store
 from workers.trial import Trial
 
 DONE, INCOMPLETE, DAMAGED, CONFLICT, INTERRUPTED = 0, 1, 3, 4, 130
+STOPPING = "stopping at the next border of every running pack; Ctrl-C again stops at once; the same command goes on"
+"""What a driver says when it is asked to end."""
 SHOWN = 20
 """Trials named one by one before the rest is counted."""
 

@@ -1,5 +1,6 @@
 """Two ways to run packs: Ray Tune, or this process without importing Ray; both tell a Listener what happens."""
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,9 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
 
     # Tune would hand the driver's keys to its workers in a setting that Ray writes into its logs. Every node has its own.
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+
+    # Of a process that is gone the listener says a sentence; Tune would show the traceback of its own code.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
 
     packs = {job.model_dump_json(): job.pack.pack_id for job in jobs}
 

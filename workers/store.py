@@ -88,7 +88,9 @@ class FolderStore:
             try:
                 os.link(aside, target)
             except FileExistsError:
-                return False
+                # NFS asks again when an answer is lost, and is told then that the name exists: as our own file, perhaps.
+                if not _are_one(aside, target):
+                    return False
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(aside)
@@ -193,6 +195,13 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         # Else the first commit of a study could be lost with the folder it lies in.
         _fsync_folder(folder.parent)
+
+
+def _are_one(aside: Path, target: Path) -> bool:
+    try:
+        return os.path.samefile(aside, target)
+    except FileNotFoundError:  # somebody has removed it since
+        return False
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -91,14 +91,16 @@ def _checked(words: argparse.Namespace) -> Grid:
 def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -> str:
     """The id of the job that does this, started now or before."""
     from study import jobs
+    from study.ending import STOPPING
     from study.shipping import asked_for, entrypoint, options_of, pack_up
 
     out = grid.run.out
     options = options_of(out, words.set, words.only, words.smoke, words.retry_failed)
     asked = asked_for(grid, options)
     running = [job for job in jobs.studies(client) if job.is_running and (job.study, job.out) == (grid.study, out)]
+    stopping = [job.job_id for job in running if STOPPING in jobs.log_of(client, job.job_id)]
     for job in running:
-        if job.asked == asked:
+        if job.asked == asked and job.job_id not in stopping:
             print(f"study {grid.study} runs already, as job {job.job_id}; nothing is submitted")
             _next_commands(grid, where, print)
             return job.job_id
@@ -109,7 +111,8 @@ def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -
         jobs.submit(client, job_id, entrypoint(sent, options, out), Path(folder), about)
     print(f"study {grid.study} is submitted to {client.get_address()} as job {job_id}")
     if running:
-        print(f"job {running[0].job_id} runs the study otherwise; this one waits until it has ended, then does what is left")
+        state = "is stopping" if running[0].job_id in stopping else "runs the study otherwise"
+        print(f"job {running[0].job_id} {state}; this one waits until it has ended, then does what is left")
     _next_commands(grid, where, print)
     return job_id
 

@@ -153,6 +153,13 @@ def kill(hosts: Hosts, name: str) -> None:
     process.wait(30)
 
 
+def shut_down(hosts: Hosts, name: str) -> None:
+    """As a machine goes that is told to: SIGTERM to all its processes, and the network ends a moment later."""
+    run_on(hosts, name, "kill -TERM -1")
+    time.sleep(5)
+    kill(hosts, name)
+
+
 def remove(hosts: Hosts) -> None:
     """End and remove whatever `make` made, also what an earlier test left behind."""
     for name in hosts.names:

@@ -54,6 +54,16 @@ def http(host: str, port: int, line: str, body: bytes = b"") -> str:
     return answer.split(b"\r\n")[0].decode(errors="replace") if answer.startswith(b"HTTP/1") else ""
 
 
+def greeting(host: str, port: int) -> str:
+    """What is said to somebody who only listens for a second."""
+    try:
+        with socket.create_connection((host, port), timeout=5) as connection:
+            connection.settimeout(1)
+            return connection.recv(4096).split(b"\r\n")[0].decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def calls(host: str, port: int, names: list[str]) -> dict[str, str]:
     """What each method answers; empty if nobody speaks gRPC there."""
     token = os.environ.get("RAY_AUTH_TOKEN")
@@ -78,6 +88,7 @@ def main() -> None:
     for host in names:
         for port in open_ports(host):
             told[f"{host}:{port}"] = {
+                "greeting": greeting(host, port),
                 "http": [http(host, port, "GET /metrics"), http(host, port, "POST /api/jobs/", BODY)],
                 "grpc": calls(host, port, asked),
             }

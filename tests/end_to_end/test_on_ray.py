@@ -204,7 +204,7 @@ def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path,
         shutil.rmtree(folder, ignore_errors=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"on cluster {address}, 2 nodes, 2 cores" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("the cluster is still up; take it down with `ray down cluster.yaml`")
+    assert done.stdout.splitlines()[-1].startswith("the cluster is still up; take it down with `ray down` and the file")
     assert again.stdout.startswith(f"study short on cluster {address}, 2 nodes"), "the plain command finds it"
     assert "nothing to do" in again.stdout
     pd.testing.assert_frame_equal(content(tmp_path), undisturbed)

@@ -190,6 +190,28 @@ def test_two_studies_share_a_cluster(head, grid, tmp_path):
         assert not rows.duplicated(["trial_id", "epoch"]).any()
 
 
+def test_the_same_command_while_the_first_one_is_stopping(head, grid, tmp_path):
+    place, out = ["--address", head.dashboard], ["--out", str(tmp_path / "out")]
+    first = re.search(r"as job (\S+)", study("submit", str(grid), *place, *out))
+    assert first
+    wait_for(lambda: list((tmp_path / "out/served/epochs").glob("*.parquet")), lambda: study("logs", "served", *place))
+    workers = named(head.process.pid, "ray::ImplicitFunc")
+    assert workers
+    try:
+        for worker in workers:  # which come to no border
+            os.kill(worker, signal.SIGSTOP)
+        study("stop", "served", *place)
+        again = study("submit", str(grid), *place, *out)
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+    assert f"job {first[1]} is stopping; this one waits until it has ended, then does what is left" in again
+    study("logs", first[1], "--follow", *place, code=130)
+    said = study("logs", "served", "--follow", *place)
+    assert "this study is being run already" in said
+    assert "4 of 4 trials completed" in said
+
+
 def test_a_reader_that_has_seen_enough_is_no_lost_cluster(head, grid, tmp_path):
     """As `| head -1`: the command ends at once, and says nothing of the cluster."""
     place = ["--address", head.dashboard]

@@ -215,6 +215,22 @@ def test_a_file_is_hidden_until_it_is_whole(tmp_path, monkeypatch):
     assert seen == [([], [True])]
 
 
+def test_a_link_that_is_asked_for_twice_is_ours(tmp_path, monkeypatch):
+    """As on NFS when the first answer is lost; tests/end_to_end/nfs_storm.py does it to a real one."""
+    store, link = FolderStore(tmp_path), os.link
+
+    def twice(source, target):
+        link(source, target)
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", twice)
+        assert store.create(KEY, b"ours")
+    assert not store.create(KEY, b"another's")
+    assert store.read(KEY) == b"ours"
+    assert files(tmp_path) == [KEY]
+
+
 def test_hidden_names_are_not_listed(tmp_path):
     store = FolderStore(tmp_path)
     store.create(KEY, b"x")
