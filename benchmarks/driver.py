@@ -33,7 +33,6 @@ training: {{epochs: 20}}
 
 def drive_once(grid: str, out: str, executor: str) -> None:
     """In a process of its own: run the study with training replaced, print what the driver took."""
-    from benchmarks.null_training import install
     from study.cli import run_grid
 
     if executor == "ray":
@@ -55,6 +54,9 @@ def drive_once(grid: str, out: str, executor: str) -> None:
             runtime_env={"worker_process_setup_hook": "benchmarks.null_training.install"},
         )
     else:
+        # Here alone: it loads torch, which the driver of a Ray does without.
+        from benchmarks.null_training import install
+
         install()
     before = _cpu_seconds()
     begun = time.perf_counter()

@@ -79,11 +79,13 @@ def epochs_for(contestant: Contestant, n_x: int, k: int, replicas: int, seconds:
 
 
 def best_size(contestant: Contestant, sizes: Sequence[int], n_x: int, k: int, seconds: float) -> tuple[int, int]:
-    """The number of replicas with the most trial-steps a second, best of three, and epochs that take `seconds`."""
-    found: dict[int, float] = {}
-    for replicas in sizes:
-        epochs = epochs_for(contestant, n_x, k, replicas, seconds / 3)
-        found[replicas] = max(contestant.ask(n_x, k, replicas, epochs).per_second for _ in range(3 if len(sizes) > 1 else 1))
+    """The number of replicas with the most trial-steps a second, best of five, and epochs that take `seconds`."""
+    epochs = {replicas: epochs_for(contestant, n_x, k, replicas, seconds / 3) for replicas in sizes}
+    found = dict.fromkeys(sizes, 0.0)
+    # In turns: a neighbour who is loud for some seconds would hit every try of one size.
+    for _ in range(5 if len(sizes) > 1 else 1):
+        for replicas in sizes:
+            found[replicas] = max(found[replicas], contestant.ask(n_x, k, replicas, epochs[replicas]).per_second)
     best = max(found, key=lambda replicas: found[replicas])
     return best, epochs_for(contestant, n_x, k, best, seconds)
 
