@@ -191,7 +191,7 @@ def test_two_studies_share_a_cluster(head, grid, tmp_path):
 
 
 def test_the_same_command_while_the_first_one_is_stopping(head, grid, tmp_path):
-    place, out = ["--address", head.dashboard], ["--out", str(tmp_path / "out")]
+    place, out = ["--address", head.dashboard], ["--out", str(tmp_path / "out"), "--set", "training.epochs=60"]
     first = re.search(r"as job (\S+)", study("submit", str(grid), *place, *out))
     assert first
     wait_for(lambda: list((tmp_path / "out/served/epochs").glob("*.parquet")), lambda: study("logs", "served", *place))
@@ -202,14 +202,16 @@ def test_the_same_command_while_the_first_one_is_stopping(head, grid, tmp_path):
             os.kill(worker, signal.SIGSTOP)
         study("stop", "served", *place)
         again = study("submit", str(grid), *place, *out)
+        second = re.search(r"as job (\S+)", again)
+        assert second
+        log = ["logs", second[1], *place]
+        wait_for(lambda: "this study is being run already" in study(*log), lambda: study(*log))
     finally:
         for worker in workers:
             os.kill(worker, signal.SIGCONT)
     assert f"job {first[1]} is stopping; this one waits until it has ended, then does what is left" in again
     study("logs", first[1], "--follow", *place, code=130)
-    said = study("logs", "served", "--follow", *place)
-    assert "this study is being run already" in said
-    assert "4 of 4 trials completed" in said
+    assert "4 of 4 trials completed" in study(*log, "--follow")
 
 
 def test_a_reader_that_has_seen_enough_is_no_lost_cluster(head, grid, tmp_path):
