@@ -34,7 +34,8 @@ def names(path: str = "tiny.tar.gz") -> list[str]:
 
 def unpacked(path: str = "tiny.tar.gz") -> Path:
     with tarfile.open(path) as archive:
-        archive.extractall("unpacked", filter="data")
+        # Python before 3.11.4, as Debian 12 has it, knows no filter; later ones warn without.
+        archive.extractall("unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return Path("unpacked/tiny")
 
 
