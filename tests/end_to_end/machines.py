@@ -73,11 +73,15 @@ class Machine:
         self.process.wait()
 
 
-def lacking() -> str:
-    """What this machine lacks to make others; empty if nothing."""
+def lacking(*more: str) -> str:
+    """What this machine lacks to make others, which need `more` programs; empty if nothing."""
     if sys.platform != "linux" or os.geteuid():
         return "machines need root on Linux"
-    if missing := [tool for tool in ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "ip") if not shutil.which(tool)]:
+    needed, path = (
+        ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "ip", *more),
+        f"{os.environ['PATH']}:/usr/sbin:/sbin",
+    )
+    if missing := [tool for tool in needed if not shutil.which(tool, path=path)]:
         return f"machines need {' '.join(missing)}"
     return "" if _kernel() else f"machines need a kernel in {KERNELS} with its modules in {MODULES}"
 

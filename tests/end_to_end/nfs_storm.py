@@ -13,6 +13,7 @@ is on a local disk: the same race must find keys without a creator. Needs what m
 
 import argparse
 import json
+import os
 import random
 import re
 import subprocess
@@ -80,15 +81,6 @@ training: {epochs: 12}
 measure: {nll_samples: 12, secondary_samples: 12}
 run: {commit_every: 1, packing: none}
 """
-CONTENT = """
-import hashlib, json, sys
-from workers.records import content_sha256, decode
-from workers.store import open_store
-store = open_store(sys.argv[1])
-keys = [(folder, key) for folder in ("epochs", "trials", "weights") for key in store.list(folder)]
-print("CONTENT " + json.dumps({key: hashlib.sha256(store.read(key)).hexdigest() if folder == "weights"
-      else content_sha256(decode(store.read(key), key)) for folder, key in keys}), flush=True)
-"""
 
 
 class Share:
@@ -125,14 +117,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--believe-refusals", action="store_true", help="the negative control, of the race alone")
     words = parser.parse_args()
-    if problem := lacking():
+    if problem := lacking("mkfs.ext4", "mount.nfs4", "rpc.nfsd", "rpc.mountd", "exportfs"):
         sys.exit(problem)
     started = time.monotonic()
     folder = words.out.absolute()
     folder.mkdir(parents=True)
     prepare(folder)
     chance = random.Random(words.seed)
-    share = Share(folder, 20000 + chance.randrange(20000))
+    share = Share(folder, 20000 + os.getpid() % 20000)
     machines: list[Machine] = []
     try:
         table, is_fair = race(share, machines, words.kills, chance, words.believe_refusals)
@@ -199,9 +191,8 @@ def _wrong_contents(share: Share, machines: list[Machine], one: set[int], two: s
 
 def study(share: Share, machines: list[Machine]) -> tuple[dict[str, object], bool]:
     """A study whose client is killed, and whose server is killed under the client that goes on."""
-    grid, content = share.folder / "storm.yaml", share.folder / "content.py"
+    grid, content = share.folder / "storm.yaml", Path(__file__).with_name("contents.py")
     grid.write_text(GRID)
-    content.write_text(CONTENT)
 
     def run(name: str, number: int, out: str) -> Machine:
         command = f"{sys.executable} -m study.run {grid} --executor inline --out {out} > /mnt/log 2>&1"

@@ -7,7 +7,6 @@ left open. With `--believe-lost-answers` the store takes every PUT without an an
 """
 
 import argparse
-import hashlib
 import os
 import random
 import subprocess
@@ -17,10 +16,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from contents import contents
 from s3_server import AFTER, BEFORE, KEYS, FaultyProxy, make_bucket, open_uploads, s3_server
 
-from workers.records import content_sha256, decode
-from workers.store import Store, open_store
+from workers.store import open_store
 
 ROOT = Path(__file__).parents[2]
 GRID = """
@@ -79,7 +78,7 @@ def storm(
     grid.write_text(GRID.format(epochs=epochs))
     environment = {**os.environ, **KEYS, "PYTHONPATH": str(ROOT)}
     subprocess.run(_command(grid, str(out / "undisturbed")), check=True, env=environment, stdout=subprocess.DEVNULL)
-    expected = _content(open_store(str(out / "undisturbed" / "storm")))
+    expected = contents(open_store(str(out / "undisturbed" / "storm")))
     if believes:
         (out / "broken").mkdir(exist_ok=True)
         (out / "broken" / "sitecustomize.py").write_text(BROKEN)
@@ -92,7 +91,7 @@ def storm(
         environment["AWS_ENDPOINT_URL"] = proxy.url
         killed, in_a_put, code = _storm(grid, out / "log.txt", environment, proxy, kills, seed)
         with patch.dict(os.environ, {**KEYS, "AWS_ENDPOINT_URL": address}):
-            stored = _content(open_store(f"s3://{BUCKET}/storm"), is_strict=False)
+            stored = contents(open_store(f"s3://{BUCKET}/storm"), is_strict=False)
         uploads = open_uploads(address, BUCKET)
         proxy.close()
     lost, other = (
@@ -144,21 +143,6 @@ def _storm(
             if code == 0:
                 break
     return killed, in_a_put, code
-
-
-def _content(store: Store, is_strict: bool = True) -> dict[str, str]:
-    """What every file of the study holds but for wall times; `-` what cannot be read."""
-    content = {}
-    for folder in ("epochs", "trials", "weights"):
-        for key in store.list(folder):
-            raw = store.read(key)
-            try:
-                content[key] = hashlib.sha256(raw).hexdigest() if folder == "weights" else content_sha256(decode(raw, key))
-            except ValueError:
-                if is_strict:
-                    raise
-                content[key] = "-"
-    return content
 
 
 if __name__ == "__main__":
