@@ -1,7 +1,9 @@
 """Every annotated tensor shape of workers is checked while tests run; one thread a process, as in real runs."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 import torch
 from jaxtyping import install_import_hook
 
@@ -36,3 +38,17 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+@pytest.fixture(autouse=True)
+def a_process_that_has_not_trained() -> Iterator[None]:
+    """A worker sets these for its whole process, and tests of other files run in it later."""
+    _put_back()
+    yield
+    _put_back()
+
+
+def _put_back() -> None:
+    # Hypothesis draws no floats where denormals are flushed.
+    torch.set_flush_denormal(False)
+    torch.set_float32_matmul_precision("highest")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
 import study.cli
 import workers.worker
@@ -33,8 +32,6 @@ def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(study.cli, "this_machine", lambda run: Machine("cpu", 1))
     Path("tiny.yaml").write_text(GRID)
-    yield
-    torch.set_flush_denormal(False)
 
 
 def run(*words: str) -> int:

@@ -29,9 +29,6 @@ SMALL = Sizes(1000, 500, 300, 64)
 @pytest.fixture(autouse=True)
 def no_calibration(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield
-    # A worker sets it for its process; Hypothesis, which runs in this one later, draws no floats then.
-    torch.set_flush_denormal(False)
 
 
 def packs_of(*lines: str, slots: int = 2):

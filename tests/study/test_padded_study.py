@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from small_study import CPU, contents_of
 
 import study.cli
@@ -30,8 +29,6 @@ def on_a_device_that_pads(tmp_path, monkeypatch):
     monkeypatch.setattr(study.cli, "this_machine", lambda run: CPU)
     monkeypatch.setattr("study.packing.PADDED", ("cpu",))
     Path("padded.yaml").write_text(GRID)
-    yield
-    torch.set_flush_denormal(False)
 
 
 def run(*options: str) -> Path:

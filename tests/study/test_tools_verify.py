@@ -21,9 +21,6 @@ from workers.weights import decode_weights, encode_weights
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    yield
-    # A worker sets it for its process; Hypothesis, which runs in this one later, draws no floats then.
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -11,12 +11,6 @@ from workers.settings import RunSettings, leaves
 from workers.trial import trial_of
 
 
-@pytest.fixture(autouse=True)
-def put_back():
-    yield
-    prepare_device("cpu")
-
-
 def test_it_is_a_setting_of_the_run_and_of_no_trial():
     assert "precision" in leaves(RunSettings)
     assert RunSettings().precision == "auto"
