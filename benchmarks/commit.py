@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.table import kind_of, page, parser, publish, ratio
-from study.design import trials_of
-from study.grid import parse_grid
-from study.packing import pack_trials
-from workers.data import load_data
-from workers.device import prepare_device
-from workers.images import known
-from workers.store import CHECKPOINTS_FOLDER, EPOCHS_FOLDER, FolderStore
-from workers.train import Progress, train
-from workers.trial import Pack
+from study.grid.design import trials_of
+from study.grid.grid import parse_grid
+from study.plan.packing import pack_trials
+from workers.contract.trial import Pack
+from workers.data.images import known
+from workers.model.inputs import load_data
+from workers.replicas.device import prepare_device
+from workers.store.folder import FolderStore
+from workers.store.keys import CHECKPOINTS_FOLDER, EPOCHS_FOLDER
+from workers.train.loop import Progress, train
 
 GRID = """\
 study: commit

@@ -23,12 +23,13 @@ def pack(n_x: int, k: int, replicas: int, precision: str = "ieee") -> tuple[Epoc
     import torch
 
     from benchmarks.images import digits
-    from workers.data import data_from
-    from workers.device import prepare_device
-    from workers.image_files import Images
-    from workers.learning import Learner
-    from workers.settings import MeasureSettings, settings_from
-    from workers.trial import Pack, trial_of
+    from workers.contract.settings import MeasureSettings
+    from workers.contract.settings_table import settings_from
+    from workers.contract.trial import Pack, trial_of
+    from workers.data.files import Images
+    from workers.model.inputs import data_from
+    from workers.replicas.device import prepare_device
+    from workers.train.learner import Learner
 
     device = prepare_device("cpu", precision)
     images = digits(n_x)

@@ -1,9 +1,7 @@
 """What must hold of packs on a GPU, as functions that raise AssertionError; each runs on a CPU too, where it says less."""
 
 import gc
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,14 +9,14 @@ from torch import Tensor
 
 from benchmarks.kernel_checks import without_kernels
 from benchmarks.scenes import learner_of, onto, small
-from workers import evaluate
-from workers.checkpoint import State
-from workers.device import precision_in_use
-from workers.evaluate import measure
-from workers.final import measure_final
-from workers.learning import Learner
-from workers.padding import resized
-from workers.settings import MeasureSettings
+from workers.contract.settings import MeasureSettings
+from workers.measure import slices
+from workers.measure.at_the_end import measure_final
+from workers.measure.every_epoch import measure
+from workers.model.padding import resized
+from workers.replicas.device import precision_in_use
+from workers.train.checkpoint import State
+from workers.train.learner import Learner
 
 TOLERANCES = {"ieee": 1e-5, "tf32": 2e-3, "bf16": 2e-2}
 """Of one epoch's sums from equal states, relative, by the precision of products."""
@@ -181,14 +179,14 @@ def chunks_change_nothing(cell: str, device: torch.device) -> float:
     """What is measured does not depend on how many images and samples are taken at once."""
     learner = _learner(cell, device)
     _trained(learner, range(2))
-    data, size = small(device).data, evaluate.ELEMENTS
+    data, size = small(device).data, slices.ELEMENTS
     expected = _measured(learner, data)
-    chunk = evaluate.CHUNK
+    chunk = slices.CHUNK
     try:
-        evaluate.ELEMENTS, evaluate.CHUNK = 4 * 21 * 7, 3
+        slices.ELEMENTS, slices.CHUNK = 4 * 21 * 7, 3
         found = _measured(learner, data)
     finally:
-        evaluate.ELEMENTS, evaluate.CHUNK = size, chunk
+        slices.ELEMENTS, slices.CHUNK = size, chunk
     error = max(_error(found[name].nan_to_num(), value.nan_to_num()) for name, value in expected.items() if value.numel())
     assert error < TOLERANCES[precision_in_use()], error
     return error
@@ -231,11 +229,9 @@ CHECKS: Mapping[str, Callable[[str, torch.device], float]] = {
 
 def every_setting_trains(device: torch.device, names: list[str] | None = None) -> list[str]:
     """The cells of the tests, one for each level of every setting, an epoch each; those whose numbers are not torch's."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "workers"))
-    from variants import CELLS as VARIANTS
-    from variants import images_of, settings_of
-
     from benchmarks.scenes import pack_of_trials
+    from tests.workers.variants import CELLS as VARIANTS
+    from tests.workers.variants import images_of, settings_of
 
     wrong = []
     for name in names or VARIANTS:

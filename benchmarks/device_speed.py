@@ -10,16 +10,16 @@ import torch
 
 from benchmarks.plain_trial import plain_step
 from benchmarks.scenes import Scene, learner_of, pack_of_trials
-from study.design import trials_of
-from study.grid import read_grid
-from study.packing import pack_trials
-from workers.data import Data
-from workers.evaluate import measure
-from workers.final import measure_final
-from workers.images import KNOWN
-from workers.learning import Learner
-from workers.settings import MeasureSettings
-from workers.trial import Pack
+from study.grid.design import trials_of
+from study.grid.grid import read_grid
+from study.plan.packing import pack_trials
+from workers.contract.settings import MeasureSettings
+from workers.contract.trial import Pack
+from workers.data.images import KNOWN
+from workers.measure.at_the_end import measure_final
+from workers.measure.every_epoch import measure
+from workers.model.inputs import Data
+from workers.train.learner import Learner
 
 
 def wait(device: torch.device) -> None:

@@ -33,10 +33,10 @@ training: {{epochs: 20}}
 
 def drive_once(grid: str, out: str, executor: str) -> None:
     """In a process of its own: run the study with training replaced, print what the driver took."""
-    from study.cli import run_grid
+    from study.pipeline import run_grid
 
     if executor == "ray":
-        from study.executors import quiet_environment
+        from study.cluster.local_ray import quiet_environment
 
         quiet_environment()
         import ray

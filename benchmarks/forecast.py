@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.table import page, parser, publish
-from study.rates import find_rates
+from study.forecast.rates import find_rates
 
 MNIST = """\
 study: few

@@ -18,8 +18,8 @@ import torch
 from benchmarks import device_checks, kernel_checks
 from benchmarks.device_speed import Peak, Slice, by_n_z, paper_packs, peak, slices, speeds
 from benchmarks.scenes import Scene, full, learner_of, small
-from workers.device import PRECISIONS, describe_device, prepare_device
-from workers.trial import Pack
+from workers.contract.trial import Pack
+from workers.replicas.device import PRECISIONS, describe_device, prepare_device
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

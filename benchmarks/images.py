@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.image_files import read_images
-from workers.settings import DataSettings
+from workers.contract.settings import DataSettings
+from workers.data.files import read_images
 
 N = 1_400
 """Whole batches of a hundred."""

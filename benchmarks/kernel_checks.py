@@ -7,23 +7,21 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from workers import (
-    kernels,
-    kernels_adam,
-    kernels_bound,
-    kernels_latent,
-    kernels_layers,
-    kernels_norm,
-    kernels_philox,
-    kernels_pixels,
-    philox,
-)
-from workers.densities import bernoulli_log_likelihood, gaussian_log_likelihood
-from workers.layers import ACTIVATIONS, BATCH_NORM_EPSILON, batch_statistics
-from workers.objective import closed_prior_ratio, iwae_bound, log_prior_ratio, reparameterise
-from workers.optimizer import rates_at, update
-from workers.rng import Stream
-from workers.settings import settings_from
+from workers.contract.settings_table import settings_from
+from workers.contract.streams import Stream
+from workers.kernels import adam as kernels_adam
+from workers.kernels import available as kernels
+from workers.kernels import bound as kernels_bound
+from workers.kernels import latent as kernels_latent
+from workers.kernels import layers as kernels_layers
+from workers.kernels import norm as kernels_norm
+from workers.kernels import philox as kernels_philox
+from workers.kernels import philox_reference as philox
+from workers.kernels import pixels as kernels_pixels
+from workers.model.densities import bernoulli_log_likelihood, gaussian_log_likelihood
+from workers.model.layers import ACTIVATIONS, BATCH_NORM_EPSILON, batch_statistics
+from workers.model.objective import closed_prior_ratio, iwae_bound, log_prior_ratio, reparameterise
+from workers.train.optimizer import rates_at, update
 
 TOLERANCE = 3e-6
 """Of float32 against float32, relative to the largest number: sums of a thousand terms, and a device's own exponential."""

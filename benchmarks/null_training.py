@@ -1,6 +1,6 @@
 """A trainer that trains nothing: the real loop, rows, commits and files around numbers that cost no time.
 
-`install` puts it in the place of the learner and the measurements of workers.train, in this process; for Ray it is the
+`install` puts it in the place of the learner and the measurements of workers.train.loop, in this process; for Ray it is the
 workers' setup hook. Everything else of a job is the real thing.
 """
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-import workers.train
-import workers.worker
-from workers.checkpoint import State
-from workers.evaluate import Measurement
-from workers.final import Final
-from workers.trial import Pack
+import workers.train.attempts
+import workers.train.loop
+from workers.contract.trial import Pack
+from workers.measure.at_the_end import Final
+from workers.measure.every_epoch import Measurement
+from workers.train.checkpoint import State
 
 
 class NullLearner:
@@ -48,8 +48,8 @@ class NullLearner:
 
 def _measured(parameters: Any, learner: NullLearner, *_: Any) -> Measurement:
     vector, number = torch.rand(learner.replicas, learner.n_z), torch.zeros(learner.replicas, dtype=torch.float64)
-    units = {field.name for field in fields(Measurement)} - set(workers.train.SCALARS)
-    values = dict.fromkeys(workers.train.SCALARS, number) | dict.fromkeys(units, vector)
+    units = {field.name for field in fields(Measurement)} - set(workers.train.loop.SCALARS)
+    values = dict.fromkeys(workers.train.loop.SCALARS, number) | dict.fromkeys(units, vector)
     return Measurement(**{**values, "reconstruction_per_class": torch.zeros(learner.replicas, 10)})
 
 
@@ -66,10 +66,10 @@ class _NoData:
 
 def install() -> None:
     """From here on jobs of this process train nothing."""
-    train: Any = workers.train
+    train: Any = workers.train.loop
     train.Learner = NullLearner
     train.measure, train.measure_final = _measured, _final
     train.statistics_of = lambda *_: ({}, None)
     train.baseline_bound = lambda *_: -25.0
-    worker: Any = workers.worker
+    worker: Any = workers.train.attempts
     worker.load_data = lambda *_: _NoData()

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.table import page, parser, publish
-from study.design import trials_of
-from study.grid import Grid, read_grid
-from workers.images import known
-from workers.settings import Settings
+from study.grid.design import trials_of
+from study.grid.grid import Grid, read_grid
+from workers.contract.settings import Settings
+from workers.data.images import known
 
 MNIST = """\
 study: mnist-slice

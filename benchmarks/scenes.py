@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from workers.data import Data, data_from
-from workers.images import Images
-from workers.learning import Learner
-from workers.settings import MeasureSettings, Settings, SettingValue, settings_from
-from workers.trial import Pack, pack_id_of, trial_of
+from workers.contract.settings import MeasureSettings, Settings, SettingValue
+from workers.contract.settings_table import settings_from
+from workers.contract.trial import Pack, pack_id_of, trial_of
+from workers.data.files import Images
+from workers.model.inputs import Data, data_from
+from workers.train.learner import Learner
 
 
 @dataclass(frozen=True)

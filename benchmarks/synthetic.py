@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from workers.plan import append_entry
-from workers.records import EPOCHS, SCHEMA_VERSION, TRIALS, encode
-from workers.settings import FACTORS, settings_from, value_of
-from workers.store import FolderStore, epochs_key, trials_key
-from workers.trial import Pack, Trial, pack_id_of, trial_of
+from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
+from workers.contract.settings import FACTORS
+from workers.contract.settings_table import settings_from, value_of
+from workers.contract.trial import Pack, Trial, pack_id_of, trial_of
+from workers.store.folder import FolderStore
+from workers.store.keys import epochs_key, trials_key
+from workers.store.parquet import encode
+from workers.store.plan_log import append_entry
 
 FINGERPRINT = "ab" * 32
 PACK = 60

@@ -9,8 +9,8 @@ import torch
 from ray import tune
 
 from benchmarks.eager import Autoencoder, adam, measure, step
-from workers.image_files import read_images
-from workers.settings import DataSettings
+from workers.contract.settings import DataSettings
+from workers.data.files import read_images
 
 
 @lru_cache(maxsize=1)

@@ -74,14 +74,15 @@ def train_apart(given: argparse.Namespace, folder: Path, part: str, environment:
 
 
 def run_part(text: str, part: str, folder: Path) -> None:
-    from study.design import trials_of
-    from study.grid import parse_grid
-    from study.packing import pack_trials
-    from workers.data import load_data
-    from workers.device import prepare_device
-    from workers.images import known
-    from workers.store import ended_packs, open_store
-    from workers.train import train
+    from study.grid.design import trials_of
+    from study.grid.grid import parse_grid
+    from study.plan.packing import pack_trials
+    from workers.data.images import known
+    from workers.model.inputs import load_data
+    from workers.replicas.device import prepare_device
+    from workers.store.listing import ended_packs
+    from workers.store.open import open_store
+    from workers.train.loop import train
 
     grid = parse_grid(text)
     known_data = known(grid.base.data)
@@ -104,7 +105,7 @@ def row_of(kind: str, packed: Path, other: Path) -> str:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from study.tools.compare import BAND, NATS, gaps
+    from study.verify.gaps import BAND, NATS, gaps
 
     def read(folder: Path) -> pd.DataFrame:
         return pd.read_parquet(folder / "epochs").sort_values(["trial_id", "epoch"], ignore_index=True)

@@ -26,6 +26,6 @@ def run(
     Raises:
         ValueError: bad input; the text is what the command line prints.
     """
-    from study.cli import run_grid
+    from study.pipeline import run_grid
 
     return run_grid(grid, sets=sets, only=only, is_smoke=smoke, executor=executor, address=address)

@@ -2,6 +2,6 @@
 
 import sys
 
-from study.tools.command import main
+from study.commands.main import main
 
 sys.exit(main())

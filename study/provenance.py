@@ -11,9 +11,14 @@ SHIPPED = "study/shipped.json"
 """What a copy of the code that was sent to a cluster says of itself."""
 
 
+def code_folder() -> Path:
+    """The folder that holds study, workers and analysis."""
+    return Path(__file__).resolve().parent.parent
+
+
 def code_provenance() -> dict[str, Any]:
     """Version, and of a git checkout the commit and whether tracked files differ from it; null where there is none."""
-    here = Path(__file__).resolve().parent.parent
+    here = code_folder()
     if not (here / ".git").exists() and (here / SHIPPED).is_file():
         return dict(json.loads((here / SHIPPED).read_text()))
     commit = _git(here, "rev-parse", "HEAD")

@@ -11,30 +11,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 if not torch.cuda.is_available():
     # Before anybody imports Triton: its interpreter runs the kernels on the CPU.
     os.environ["TRITON_INTERPRET"] = "1"
+# Rooms and files whose functions take tensors; the rest of train and replicas takes stores and devices.
 install_import_hook(
     [
-        f"workers.{name}"
-        for name in (
-            "activity",
-            "architecture",
-            "baseline",
-            "data",
-            "densities",
-            "device_epoch",
-            "evaluate",
-            "final",
-            "importance",
-            "information",
-            "layers",
-            "learning",
-            "model",
-            "objective",
-            "optimizer",
-            "padding",
-            "philox",
-            "rng",
-            "units",
-        )
+        "workers.kernels.philox_reference",
+        "workers.measure",
+        "workers.model",
+        "workers.replicas.seeds",
+        "workers.replicas.units",
+        "workers.train.device_epoch",
+        "workers.train.learner",
+        "workers.train.optimizer",
     ],
     "beartype.beartype",
 )

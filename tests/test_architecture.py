@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 PACKAGES = ("study", "workers", "analysis")
 
 
@@ -23,31 +25,52 @@ def test_imports_go_one_way():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(
-    ("module", "line"),
-    [
-        ("workers/schedules.py", "import ray"),
-        ("analysis/labels.py", "import torch"),
-        ("workers/schedules.py", "import study.grid"),
-        ("analysis/labels.py", "import workers.model"),
-        ("analysis/labels.py", "import analysis.latent"),
-        ("workers/plan.py", "import torch"),
-        ("study/grid.py", "import study.run"),
-    ],
-    ids=lambda value: value.replace("/", "."),
-)
-def test_a_planted_import_is_caught(tmp_path: Path, module: str, line: str):
+def copied(folder: Path) -> Path:
     for package in PACKAGES:
         for source in (ROOT / package).rglob("*.py"):
-            target = tmp_path / source.relative_to(ROOT)
+            target = folder / source.relative_to(ROOT)
             target.parent.mkdir(exist_ok=True, parents=True)
             target.write_text(source.read_text())
-    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
-    planted = tmp_path / module
+    (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("workers/contract/schedules.py", "import study.grid.grid", "study -> workers <- analysis"),
+        ("study/grid/grid.py", "import study.plan.planning", "the rooms of study"),
+        ("workers/model/layers.py", "import workers.measure.slices", "the rooms of workers"),
+        ("analysis/averages/pruning.py", "import analysis.effects.simple", "the rooms of analysis"),
+        ("workers/store/keys.py", "import workers.store.listing", "no circles"),
+        ("study/grid/hints.py", "import study.grid.checks", "no circles"),
+        ("workers/contract/schedules.py", "import ray", "Ray is known to"),
+        ("study/plan/planning.py", "import ray", "Ray is known to"),
+        ("analysis/loading/labels.py", "import torch", "need neither torch nor Ray"),
+        ("workers/store/plan_log.py", "import torch", "need neither torch nor Ray"),
+        ("study/plan/planning.py", "import workers.train.loop", "need neither torch nor Ray"),
+        ("analysis/loading/labels.py", "import workers.replicas.units", "analysis knows of workers"),
+        ("analysis/loading/labels.py", "import analysis.latent.make", "a command that nobody imports"),
+        ("study/grid/grid.py", "import study.run", "nothing imports study.run"),
+    ],
+    ids=lambda value: value.replace("/", ".").replace(" ", "-"),
+)
+def test_a_planted_import_is_caught(tmp_path: Path, module: str, line: str, contract: str):
+    planted = copied(tmp_path) / module
     planted.write_text(planted.read_text() + f"\n\ndef planted() -> None:\n    {line}\n")
     done = lint_imports(tmp_path)
     assert done.returncode == 1, done.stdout
-    assert "BROKEN" in done.stdout
+    broken = [name for name in done.stdout.splitlines() if " BROKEN" in name]
+    assert any(contract in name for name in broken), broken
+
+
+def test_a_new_room_must_be_given_its_place(tmp_path: Path):
+    room = copied(tmp_path) / "workers/attic/__init__.py"
+    room.parent.mkdir()
+    room.write_text("")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "workers.attic" in done.stdout
 
 
 def test_rooms_are_named_for_what_is_in_them():
@@ -55,14 +78,37 @@ def test_rooms_are_named_for_what_is_in_them():
     assert not [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path.name in forbidden]
 
 
-def test_files_stay_small():
-    too_long = {
-        str(path.relative_to(ROOT)): lines
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 400
-    }
-    assert not too_long
+MOST_LINES, MOST_FILES = 400, 16
+
+
+def too_long(root: Path) -> dict[str, int]:
+    lines = {str(path): len(path.read_text().splitlines()) for path in root.rglob("*.py")}
+    return {path: count for path, count in lines.items() if count > MOST_LINES}
+
+
+def too_full(root: Path) -> dict[str, int]:
+    counts = Counter(str(path.parent) for path in root.rglob("*.py"))
+    return {folder: count for folder, count in counts.items() if count > MOST_FILES}
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "benchmarks"])
+def test_files_stay_small(folder: str):
+    assert not too_long(ROOT / folder)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folders_stay_small(package: str):
+    assert not too_full(ROOT / package)
+
+
+def test_a_folder_of_seventeen_files_and_a_long_file_are_caught(tmp_path: Path):
+    for number in range(MOST_FILES):
+        (tmp_path / f"{number}.py").write_text("x\n" * MOST_LINES)
+    assert not too_full(tmp_path)
+    assert not too_long(tmp_path)
+    (tmp_path / "more.py").write_text("x\n" * (MOST_LINES + 1))
+    assert list(too_full(tmp_path).values()) == [MOST_FILES + 1]
+    assert list(too_long(tmp_path)) == [str(tmp_path / "more.py")]
 
 
 def test_every_dependency_names_the_file_that_needs_it():

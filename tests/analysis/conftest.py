@@ -1,4 +1,4 @@
-from analysis import figures
+from analysis.figures import style
 
 # Subsetting TrueType fonts is most of the time that a PDF takes, and no test looks at it.
-figures.STYLE["pdf.fonttype"] = 3
+style.STYLE["pdf.fonttype"] = 3

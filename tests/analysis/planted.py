@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from workers.plan import append_entry
-from workers.records import EPOCHS, SCHEMA_VERSION, TRIALS, encode
-from workers.settings import settings_from
-from workers.store import FolderStore, epochs_key, trials_key
-from workers.trial import Pack, pack_id_of, trial_of
+from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
+from workers.contract.settings_table import settings_from
+from workers.contract.trial import Pack, pack_id_of, trial_of
+from workers.store.folder import FolderStore
+from workers.store.keys import epochs_key, trials_key
+from workers.store.parquet import encode
+from workers.store.plan_log import append_entry
 
 FINGERPRINT = "ab" * 32
 BASELINE = {"bernoulli": -25.0, "gaussian": -40.0}

@@ -4,13 +4,12 @@ import math
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from analysis.load import load
+from analysis.loading.load import load
 from benchmarks.contestants import NAMES, pack, products
 from benchmarks.driver import measure
 from benchmarks.eager import Autoencoder, objective
@@ -19,12 +18,11 @@ from benchmarks.images import N, digits
 from benchmarks.quickstart import Taken, slice_of
 from benchmarks.synthetic import write_study
 from benchmarks.table import median_with_interval, page, ratio
-from study.design import trials_of
-from study.grid import parse_grid, read_grid
-from study.timing import shapes
-from workers.learning import Learner
-
-ROOT = Path(__file__).parents[2]
+from study.forecast.timing_process import shapes
+from study.grid.design import trials_of
+from study.grid.grid import parse_grid, read_grid
+from tests import ROOT
+from workers.train.learner import Learner
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6, 9, 10, 15, 30])
@@ -53,10 +51,11 @@ def test_a_page_is_a_table_with_its_command():
 @pytest.mark.parametrize("decoder", ["bernoulli", "gaussian"])
 def test_the_eager_peer_computes_the_objective_of_a_pack(k, decoder, monkeypatch):
     """Same weights, same inputs, same noise: the same number from code that shares no line."""
-    from workers.data import data_from
-    from workers.images import Images
-    from workers.settings import MeasureSettings, settings_from
-    from workers.trial import Pack, trial_of
+    from workers.contract.settings import MeasureSettings
+    from workers.contract.settings_table import settings_from
+    from workers.contract.trial import Pack, trial_of
+    from workers.data.files import Images
+    from workers.model.inputs import data_from
 
     images = digits(64)[:100]
     data = data_from(
@@ -77,7 +76,7 @@ def test_the_eager_peer_computes_the_objective_of_a_pack(k, decoder, monkeypatch
     model.pixels.weight.data = torch.cat([own[f"{head}.weight"].T for head in heads])
     model.pixels.bias.data = torch.cat([own[f"{head}.bias"][0] for head in heads])
 
-    from workers.rng import Stream
+    from workers.contract.streams import Stream
 
     noise = learner.seeds.normal(Stream.NOISE, 1, (k, 100, 7))[0]
     monkeypatch.setattr(torch, "randn", lambda *shape: noise.view(shape))
@@ -124,7 +123,7 @@ def test_a_study_whose_training_is_replaced_still_writes_every_row():
     row = measure(200, "inline")
     assert row[:2] == ["inline", "200"]
     assert int(row[7]) >= int(row[2]), "a file of the stream a pack, at least"
-    assert Learner.__module__ == "workers.learning"
+    assert Learner.__module__ == "workers.train.learner"
 
 
 def test_the_slice_has_every_kind_of_trial_once():

@@ -1,6 +1,6 @@
 """Flip single bits of stored files: each is detected, the file named, or changes nothing that is read.
 
-    python tests/breaking/bit_flips.py --count 10000 --seed 0
+    python -m tests.breaking.bit_flips --count 10000 --seed 0
 
 A flip is judged by reading the one file whole. That this is what `load(vectors=True)` and `read_model` make of it is shown
 for every `--wholes`-th flip; and that what `load` leaves in its files is no gap: whoever reads the vectors later is told, or
@@ -18,16 +18,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import victim
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from analysis import latent
-from analysis.load import Study, load
-from analysis.places import refuse_renamed
-from analysis.vectors import VECTORS
-from workers.records import RecordError, decode_with_footer
-from workers.weights import decode_weights
+from analysis.latent import models
+from analysis.loading.load import load
+from analysis.loading.study import Study
+from analysis.loading.vectors import VECTORS
+from tests.breaking import victim
+from workers.contract.errors import RecordError
+from workers.store.parquet import decode_with_footer
+from workers.store.placement import refuse_renamed
+from workers.store.weights_file import decode_weights
 
 ROWS = ("epochs", "trials")
 
@@ -89,15 +91,15 @@ def outcome_of_whole(root: Path, file: Path, whole) -> str:
     return "silent" if "silent" in outcomes else outcomes[-1]
 
 
-def read_study(root: Path, file: Path, vectors: bool = True) -> Study | latent.Model:
+def read_study(root: Path, file: Path, vectors: bool = True) -> Study | models.Model:
     if file.parent.name != "weights":
         return load(root, vectors=vectors)
     trial_id, epochs = file.stem.split("-")
-    return latent.read_model(root, trial_id, int(epochs))
+    return models.read_model(root, trial_id, int(epochs))
 
 
 def same_study(one, other) -> bool:
-    if isinstance(one, latent.Model):
+    if isinstance(one, models.Model):
         numbers = (
             {name: t.numpy().tobytes() for name, t in m.parameters.items()}
             | {name: (a.numpy().tobytes(), b.numpy().tobytes()) for name, (a, b) in m.statistics.items()}

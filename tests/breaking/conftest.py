@@ -1,7 +1,8 @@
 """One small study, trained once for all of these tests."""
 
 import pytest
-import victim
+
+from tests.breaking import victim
 
 
 @pytest.fixture(scope="session")

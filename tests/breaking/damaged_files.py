@@ -1,6 +1,6 @@
 """Damage stored files and ask the analysis commands: no traceback, exit 3 and the file named, and the rest still there.
 
-    python tests/breaking/damaged_files.py --count 2000 --seed 0
+    python -m tests.breaking.damaged_files --count 2000 --seed 0
 
 Every case goes through a command without --skip-bad, and through `load` with it; some go through the whole command with it.
 The control asks pandas and safetensors, which take some of the same files as they are.
@@ -16,13 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import victim
-from bit_flips import is_same, read_checked, same_study
 from safetensors.numpy import load as load_tensors
 
-from analysis import claims, latent, report
-from analysis.load import load
-from workers.records import RecordError
+from analysis.claims.__main__ import main as claims_main
+from analysis.latent import models
+from analysis.latent.__main__ import main as latent_main
+from analysis.loading.load import load
+from analysis.report.__main__ import main as report_main
+from tests.breaking import victim
+from tests.breaking.bit_flips import is_same, read_checked, same_study
+from workers.contract.errors import RecordError
 
 KEY = ["trial_id", "epoch"]
 
@@ -136,7 +139,7 @@ def judge_weights(tally: Tally, case: str, root: Path, bad: list[Path]) -> None:
     for file in sorted((root / "weights").glob("*.safetensors")):
         trial_id, epochs = file.stem.split("-")
         try:
-            latent.read_model(root, trial_id, int(epochs))
+            models.read_model(root, trial_id, int(epochs))
         except RecordError as error:
             tally.expect(file in bad and error.path == str(file), case, str(error))
         except Exception as error:  # what this script looks for
@@ -200,7 +203,7 @@ def run(root: Path, count: int, seed: int, folder_: Path, every: int) -> tuple[T
     no_study = victim.copy(root, folder_ / "copy")
     for entry in (no_study / "plan").iterdir():
         entry.unlink()
-    for main in (report.main, claims.main, latent.main):
+    for main in (report_main, claims_main, latent_main):
         judge_command(tally, "no entry of a plan", main, [str(no_study)], [no_study], {2})
         judge_command(tally, "no folder", main, [str(folder_ / "nothing")], [folder_ / "nothing"], {2})
     return tally, taken
@@ -212,14 +215,14 @@ def judge(tally: Tally, case: str, number: int, root: Path, study: tuple, bad: l
         judge_weights(tally, case, root, bad)
         if number % every == 0:
             # It reads the models of some cells only.
-            judge_command(tally, f"{case}, latent", latent.main, [str(root)], bad, {0, 3})
+            judge_command(tally, f"{case}, latent", latent_main, [str(root)], bad, {0, 3})
     if folders - {"weights"}:
-        main = (report.main, claims.main)[number % 2]
+        main = (report_main, claims_main)[number % 2]
         judge_command(tally, case, main, [str(root)], bad, {3})
         judge_rest(tally, case, root, *study, bad)
         if number % every == 0:
             drawn = [str(root), "--skip-bad", "--figure", "spectrum", "--format", "svg"]
-            judge_command(tally, f"{case}, --skip-bad", report.main, drawn, bad, {1})
+            judge_command(tally, f"{case}, --skip-bad", report_main, drawn, bad, {1})
 
 
 def main(arguments: list[str] | None = None) -> int:

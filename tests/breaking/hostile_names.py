@@ -1,6 +1,6 @@
 """Hostile names of studies, folders, data, labels, --only and --set: no file outside the results folder, no traceback.
 
-    python tests/breaking/hostile_names.py --count 2000 --seed 0
+    python -m tests.breaking.hostile_names --count 2000 --seed 0
 
 A case is a command in a folder of its own, <top>/work, with results to go to <top>/work/results or to a hostile --out. The
 plan is really written; training is left out but for every `--trains`-th case. Then every path under <top> is looked at.
@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import victim
-
-from analysis import claims, report
-from study import cli, driver
-from study.lease import hold
-from study.planning import settle
-from workers.store import FOLDERS
+from analysis.claims.__main__ import main as claims_main
+from analysis.report.__main__ import main as report_main
+from study.commands import run as cli
+from study.drive import driver
+from study.drive.lease import hold
+from study.plan.planning import settle
+from tests.breaking import victim
+from workers.store.keys import FOLDERS
 
 PIECES = [
     *(
@@ -205,18 +206,18 @@ def reading(draw: random.Random, work: Path) -> tuple[Callable, list[str]]:
     """Commands that read a study under a hostile name, or a file of labels or claims."""
     kind = draw.randrange(4)
     if kind == 0:
-        return draw.choice((report.main, claims.main)), ["--", hostile(draw)]
+        return draw.choice((report_main, claims_main)), ["--", hostile(draw)]
     study = os.environ["VICTIM"]
     if kind == 1:
-        return report.main, [f"--labels={hostile(draw)}", "--figure=spectrum", study]
+        return report_main, [f"--labels={hostile(draw)}", "--figure=spectrum", study]
     if kind == 2:
-        return claims.main, [f"--claims={hostile(draw)}", study]
+        return claims_main, [f"--claims={hostile(draw)}", study]
     labels = work / "labels.yaml"
     name = draw.choice(("k", "seed", hostile(draw)))
     labels.write_text(
         f"factors: {{{quoted(name)}: {hostile(draw)}}}\nlevels: {{k: {{1: {quoted(hostile(draw))}}}}}", errors="replace"
     )
-    return report.main, [f"--labels={labels}", "--figure=none such", study]
+    return report_main, [f"--labels={labels}", "--figure=none such", study]
 
 
 KINDS = (in_grid, on_the_line, out_folder, links, reading)

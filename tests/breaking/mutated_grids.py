@@ -1,6 +1,6 @@
 """Mutate grid files and plan them: no traceback, exit 0 or 2, a place in every complaint, and no file that takes long.
 
-    python tests/breaking/mutated_grids.py --count 10000 --seed 0
+    python -m tests.breaking.mutated_grids --count 10000 --seed 0
 
 A plan may take half a second of processor time, and half a millisecond a trial beyond that. The control counts the same
 files that PyYAML's own loader and a plain look-up of keys would have answered with an exception.
@@ -15,12 +15,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import victim
 import yaml
 
-from study import cli
+from study.commands import run as cli
+from tests import ROOT
+from tests.breaking import victim
 
-ROOT = Path(__file__).parents[2]
 SEEDS = [ROOT / "grid.yaml", *sorted((ROOT / "grids").glob("*.yaml"))]
 SECONDS, SECONDS_A_TRIAL = 0.5, 0.0005
 

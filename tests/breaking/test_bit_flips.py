@@ -1,7 +1,8 @@
 """A short run of bit_flips.py, and a fault in what it guards."""
 
-import bit_flips
 import pytest
+
+from tests.breaking import bit_flips
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A short run of hostile_names.py, and faults that the script must see."""
 
-import hostile_names
+from tests.breaking import hostile_names
 
 
 def test_hostile_names_lead_nowhere(made, tmp_path):
@@ -11,7 +11,7 @@ def test_hostile_names_lead_nowhere(made, tmp_path):
 
 
 def test_the_script_sees_files_outside(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.checks.wrong_with", lambda out, study: "")
+    monkeypatch.setattr("study.grid.checks.wrong_with", lambda out, study: "")
     monkeypatch.setattr(hostile_names, "KINDS", (hostile_names.links,))
     _, wrong, _ = hostile_names.run(made, 8, 0, tmp_path, 1000)
     assert any("outside: " in words for words in wrong)
@@ -21,7 +21,7 @@ def test_the_script_sees_tracebacks(made, tmp_path, monkeypatch):
     def leaky(url):
         raise KeyError("x")
 
-    monkeypatch.setattr("study.cli.open_store", leaky)
+    monkeypatch.setattr("study.pipeline.open_store", leaky)
     monkeypatch.setattr(hostile_names, "KINDS", (hostile_names.out_folder,))
     _, wrong, _ = hostile_names.run(made, 8, 0, tmp_path, 1000)
     assert any("traceback: KeyError" in words for words in wrong)

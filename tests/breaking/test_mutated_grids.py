@@ -2,12 +2,12 @@
 
 import re
 
-import mutated_grids
 import pytest
 
-from study import nodes
-from study.design import DesignError, cells_by_settings
-from study.grid import GridError, parse_grid
+from study.grid.design import DesignError, cells_by_settings
+from study.grid.grid import GridError, parse_grid
+from tests.breaking import mutated_grids
+from workers.contract import yaml_tree as nodes
 
 
 def test_mutated_grids_are_planned_or_refused_with_places(tmp_path):
@@ -93,11 +93,11 @@ def test_a_thousand_problems_are_counted_and_a_hundred_shown():
     ],
 )
 def test_what_is_found_after_the_file_is_read_has_a_place_too(lines, words, tmp_path, monkeypatch, capsys):
-    from study.cli import main
+    from study.commands.run import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr("study.machine.gpu_count", lambda: 0)
+    monkeypatch.setattr("study.plan.machine.gpu_count", lambda: 0)
     (tmp_path / "grid.yaml").write_text("\n".join(["study: x", *lines]))
     assert main(["grid.yaml", "--plan"]) == 2
     error = capsys.readouterr().err

@@ -7,7 +7,7 @@ import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from study import cli
+from study.commands import run as cli
 
 STORED = ("plan", "epochs", "trials", "weights")
 

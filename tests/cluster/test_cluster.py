@@ -18,11 +18,26 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from hosts import Hosts, kill, lacking, make, namespace, processes_on, remove, run_on, shut_down, ssh, start, wait_for
-from s3_server import KEYS, make_bucket, open_uploads, s3_server
 
-from analysis.load import load
-from workers.store import Store, open_store
+from analysis.loading.load import load
+from tests import ROOT
+from tests.cluster.hosts import (
+    Hosts,
+    kill,
+    lacking,
+    make,
+    namespace,
+    processes_on,
+    remove,
+    run_on,
+    shut_down,
+    ssh,
+    start,
+    wait_for,
+)
+from tests.s3_server import KEYS, make_bucket, open_uploads, s3_server
+from workers.store.open import open_store
+from workers.store.protocol import Store
 
 if problem := lacking():
     # CI sets this variable: there, a machine without hosts is a failure and no excuse.
@@ -31,7 +46,7 @@ if problem := lacking():
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
+
 NAMES = ("client", "head", "one", "two", "store", "stranger")
 RAY_HOSTS = ("head", "one", "two")
 GRID = """

@@ -4,8 +4,9 @@ import hashlib
 import json
 import sys
 
-from workers.records import content_sha256, decode
-from workers.store import Store, open_store
+from workers.store.open import open_store
+from workers.store.parquet import content_sha256, decode
+from workers.store.protocol import Store
 
 
 def contents(store: Store, is_strict: bool = True) -> dict[str, str]:

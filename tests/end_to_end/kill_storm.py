@@ -1,6 +1,6 @@
 """Random kill -9 of worker, driver, raylet and gcs_server through one study on real Ray, a reader polling throughout.
 
-    python tests/end_to_end/kill_storm.py --workers 50 --drivers 30 --ray 20 --seed 0
+    python -m tests.end_to_end.kill_storm --workers 50 --drivers 30 --ray 20 --seed 0
 
 Prints a table and exits 1 if a row is doubled, missing, torn or other than that of an undisturbed run. With
 `--trust-checkpoints` the commit is broken on purpose (a checkpoint is believed without its rows): the same storm must find that.
@@ -23,7 +23,8 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
-from processes import end_leftovers, family, named
+
+from tests.end_to_end.processes import end_leftovers, family, named
 
 GRID = """
 study: storm
@@ -41,14 +42,14 @@ run: {{commit_every: {every}}}
 KEYS = ["trial_id", "epoch"]
 
 BROKEN = """
-import workers.borders, workers.commit, workers.train
-from workers.store import Segment, checkpoints
+import workers.store.committed, workers.train.commit, workers.train.loop
+from workers.store.open import Segment, checkpoints
 
 def newest(store, pack, ancestors, device):
     found = [(epoch, key) for pack_id, epoch, key in checkpoints(store) if pack_id == pack.pack_id]
-    return workers.commit.from_bytes(store.read(max(found)[1]), device) if found else None
+    return workers.train.commit.from_bytes(store.read(max(found)[1]), device) if found else None
 
-workers.train.newest_state = newest
+workers.train.loop.newest_state = newest
 """
 """What the negative control runs in every process: trust the newest checkpoint, whether its rows are there or not."""
 

@@ -1,6 +1,6 @@
 """A study and a race on a real NFS share: Linux' own server and client, in machines of their own, and plugs that are pulled.
 
-    python tests/end_to_end/nfs_storm.py --out FOLDER
+    python -m tests.end_to_end.nfs_storm --out FOLDER
 
 1. Two clients create the same keys at the same time, while the server is killed again and again between doing what it was asked
    and answering: every key must have one creator that knows it, and hold what that one wrote.
@@ -22,9 +22,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from machines import Machine, lacking, prepare, start
+from tests import ROOT
+from tests.end_to_end.machines import Machine, lacking, prepare, start
 
-ROOT = Path(__file__).parents[2]
 SERVER = """
 modprobe virtio_blk; modprobe ext4; modprobe nfsd; modprobe sch_netem
 mkdir /mnt/disk; mount /dev/vda /mnt/disk
@@ -45,7 +45,7 @@ cd {root}; export PYTHONPATH={root}
 """
 RACE = """
 import json, os, sys, time
-from workers.store import FolderStore
+from workers.store.open import FolderStore
 if {believes}:
     os.path.samefile = lambda one, other: False
 store = FolderStore("/mnt/share/race")
@@ -180,7 +180,7 @@ def _wrong_contents(share: Share, machines: list[Machine], one: set[int], two: s
     (share.folder / "won.json").write_text(json.dumps({"one": sorted(one), "two": sorted(two)}))
     code = share.folder / "look.py"
     code.write_text(
-        "import json\nfrom workers.store import FolderStore\nstore = FolderStore('/mnt/share/race')\n"
+        "import json\nfrom workers.store.open import FolderStore\nstore = FolderStore('/mnt/share/race')\n"
         f"won = json.load(open('{share.folder / 'won.json'}'))\n"
         "print('WRONG', sum(store.read(f'epochs/{n:06}') != who.encode() * 500 for who, ns in won.items() for n in ns), flush=True)"
     )

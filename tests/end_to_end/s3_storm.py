@@ -1,6 +1,6 @@
 """Random kill -9 of a study whose results lie on an S3 service that fails at one request in twenty.
 
-    python tests/end_to_end/s3_storm.py --kills 30 --out FOLDER
+    python -m tests.end_to_end.s3_storm --kills 30 --out FOLDER
 
 Prints a table and exits 1 if the bucket does not hold, key by key, what an undisturbed run puts into a folder, or if an upload is
 left open. With `--believe-lost-answers` the store takes every PUT without an answer for done: the same storm must find that.
@@ -15,13 +15,11 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from contents import contents
-from s3_server import AFTER, BEFORE, KEYS, FaultyProxy, make_bucket, open_uploads, s3_server
+from tests import ROOT
+from tests.end_to_end.contents import contents
+from tests.s3_server import AFTER, BEFORE, KEYS, FaultyProxy, make_bucket, open_uploads, s3_server
+from workers.store.open import open_store
 
-from workers.store import open_store
-
-ROOT = Path(__file__).parents[2]
 GRID = """
 study: storm
 factors: {{warmup: [0, 3], n_z: [2, 3], seed: [0, 1]}}
@@ -33,7 +31,7 @@ run: {{commit_every: 1}}
 BUCKET = "results"
 
 BROKEN = """
-import workers.bucket as bucket
+import workers.store.bucket as bucket
 
 def create(self, key, raw):
     try:

@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -22,8 +23,8 @@ DEADLY = """
 import sys
 if any("default_worker" in word for word in sys.argv):
     import os, signal
-    import workers.learning, workers.train
-    train, final = workers.learning.Learner.train_epoch, workers.train.measure_final
+    import workers.train.learner, workers.train.loop
+    train, final = workers.train.learner.Learner.train_epoch, workers.train.loop.measure_final
 
     def train_epoch(self, epoch):
         if epoch == 3 and self.k == 1 and 1 in self.seeds.unique:
@@ -36,15 +37,15 @@ if any("default_worker" in word for word in sys.argv):
         return final(parameters, architecture, data, seeds, *rest)
 
     K = []
-    begin = workers.learning.Learner.__init__
+    begin = workers.train.learner.Learner.__init__
 
     def init(self, *rest):
         begin(self, *rest)
         K[:] = [self.k]
 
-    workers.learning.Learner.__init__ = init
-    workers.learning.Learner.train_epoch = train_epoch
-    workers.train.measure_final = measure_final
+    workers.train.learner.Learner.__init__ = init
+    workers.train.learner.Learner.train_epoch = train_epoch
+    workers.train.loop.measure_final = measure_final
 """
 """What every worker process runs first: (k 1, seed 1) dies in epoch 3, (k 2, seed 2) while its end is measured."""
 
@@ -53,7 +54,7 @@ def test_a_trial_that_kills_its_process_does_not_take_its_neighbours(tmp_path):
     (tmp_path / "grid.yaml").write_text(GRID)
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "sitecustomize.py").write_text(DEADLY)
-    root = Path(__file__).parents[2]
+    root = ROOT
     done = subprocess.run(
         [sys.executable, "-m", "study.run", str(tmp_path / "grid.yaml"), "--out", str(tmp_path)],
         capture_output=True,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from processes import end_leftovers, family, named
+
+from tests.end_to_end.processes import end_leftovers, family, named
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +182,7 @@ cluster.shutdown()
 
 
 def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path, monkeypatch):
-    # A cluster that asks for no token is refused: tests/study/test_cluster_safety.py.
+    # A cluster that asks for no token is refused: tests/study/cluster/test_open_ports.py.
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
     cluster = subprocess.Popen(

@@ -2,16 +2,17 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from s3_server import KEYS, make_bucket, s3_server
-from s3_storm import storm
 
-from analysis.load import LoadError, load
+from analysis.loading.load import load
+from analysis.loading.study import LoadError
+from tests import ROOT
+from tests.end_to_end.s3_storm import storm
+from tests.s3_server import KEYS, make_bucket, s3_server
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
+
 GRID = """
 study: short
 factors: {n_z: [2, 3], seed: [0, 1]}

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from processes import named
 
 from study.provenance import code_provenance
-from workers.records import decode_with_footer
+from tests import ROOT
+from tests.end_to_end.processes import named
+from workers.store.parquet import decode_with_footer
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+
 SSHD = Path("/usr/sbin/sshd")
 GRID = """
 study: served
@@ -252,9 +253,9 @@ def test_a_dashboard_that_others_reach_without_a_token_is_refused(grid, tmp_path
 THROUGH_SSH = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so does what starts there
-import study.tunnel
-study.tunnel.DASHBOARD_PORT = int(sys.argv.pop(1))
-from study.cli import main
+import study.cluster.tunnel
+study.cluster.tunnel.DASHBOARD_PORT = int(sys.argv.pop(1))
+from study.commands.run import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -1,15 +1,14 @@
 """Short versions of the files in grids/, trained and read back: on the digits everywhere, on MNIST where it is at hand."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from analysis.load import load
-from study.cli import main
+from analysis.loading.load import load
+from study.commands.run import main
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("STUDY_DATA_ROOT")
 SHORT = ("training.epochs=2", "factors.seed=[0]", "measure.nll_samples=70", "measure.secondary_samples=5")
 ON_DIGITS = ("data.name=digits", "data.n_valid=0")

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from finished_study import finished
+
+from tests.study.finished_study import finished
 
 
 @pytest.fixture

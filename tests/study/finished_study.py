@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from small_study import CPU
 
-import study.cli
-from workers.records import decode_with_footer, encode
+import study.commands.run
+import study.pipeline
+from tests.study.small_study import CPU
+from workers.store.parquet import decode_with_footer, encode
 
 TINY = """
 study: tiny
@@ -41,10 +42,10 @@ def _trained() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="finished-study-"))
     atexit.register(shutil.rmtree, folder)
     with pytest.MonkeyPatch.context() as patch, chdir(folder), redirect_stdout(io.StringIO()):
-        patch.setattr(study.cli, "this_machine", lambda run: CPU)
+        patch.setattr(study.pipeline, "this_machine", lambda run: CPU)
         (folder / "tiny.yaml").write_text(TINY)
         for options in ((), LONGER):
-            assert study.cli.main(["tiny.yaml", "--executor", "inline", "--out", str(folder), *options]) == 0
+            assert study.commands.run.main(["tiny.yaml", "--executor", "inline", "--out", str(folder), *options]) == 0
     # A worker sets it for its process; Hypothesis, which runs in this one later, draws no floats then.
     torch.set_flush_denormal(False)
     return folder

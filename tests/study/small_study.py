@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from study.design import trials_of
-from study.grid import Grid, parse_grid
-from study.planning import Machine
-from workers.images import KNOWN
-from workers.records import SCHEMA_VERSION, TRIALS, content_sha256, decode, encode
-from workers.settings import FACTORS, value_of
-from workers.store import EPOCHS_FOLDER, TRIALS_FOLDER, Store, open_store, trials_key
-from workers.trial import Pack, Trial
+from study.grid.design import trials_of
+from study.grid.grid import Grid, parse_grid
+from study.plan.machine import Machine
+from workers.contract.columns import SCHEMA_VERSION, TRIALS
+from workers.contract.settings import FACTORS
+from workers.contract.settings_table import value_of
+from workers.contract.trial import Pack, Trial
+from workers.data.images import KNOWN
+from workers.store.keys import EPOCHS_FOLDER, TRIALS_FOLDER, trials_key
+from workers.store.open import open_store
+from workers.store.parquet import content_sha256, decode, encode
+from workers.store.protocol import Store
 
-ROOT = Path(__file__).parents[2]
 CPU = Machine("cpu", 2)
 DIGITS = KNOWN["digits"]
 

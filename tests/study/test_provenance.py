@@ -5,10 +5,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from small_study import ROOT
 
 from study import provenance
 from study.provenance import code_provenance
+from tests import ROOT
 
 
 def git(folder: Path, *words: str) -> str:

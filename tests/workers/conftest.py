@@ -1,10 +1,10 @@
 """Tests of workers run in a process that is set up as a worker sets itself up."""
 
 import pytest
-import tiny
 
-from workers.data import Data
-from workers.device import prepare_device
+from tests.workers import tiny
+from workers.model.inputs import Data
+from workers.replicas.device import prepare_device
 
 
 @pytest.fixture(scope="package", autouse=True)

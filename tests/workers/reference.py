@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
 from torch.nn import BatchNorm1d
 
-from workers.rng import Stream, generator
-from workers.settings import Settings
+from workers.contract.settings import Settings
+from workers.contract.streams import Stream, generator
 
 ACTIVATIONS = {
     "softplus": F.softplus,

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
-from workers.data import load_data
-from workers.settings import DataSettings, MeasureSettings, settings_from
-from workers.store import MemoryStore
-from workers.trial import trial_of
+from tests.workers import tiny
+from workers.contract.settings import DataSettings, MeasureSettings
+from workers.contract.settings_table import settings_from
+from workers.contract.trial import trial_of
+from workers.model.inputs import load_data
+from workers.store.memory import MemoryStore
 
 PAGE = Path(__file__).with_name("golden.json")
 

@@ -9,16 +9,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from workers.checkpoint import State, from_bytes
-from workers.commit import newest_state
-from workers.data import Data, data_from
-from workers.images import Images, load_images
-from workers.learning import Learner
-from workers.records import content_sha256, decode, read_footer
-from workers.settings import DataSettings, MeasureSettings, Settings, settings_from
-from workers.store import Store, segments
-from workers.train import Outcome, train
-from workers.trial import Pack, Trial, pack_id_of, trial_of
+from workers.contract.settings import DataSettings, MeasureSettings, Settings
+from workers.contract.settings_table import settings_from
+from workers.contract.trial import Pack, Trial, pack_id_of, trial_of
+from workers.data.files import Images
+from workers.data.images import load_images
+from workers.model.inputs import Data, data_from
+from workers.store.listing import segments
+from workers.store.parquet import content_sha256, decode, read_footer
+from workers.store.protocol import Store
+from workers.train.checkpoint import State, from_bytes
+from workers.train.commit import newest_state
+from workers.train.learner import Learner
+from workers.train.loop import Outcome, train
 
 LAWS = hypothesis.settings(
     max_examples=25,

@@ -2,12 +2,11 @@
 
 from functools import cache
 
-import tiny
-
-from workers.data import load_data
-from workers.learning import Learner
-from workers.settings import settings_from
-from workers.trial import trial_of
+from tests.workers import tiny
+from workers.contract.settings_table import settings_from
+from workers.contract.trial import trial_of
+from workers.model.inputs import load_data
+from workers.train.learner import Learner
 
 N_VALID = 1_317  # of 1437 digits: 120 to train on, and a small last batch
 BASE = {**tiny.SMALL, "data.n_valid": N_VALID, "training.learning_rate": 0.01, "measure.secondary_samples": 2}

@@ -1,0 +1,1 @@
+"""Means over seeds with n and what is missing, and what is made of the vectors."""

@@ -1,0 +1,1 @@
+"""Claims as data, judged against a study: confirmed, refuted, undecided or not testable."""

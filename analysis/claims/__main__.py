@@ -1,0 +1,44 @@
+"""`python -m analysis.claims results/paper`: the paper's claims as tests of a study, each with a verdict and its reason."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from analysis.claims.judge import (
+    judge,
+    markdown,
+    stored_latent,
+    to_frame,
+)
+from analysis.claims.reader import paper_claims, read_claims
+from analysis.loading.load import load
+from workers.contract.errors import DONE, exit_code_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 judged, 2 bad input, 3 damaged data."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
+    parser.add_argument("study", help="folder of a study, such as results/paper; it may still be running")
+    parser.add_argument("--claims", action="append", help="a file of claims instead of the paper's; may be given again")
+    parser.add_argument("--csv", help="also write the table of verdicts to this file")
+    asked = parser.parse_args(arguments)
+    return exit_code_of(lambda: _carry_out(asked))
+
+
+def _carry_out(asked: argparse.Namespace) -> int:
+    claims = [claim for path in asked.claims for claim in read_claims(path)] if asked.claims else paper_claims()
+    study = load(asked.study, vectors=True)
+    verdicts = judge(study, claims, stored_latent(study))
+    if asked.csv:
+        to_frame(verdicts).to_csv(asked.csv, index=False)
+    counts = {
+        word: sum(one.verdict == word for one in verdicts) for word in ("confirmed", "refuted", "undecided", "not testable")
+    }
+    print(f"{study.name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+    for one in verdicts:
+        print(markdown(one))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,360 @@
+"""Reads files of claims and collects everything that is wrong with them, each with its line; judges nothing."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from pydantic import ValidationError
+
+from analysis.claims.claim import BASE, LONGEST, Claim, ClaimsError, Part
+from analysis.claims.values import LATENT_COLUMNS, VALUES
+from analysis.loading.files import TRIAL_MEASURES
+from analysis.loading.vectors import VECTORS
+from workers.contract.columns import EPOCHS
+from workers.contract.settings_table import adapter_of, leaves
+
+PAPER = Path(__file__).with_name("paper.yaml")
+
+
+def paper_claims() -> list[Claim]:
+    """The claims of the paper, C1 to C30."""
+    return read_claims(PAPER)
+
+
+def read_claims(path: str | Path) -> list[Claim]:
+    """The claims of a file, in its order.
+
+    Raises:
+        ClaimsError: the file cannot be read, or something in it is wrong; every problem is named with its line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        # ValueError: a name with a NUL, or bytes that are no text.
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise ClaimsError([f"{path}: cannot be read ({reason}); name a file of claims"]) from error
+    reader = _Reader(str(path))
+    claims = reader.claims(text)
+    if reader.problems:
+        raise ClaimsError([f"{path}:{line}: {problem}" for line, problem in sorted(reader.problems)])
+    return claims
+
+
+_TEXT, _NUMBER, _FLAG, _WHOLE = "a text", "a number", "true or false", "a whole number above 0"
+
+_CLAIM_KEYS = ("id", "text", "cells", "parts", "figure", "where", "primary", "expected", "needs")
+
+_PART_KEYS = ("name", "value", "test", "cells")
+
+_TESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    # What a test needs, and what it may have besides.
+    "greater": (("margin", "paired"), ("by",)),
+    "less": (("margin", "paired"), ("by",)),
+    "above": (("limit",), ()),
+    "below": (("limit",), ()),
+    "within": (("range",), ()),
+    "equal": (("margin", "paired"), ("also",)),
+    "uncorrelated": (("margin",), ()),
+    "dominates": (("large", "small"), ()),
+    "always": (("limit",), ()),
+}
+
+_OF_ALL_TRIALS = ("greater", "less", "equal")
+
+_SCALARS = tuple(
+    field.name
+    for field in EPOCHS
+    if (pa.types.is_floating(field.type) or field.name == "active_units") and field.name not in ("seconds", "beta")
+)
+
+_STREAM_ONLY = ("slope", "epochs_to_target", "over_epochs")
+
+
+_Node = yaml.Node
+
+
+_Table = dict[str, tuple[int, _Node]]
+
+
+class _Reader:
+    """One file; problems are collected as (line, text)."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.problems: list[tuple[int, str]] = []
+        self.base: dict[str, Any] = dict(BASE)
+
+    def claims(self, text: str) -> list[Claim]:
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+            self._wrong(mark.line + 1 if mark else 1, f"is no YAML: {reason}; check indentation, colons and brackets")
+            return []
+        if root is None:
+            self._wrong(1, "is empty; analysis/claims/paper.yaml shows a file of claims")
+            return []
+        top = self._table(root, "the file", ("claims",), ("base",))
+        if "base" in top:
+            self.base.update(self._cell(*top["base"], "base"))
+        found: list[Claim] = []
+        for node in self._items(top, "claims"):
+            claim = self._claim(node)
+            if claim is None:
+                continue
+            if any(claim.id == other.id for other in found):
+                self._wrong(_line(node), f"claim {claim.id} is there twice; give one of them another id")
+            found.append(claim)
+        return found
+
+    def _claim(self, node: _Node) -> Claim | None:
+        before = len(self.problems)
+        table = self._table(node, "a claim", _CLAIM_KEYS[:4], _CLAIM_KEYS[4:])
+        name = str(self._of(table, "id", _TEXT, "?"))
+        cells: dict[str, dict[str, Any]] = {}
+        if "cells" in table:
+            line, cell_node = table["cells"]
+            cells = {
+                key: {**self.base, **self._cell(*entry, f"{name}: cell {key}")}
+                for key, entry in self._mapping(line, cell_node, f"{name}: cells").items()
+            }
+        parts = [self._part(part, name, cells) for part in self._items(table, "parts", f"{name}: ")]
+        if parts and all(part and not part.decides for part in parts):
+            self._wrong(_line(node), f"{name}: no part decides; leave out `decides: false` of one")
+        needs = self._needs(table, name)
+        claim = {
+            **{key: self._of(table, key, _TEXT, "") for key in ("text", "where", "expected")},
+            "figure": self._of(table, "figure", _TEXT, "-"),
+            "primary": self._of(table, "primary", _FLAG, True),
+        }
+        if len(self.problems) > before:
+            return None
+        return Claim(id=name, cells=cells, parts=tuple(part for part in parts if part), **claim, **needs)
+
+    def _needs(self, table: _Table, name: str) -> dict[str, Any]:
+        if "needs" not in table:
+            return {}
+        needs = self._table(table["needs"][1], f"{name}: needs", (), ("epochs", "warmup", "settings"))
+        found: dict[str, Any] = {key: self._of(needs, key, _WHOLE, 1) for key in ("epochs", "warmup") if key in needs}
+        if "settings" in needs:
+            line, node = needs["settings"]
+            wanted = {}
+            for key, (place, levels) in self._mapping(line, node, f"{name}: settings").items():
+                items = levels.value if isinstance(levels, yaml.SequenceNode) else [levels]
+                wanted[key] = tuple(self._level(place, key, item, f"{name}: settings") for item in items)
+            found["settings"] = wanted
+        return found
+
+    def _part(self, node: _Node, claim: str, cells: Mapping[str, Any]) -> Part | None:
+        before = len(self.problems)
+        entries = self._mapping(_line(node), node, f"{claim}: a part")
+        label = f"{claim}: {self._of(entries, 'name', _TEXT, 'a part')}"
+        value = self._choice(entries, "value", VALUES, label)
+        test = self._choice(entries, "test", _TESTS, label)
+        if value is None or test is None:
+            return None
+        needed, optional = _TESTS[test]
+        takes = VALUES[value].takes
+        table = self._table(node, label, (*_PART_KEYS, *needed, *takes), (*optional, "decides"))
+        kinds = {str: _TEXT, float: _NUMBER, int: _WHOLE}
+        how = {key: self._of(table, key, kinds[kind], kind()) for key, kind in takes.items()}
+        self._check_columns(table, value, how, label)
+        names = self._names(table, "cells", cells, label)
+        if "reference" in how and how["reference"] not in cells and "reference" in table:
+            self._wrong(
+                table["reference"][0],
+                f"{label}: reference {how['reference']} is no cell of it{_near(how['reference'], cells)}",
+            )
+        if test in _OF_ALL_TRIALS and len(names) < 2 and "cells" in table:
+            self._wrong(table["cells"][0], f"{label}: {test} compares two cells or more, got {len(names)}")
+        if (test == "uncorrelated") != (value == "pair"):
+            self._wrong(table["test"][0], f"{label}: uncorrelated takes the value pair, and pair no other test")
+        fields = {
+            "margin": self._of(table, "margin", _NUMBER, 1.0),
+            "limit": self._of(table, "limit", _NUMBER, 0.0),
+            "by": self._of(table, "by", _NUMBER, 0.0),
+            "paired": self._of(table, "paired", _FLAG, False),
+            "decides": self._of(table, "decides", _FLAG, True),
+            "also": self._numbers(table, "also", label),
+            "range": self._numbers(table, "range", label) or (0.0, 0.0),
+            "large": self._pairs(table, "large", names, label),
+            "small": self._pairs(table, "small", names, label),
+        }
+        self._check_numbers(table, test, fields, label)
+        if len(self.problems) > before:
+            return None
+        return Part(name=label.split(": ", 1)[1], value=value, test=test, cells=names, how=how, **fields)
+
+    def _check_numbers(self, table: _Table, test: str, fields: Mapping[str, Any], label: str) -> None:
+        if "margin" in table and not fields["margin"] > 0:
+            self._wrong(table["margin"][0], f"{label}: margin is {fields['margin']:g}; it is above 0")
+        if test == "uncorrelated" and not fields["margin"] < 1:
+            self._wrong(table["test"][0], f"{label}: margin is {fields['margin']:g}; a correlation is below 1")
+        if not fields["by"] >= 0:
+            self._wrong(table["by"][0], f"{label}: by is {fields['by']:g}; it is 0 or more")
+        if any(not margin > 0 for margin in fields["also"]):
+            self._wrong(table["also"][0], f"{label}: margins of also are above 0")
+        low_high = fields["range"]
+        if "range" in table and not (len(low_high) == 2 and low_high[0] < low_high[1]):
+            self._wrong(table["range"][0], f"{label}: range is [low, high] with low below high")
+
+    def _check_columns(self, table: _Table, value: str, how: Mapping[str, Any], label: str) -> None:
+        for key in ("column", "minus", "with"):
+            if key not in how or key not in table:
+                continue
+            known: Iterable[str] = (*_SCALARS, *TRIAL_MEASURES)
+            if VALUES[value].needs_latent:
+                known = LATENT_COLUMNS
+            elif value == "by_class":
+                known = VECTORS
+            elif value in _STREAM_ONLY:
+                known = _SCALARS
+            if how[key] not in known:
+                self._wrong(
+                    table[key][0], f"{label}: {key} {how[key]} is nothing that {value} can read{_near(how[key], known)}"
+                )
+
+    def _cell(self, line: int, node: _Node, label: str) -> dict[str, Any]:
+        return {
+            key: self._level(place, key, level, label) for key, (place, level) in self._mapping(line, node, label).items()
+        }
+
+    def _level(self, line: int, key: str, node: _Node, label: str) -> Any:
+        """A level of a setting, judged by the setting's own type."""
+        value = _plain(node)
+        if key == "warmup" and value == LONGEST:
+            return value
+        if key == "seed" or key not in leaves():
+            reason = "claims are over all seeds" if key == "seed" else f"it is no setting{_near(key, leaves())}"
+            self._wrong(line, f"{label}: {key} cannot be fixed: {reason}")
+            return value
+        try:
+            return adapter_of(key).validate_python(value)
+        except ValidationError as error:
+            self._wrong(_line(node), f"{label}: {key} is {value!r}: {error.errors()[0]['msg'].lower()}")
+            return value
+
+    def _names(self, table: _Table, key: str, known: Mapping[str, Any], label: str) -> tuple[str, ...]:
+        found = []
+        for node in self._items(table, key, f"{label}: "):
+            name = str(_plain(node))
+            if name not in known:
+                self._wrong(_line(node), f"{label}: {name} is no cell of it{_near(name, known)}")
+            found.append(name)
+        return tuple(found)
+
+    def _pairs(self, table: _Table, key: str, known: Iterable[str], label: str) -> tuple[tuple[str, str], ...]:
+        found = []
+        for node in self._items(table, key, f"{label}: ") if key in table else ():
+            two = [str(_plain(item)) for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+            if len(two) != 2 or set(two) - set(known):
+                self._wrong(_line(node), f"{label}: an entry of {key} is a pair of its cells, [one, other]")
+            else:
+                found.append((two[0], two[1]))
+        return tuple(found)
+
+    def _numbers(self, table: _Table, key: str, label: str) -> tuple[float, ...]:
+        found = []
+        for node in self._items(table, key, f"{label}: ") if key in table else ():
+            value = _plain(node)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                self._wrong(_line(node), f"{label}: {key} takes numbers, got {value!r}")
+            else:
+                found.append(float(value))
+        return tuple(found)
+
+    def _choice(self, table: _Table, key: str, known: Mapping[str, Any], label: str) -> str | None:
+        if key not in table:
+            self._wrong(min((line for line, _ in table.values()), default=1), f"{label}: {key} is missing")
+            return None
+        value = _plain(table[key][1])
+        if value not in known:
+            self._wrong(table[key][0], f"{label}: there is no {key} {value}{_near(str(value), known)}")
+            return None
+        return str(value)
+
+    def _of(self, table: _Table, key: str, kind: str, default: Any) -> Any:
+        """The value of a key, of the right kind; what is missing has been said by `_table`."""
+        if key not in table:
+            return default
+        line, node = table[key]
+        value = _plain(node)
+        match kind:
+            case "a text":
+                is_right = isinstance(value, str) and bool(value)
+                # A figure 2.1 without quotes means what it says.
+                value = node.value if isinstance(node, yaml.ScalarNode) and key == "figure" else value
+                is_right = is_right or (key == "figure" and bool(value))
+            case "true or false":
+                is_right = isinstance(value, bool)
+            case "a whole number above 0":
+                is_right = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            case _:
+                is_right = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+        if not is_right:
+            self._wrong(line, f"{key} takes {kind}, got {value!r}")
+            return default
+        return value
+
+    def _items(self, table: _Table, key: str, label: str = "") -> list[_Node]:
+        if key not in table:
+            return []
+        line, node = table[key]
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            self._wrong(line, f"{label}{key} is a list with one entry or more")
+            return []
+        return list(node.value)
+
+    def _table(self, node: _Node, label: str, needed: Iterable[str], optional: Iterable[str]) -> _Table:
+        found = self._mapping(_line(node), node, label)
+        known = (*needed, *optional)
+        for key, (line, _) in found.items():
+            if key not in known:
+                self._wrong(line, f"{label}: {key} means nothing here{_near(key, known)}")
+        if isinstance(node, yaml.MappingNode):
+            for key in needed:
+                if key not in found:
+                    self._wrong(_line(node), f"{label}: {key} is missing")
+        return found
+
+    def _mapping(self, line: int, node: _Node, label: str) -> _Table:
+        if not isinstance(node, yaml.MappingNode):
+            self._wrong(line, f"{label}: takes keys with values, got {_plain(node)!r}")
+            return {}
+        found: _Table = {}
+        for key, value in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+            if name in found:
+                self._wrong(_line(key), f"{label}: {name} is there twice; remove one")
+            found[name] = (_line(key), value)
+        return found
+
+    def _wrong(self, line: int, text: str) -> None:
+        if (line, text) not in self.problems:
+            self.problems.append((line, text))
+
+
+def _line(node: _Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1
+
+
+def _plain(node: _Node) -> Any:
+    """What a node holds, as Python values."""
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):
+        return getattr(node, "value", None)
+    finally:
+        loader.dispose()
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    names = [str(name) for name in known]
+    near = get_close_matches(str(word), names, 1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}" if len(names) < 25 else ""

@@ -1,0 +1,279 @@
+"""Finds a claim's cells in a study and reads a number a seed from them, or says what the study lacks; judges nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.averages.activity_map import matrices
+from analysis.claims.claim import LONGEST, Claim, Part
+from analysis.claims.values import LEAST_DROP, PEAK_EPOCHS, VALUES, Floats, Trial, early_epoch, least_variance, lost
+from analysis.loading.labels import cell_text
+from analysis.loading.study import Study
+from analysis.loading.vectors import VECTORS
+from workers.contract.settings import FACTORS
+from workers.contract.settings_table import default_of, leaves
+
+LATENT = "python -m analysis.latent"
+
+_NOTHING = np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The numbers of one cell; an entry a seed."""
+
+    cell: str
+    seeds: tuple[int, ...]
+    """Those of all cells of the part, in the same order, so that pairs stand side by side."""
+    values: Floats
+    """[seed, number], NaN where absent."""
+    diverged: NDArray[np.bool_]
+    """Whether the seed's trial diverged."""
+    least_variance: float = 0.0
+    """Of one number, however equal they are."""
+    planned: int = 0
+    missing: str = ""
+    """The seeds that have no number here, with reasons; empty if there are none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A part of a claim as the study has it: its samples, or why there are none."""
+
+    part: Part
+    samples: Mapping[str, Sample]
+    lacks: tuple[str, ...] = ()
+    """What the study would need; empty if the part can be judged."""
+    warmup: int = 0
+    is_final: bool = True
+    """Whether every trial planned in its cells has ended."""
+    goal: int = 0
+
+
+class Reader:
+    """Reads the parts of claims from one study."""
+
+    def __init__(self, study: Study, latent: pd.DataFrame | None = None) -> None:
+        """Sort the stream by trial once; `latent` is the table a row a trial that analysis.latent writes."""
+        self.study = study
+        trials = study.epochs["trial_id"].cat
+        order = np.lexsort((study.epochs["epoch"].to_numpy(), trials.codes.to_numpy()))
+        edges = np.searchsorted(trials.codes.to_numpy()[order], np.arange(len(trials.categories) + 1))
+        rows = zip(trials.categories, pairwise(edges.tolist()), strict=True)
+        self._places = {trial_id: order[first:last] for trial_id, (first, last) in rows if first < last}
+        cells = zip(*(study.trials[name].tolist() for name in study.cell_factors), strict=True)
+        self._cell_of = dict(zip(study.trials["trial_id"], cells, strict=True))
+        self._read: dict[str, dict[str, NDArray[np.float32]]] = {}
+        self._reasons = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
+        self._cells: dict[Any, tuple[pd.DataFrame, list[str]]] = {}
+        self._latent: dict[Any, dict[Any, Any]] | None = None
+        if latent is not None:
+            self._latent = {row["trial_id"]: row for row in latent.to_dict("records")}
+
+    def read(self, claim: Claim, part: Part) -> Reading:
+        """The samples of a part, or what the study lacks for it: every level, setting, column and epoch."""
+        every = {name: self._cell(levels) for name, levels in claim.cells.items()}
+        cells = {name: every[name][0] for name in part.cells}
+        lacks = list(dict.fromkeys(problem for name in part.cells for problem in every[name][1]))
+        if lacks:
+            return Reading(part, {}, tuple(lacks))
+        trials = pd.concat(cells.values())
+        # Cells without warm-up are read at the epochs of those with it.
+        warmup = max(int(rows["warmup"].max()) for rows, _ in every.values() if len(rows))
+        goal = int(trials["epochs_goal"].min())
+        lacks = [*_needs(claim, part, trials, goal, warmup), *self._lacks_latent(part)]
+        if lacks:
+            return Reading(part, {}, tuple(lacks))
+        has_ended = bool((trials["status"] != "unfinished").all()) and trials["epochs_goal"].nunique() == 1
+        seeds = tuple(seed for seed in self.study.factors["seed"] if seed in set(trials["seed"]))
+        target = self._target(part, every)
+        samples = {name: self._sample(part, name, rows, seeds, warmup, target) for name, rows in cells.items()}
+        for name, rows in cells.items():
+            lacks += self._nulls(part, name, rows)
+        compares = part.test in ("greater", "less") and part.value in ("half_life", "largest_drop")
+        if compares and self._has_no_pruning(cells.values()):
+            lacks.append(f"pruning (fewer than {LEAST_DROP:g} units are lost in {' and in '.join(cells)})")
+        return Reading(part, samples, tuple(lacks), warmup, has_ended and not self.study.left_out, goal)
+
+    def _cell(self, levels: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+        """The planned trials of one cell, and what the study lacks of it; claims share most of their cells."""
+        key = tuple(sorted(levels.items()))
+        if key not in self._cells:
+            self._cells[key] = self._find(levels)
+        return self._cells[key]
+
+    def _find(self, levels: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+        wanted = dict(levels)
+        problems = []
+        for name in self.study.cell_factors:
+            if name not in wanted:
+                present = self.study.factors[name]
+                if name in leaves() and default_of(name) in present:
+                    wanted[name] = default_of(name)
+                elif len(present) == 1:
+                    wanted[name] = present[0]
+                else:
+                    problems.append(f"a level of {name}, which varies and is not named by the claim")
+        trials = self.study.trials
+        is_longest = wanted.get("warmup") == LONGEST
+        for name, level in wanted.items():
+            if name == "warmup" and is_longest:
+                if not (trials["warmup"] > 0).any():
+                    problems.append("warmup above 0 (the study has none)")
+            elif not (trials[name] == level).any():
+                have = self.study.factors.get(name) or tuple(dict.fromkeys(trials[name].tolist()))
+                problems.append(f"{name} = {level} (the study has {', '.join(map(str, have))})")
+        if problems:
+            return trials.iloc[:0], problems
+        for name, level in wanted.items():
+            if not (name == "warmup" and is_longest):
+                trials = trials[trials[name] == level]
+        if is_longest:
+            trials = trials[trials["warmup"] > 0]
+            trials = trials[trials["warmup"] == trials["warmup"].max()]
+        if trials.empty:
+            named = {name: level for name, level in wanted.items() if name in FACTORS or name in levels}
+            problems.append(f"a trial at {cell_text(named)}")
+        return trials, problems
+
+    def _lacks_latent(self, part: Part) -> list[str]:
+        if VALUES[part.value].needs_latent and (self._latent is None or part.how["column"] not in _names(self._latent)):
+            return [f"the column {part.how['column']} of latent pictures: run {LATENT} {self.study.url}"]
+        return []
+
+    def _target(self, part: Part, cells: Mapping[str, tuple[pd.DataFrame, list[str]]]) -> float | None:
+        """What every curve has to reach: the mean end of the reference cell less `below`."""
+        if "reference" not in part.how:
+            return None
+        rows = cells[part.how["reference"]][0]
+        ends = [self._trial(row).end(part.how["column"]) for row in _records(rows) if self._is_whole(row)]
+        return float(np.mean(ends)) - float(part.how["below"]) if ends else float("nan")
+
+    def _nulls(self, part: Part, cell: str, rows: pd.DataFrame) -> list[str]:
+        """What no trial of a cell has, though trials have completed."""
+        whole = [row for row in _records(rows) if self._is_whole(row)]
+        named = [str(part.how[key]) for key in ("column", "minus", "with") if key in part.how]
+        found = []
+        for column in named or VALUES[part.value].columns:
+            if column in VECTORS:
+                continue
+            trials = [self._trial(row) for row in whole]
+            ends = [one.latent.get(column) if VALUES[part.value].needs_latent else one.end(column) for one in trials]
+            if ends and pd.isna(ends).all():
+                found.append(f"a number in {column}, which is null in every trial of {cell}")
+        return found
+
+    def _has_no_pruning(self, cells: Iterable[pd.DataFrame]) -> bool:
+        """Whether trials have completed, and in no cell they lose enough units to tell how fast."""
+        found = [[lost(self._trial(row), {})[0] for row in _records(rows) if self._is_whole(row)] for rows in cells]
+        means = [float(np.mean(one)) for one in found if one]
+        return bool(means) and max(means) < LEAST_DROP
+
+    def _sample(
+        self, part: Part, name: str, rows: pd.DataFrame, seeds: Sequence[int], warmup: int, target: float | None
+    ) -> Sample:
+        numbers: dict[int, Floats] = {}
+        variances = []
+        reasons: dict[str, list[int]] = {}
+        diverged = []
+        for row in _records(rows):
+            seed = int(row["seed"])
+            if row["status"] == "diverged":
+                diverged.append(seed)
+            if self._is_whole(row) and self._lacks_vectors(part, row["trial_id"]):
+                reason = "its vectors lie in a file that cannot be read"
+            elif self._is_whole(row):
+                trial = self._trial(row, warmup, float("nan") if target is None else target)
+                value = VALUES[part.value].of(trial, part.how)
+                value = np.where(np.isfinite(value), value, np.nan)
+                variances.append(least_variance(part.value, trial, part.how))
+                numbers[seed] = value
+                reason = "no finite value" if np.isnan(value).all() else ""
+            else:
+                reason = self._reasons.get(row["trial_id"], "no value")
+            if reason:
+                reasons.setdefault(reason, []).append(seed)
+        if absent := [seed for seed in seeds if seed not in set(rows["seed"])]:
+            reasons["not planned"] = absent
+        width = max((len(value) for value in numbers.values()), default=1)
+        values = np.full((len(seeds), width), np.nan)
+        for place, seed in enumerate(seeds):
+            if seed in numbers:
+                values[place] = numbers[seed]
+        words = [f"seed{'s' * (len(some) > 1)} {', '.join(map(str, some))} {why}" for why, some in reasons.items()]
+        least = float(np.mean(variances)) if variances else 0.0
+        return Sample(name, tuple(seeds), values, np.isin(seeds, diverged), least, len(rows), "; ".join(words))
+
+    def _is_whole(self, row: Mapping[Any, Any]) -> bool:
+        """Whether a trial completed and all its epochs are there."""
+        rows = self._places.get(row["trial_id"])
+        return row["status"] == "completed" and rows is not None and len(rows) == int(row["last_epoch"]) + 1
+
+    def _trial(self, row: Mapping[Any, Any], warmup: int = 0, target: float = float("nan")) -> Trial:
+        trial_id = row["trial_id"]
+        latent = (self._latent or {}).get(trial_id, {})
+        stream, places = self.study.epochs, self._places[trial_id]
+        read = partial(self._vectors, trial_id)
+        return Trial(row, stream, places, self.study.threshold, warmup, target, latent, read)
+
+    def _vectors(self, trial_id: str, column: str) -> NDArray[np.float32]:
+        """A vector column of a trial as [epoch, entry]; its whole cell is read with it, and kept till the next one."""
+        if trial_id not in self._read.get(column, {}):
+            members = [one for one in self._places if self._cell_of[one] == self._cell_of[trial_id]]
+            found = matrices(self.study, members, column)
+            self._read[column] = {one: found[one][1] if one in found else _NOTHING for one in members}
+        return self._read[column][trial_id]
+
+    def _lacks_vectors(self, part: Part, trial_id: str) -> bool:
+        """Whether vectors that a part reads of a trial lie in a file that has turned out to be damaged."""
+        named = {*VALUES[part.value].columns, *(part.how[key] for key in ("column", "minus", "with") if key in part.how)}
+        read = [self._vectors(trial_id, column) for column in VECTORS if column in named]
+        return any(len(vectors) != len(self._places[trial_id]) for vectors in read)
+
+
+def _needs(claim: Claim, part: Part, trials: pd.DataFrame, goal: int, warmup: int) -> list[str]:
+    """Epochs, lengths and settings that a study of these cells lacks."""
+    found = []
+    epochs = max(claim.epochs, _least_epochs(part, warmup))
+    if goal < epochs:
+        found.append(f"{epochs} epochs (the study is planned for {goal})")
+    if warmup < claim.warmup:
+        found.append(f"a warm-up of {claim.warmup} epochs or more (its longest is {warmup})")
+    for name, allowed in claim.settings.items():
+        have = dict.fromkeys(trials[name].tolist())
+        if any(level not in allowed for level in have):
+            found.append(f"{name} = {' or '.join(map(str, allowed))} (it is {', '.join(map(str, have))})")
+    return found
+
+
+def _least_epochs(part: Part, warmup: int) -> int:
+    """Fewer epochs than these leave the value without a meaning."""
+    match part.value:
+        case "lost" | "half_life" | "largest_drop":
+            return PEAK_EPOCHS[1] + 1
+        case "kept":
+            return max(PEAK_EPOCHS[1], early_epoch(warmup))
+        case "slope_in_warmup":
+            return max(warmup, early_epoch(warmup) + 1)
+        case "change_after_warmup":
+            return warmup + 2
+        case "slope":
+            return max(2, int(part.how["last"]))
+        case "over_epochs":
+            return int(part.how["stretches"])
+        case _:
+            return 1
+
+
+def _records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    return rows.to_dict("records")
+
+
+def _names(latent: Mapping[Any, Mapping[Any, Any]]) -> set[Any]:
+    return set(next(iter(latent.values()), {}))

@@ -1,0 +1,1 @@
+"""Effects of factors: simple and main effects, interactions, variance shares, convergence, seeds needed."""

@@ -1,0 +1,195 @@
+"""How much of the variance each factor and interaction accounts for, exactly, and what other models say; draws nothing."""
+
+import warnings
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, ndtri
+
+from analysis.averages.average import AverageError
+from analysis.effects.factorial import balanced
+from analysis.effects.seed_table import SeedTable
+from analysis.effects.simple import missing_text
+from analysis.loading.study import Study
+from analysis.stats.estimate import Floats
+
+
+def variance_shares(
+    study: Study, value: str | pd.Series, *, at: Mapping[str, Any] | None = None, epoch: int | Literal["last"] = "last"
+) -> pd.DataFrame:
+    """Exact eta^2 of the balanced ANOVA of one decoder, over the seeds that have every cell.
+
+        SS_T = N / prod_{f in T} L_f * sum of (effect_T)^2,   share_T = SS_T / sum over all T, seed and rest
+
+    The seed is a block; `rest` is its interaction with the cells. A description of these levels: eta^2 grows with the
+    levels one happens to choose, and is biased upwards where seeds are few.
+
+    Returns:
+        term (factors joined by ' x ', then seed and rest), order, df, ss (squared units of the value), share, n (seeds),
+        n_planned, missing.
+
+    Raises:
+        AverageError: as `balanced`, or no seed has every cell.
+    """
+    table = balanced(study, value, at, epoch)
+    array = _complete(table)
+    shape = array.shape
+    centre = array - array.mean()
+    total = float((centre**2).sum())
+    seed_ss = float((centre.mean(axis=tuple(range(len(shape) - 1))) ** 2).sum() * np.prod(shape[:-1]))
+    rows: list[dict[str, Any]] = []
+    for order in range(1, len(table.factors) + 1):
+        for places in combinations(range(len(table.factors)), order):
+            effect = _effect(centre, places)
+            df = int(np.prod([shape[place] - 1 for place in places]))
+            ss = float((effect**2).sum() * array.size / effect.size)
+            rows.append({"term": " x ".join(table.factors[p] for p in places), "order": order, "df": df, "ss": ss})
+    seeds, cells = shape[-1], array.size // shape[-1]
+    rest = max(0.0, total - seed_ss - sum(row["ss"] for row in rows))
+    rows.append({"term": "seed", "order": 0, "df": seeds - 1, "ss": seed_ss})
+    rows.append({"term": "rest", "order": 0, "df": (seeds - 1) * (cells - 1), "ss": rest})
+    frame = pd.DataFrame(rows)
+    frame["share"] = frame["ss"] / total if total > 0 else np.nan
+    return frame.assign(n=seeds, n_planned=len(table.values), missing=missing_text(table))
+
+
+def secondary(
+    study: Study,
+    value: str | pd.Series,
+    *,
+    at: Mapping[str, Any] | None = None,
+    epoch: int | Literal["last"] = "last",
+    model: Literal["hc3", "mixed"] = "hc3",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """The main effects again, by one model of all trials; beside `main_effects`, never instead of it.
+
+    hc3: a mean a cell, standard errors that allow a variance a cell (MacKinnon and White 1985) but no seed. mixed: a mean
+    a cell, a random intercept a seed (REML), one variance; it uses seeds that lack a cell.
+
+    Returns:
+        factor, level, reference, estimate, low, high, p (normal, not t: too narrow for few seeds), n (trials), model,
+        converged (whether REML came to an end).
+
+    Raises:
+        AverageError: as `balanced`, or a cell has fewer than two values.
+    """
+    # Two seconds to import, and needed here alone.
+    from statsmodels.regression.linear_model import OLS
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    table = balanced(study, value, at, epoch)
+    values = table.values.to_numpy(float)
+    if (few := np.isfinite(values).sum(axis=0) < 2).any():
+        raise AverageError(
+            f"{table.names[int(few.argmax())]} has fewer than two values; wait for them or leave it out with at"
+        )
+    row, column = np.nonzero(np.isfinite(values))
+    y, cells = values[row, column], np.eye(values.shape[1])[column]
+    with warnings.catch_warnings():
+        # A variance of seeds of 0 is a result, not an accident: the estimate stands on the border.
+        warnings.simplefilter("ignore")
+        fit = OLS(y, cells).fit(cov_type="HC3") if model == "hc3" else MixedLM(y, cells, groups=row).fit(reml=True)
+        means, covariance = np.asarray(fit.params)[: cells.shape[1]], np.asarray(fit.cov_params())
+    converged = bool(getattr(fit, "converged", True))
+    covariance = covariance[: cells.shape[1], : cells.shape[1]]
+    rows = []
+    for name in table.factors:
+        first, *others = table.levels[name]
+        count = values.shape[1] / len(table.levels[name])
+        for level in others:
+            weights = table.weights({name: {level: 1.0, first: -1.0}}) / count
+            found = _normal(float(weights @ means), float(np.sqrt(weights @ covariance @ weights)), confidence)
+            rows.append(
+                {
+                    "factor": name,
+                    "level": level,
+                    "reference": first,
+                    **found,
+                    "n": len(y),
+                    "model": model,
+                    "converged": converged,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def importance(
+    study: Study, value: str, decoder: str, *, at: Mapping[str, Any] | None = None, trees: int = 64, seed: int = 0
+) -> pd.DataFrame:
+    """Optuna's fANOVA (a random forest over the trials) beside the exact shares of the variance between cells.
+
+    Not Optuna's default PED-ANOVA: in a balanced factorial it gives a factor of eight times the effect of another the same
+    importance. Where the two columns differ, the exact one is right.
+
+    Returns:
+        factor, fanova (sums to 1), share (its main effect's part of the main effects' sum), share_of_cells (of all
+        variance between cells, interactions counted), n (seeds of the exact ones).
+
+    Raises:
+        AverageError: as `balanced`, or no seed has every cell.
+    """
+    # A second to import, and needed here alone.
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator
+
+    fixed = {**(at or {}), "decoder": decoder}
+    table = balanced(study, value, fixed)
+    exact = variance_shares(study, value, at=fixed).set_index("term")
+    choices = {
+        name: optuna.distributions.CategoricalDistribution([str(level) for level in table.levels[name]])
+        for name in table.factors
+    }
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        search = optuna.create_study()
+        for place, cell in enumerate(table.cells):
+            names = {name: str(one) for name, one in zip(table.factors, cell, strict=True)}
+            for number in table.values.iloc[:, place].dropna():
+                search.add_trial(optuna.create_trial(params=names, distributions=dict(choices), value=float(number)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed)
+            found = optuna.importance.get_param_importances(search, evaluator=evaluator, normalize=True)
+    finally:
+        optuna.logging.set_verbosity(level)
+    main = exact.loc[list(table.factors), "ss"]
+    between = exact.loc[exact["order"] > 0, "ss"].sum()
+    return pd.DataFrame(
+        {
+            "factor": list(table.factors),
+            "fanova": [found.get(name, 0.0) for name in table.factors],
+            "share": (main / main.sum()).to_numpy(),
+            "share_of_cells": (main / between).to_numpy(),
+            "n": int(exact["n"].iloc[0]),
+        }
+    )
+
+
+def _complete(table: SeedTable) -> Floats:
+    """Values [a level of each factor ..., seed] of the seeds that have every cell."""
+    rows = table.values.to_numpy(float)
+    kept = rows[np.isfinite(rows).all(axis=1)]
+    if not len(kept):
+        raise AverageError(f"no seed has every cell ({missing_text(table)}); wait for them, or leave cells out with at")
+    # Cells are sorted by the levels' places, the last factor fastest.
+    array: Floats = kept.T.reshape(*(len(levels) for levels in table.levels.values()), len(kept))
+    return array
+
+
+def _effect(centre: Floats, places: tuple[int, ...]) -> Floats:
+    """The part of a table that belongs to some axes together and to none of their subsets."""
+    part: Floats = centre.mean(axis=tuple(axis for axis in range(centre.ndim) if axis not in places), keepdims=True)
+    for axis in places:
+        part = part - part.mean(axis=axis, keepdims=True)
+    return part
+
+
+def _normal(estimate: float, se: float, confidence: float) -> dict[str, float]:
+    half = float(ndtri((1 + confidence) / 2)) * se
+    p = float(2 * ndtr(-abs(estimate) / se)) if se > 0 else float(estimate == 0)
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half, "p": p}

@@ -1,0 +1,1 @@
+"""From tables to figures: the paper's and further ones, with captions."""

@@ -1,0 +1,157 @@
+"""Every figure that a study can have, by the paper's number or by name; each is made when it is asked for."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+
+from analysis.averages.average import AverageError
+from analysis.averages.one_factor import Cells, Contrast, contrast, map_cells, usual_base
+from analysis.figures.captions import methods_base
+from analysis.figures.further import (
+    effects_picture,
+    interactions_picture,
+    layers_picture,
+    pruning_picture,
+    spectrum_picture,
+    thresholds_picture,
+)
+from analysis.figures.paper import Methods, curve_picture, map_picture, panels_picture
+from analysis.figures.picture import Picture
+from analysis.loading.study import Study
+from workers.contract.errors import UserError
+
+BOUND_FIGURES = {"k": "2.2", "batch_norm": "2.3", "warmup": "2.4", "n_z": "2.5"}
+
+UNIT_PANELS = {"k": "a", "batch_norm": "b", "warmup": "c"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure that can be drawn."""
+
+    key: str
+    """What `--figure` takes: 2.2, 2.2-gaussian, 3.1a, spectrum, main-effects-gaussian ..."""
+    decoder: str | None
+    """None: it compares decoders."""
+    make: Callable[[], Picture | None]
+    """Computes and lays out; None where the study has nothing to show."""
+    of_paper: bool = False
+    is_part: bool = False
+    """A panel of another figure: drawn where it is asked for."""
+
+
+class FigureError(UserError):
+    """There is no such figure; the text says which there are."""
+
+
+def catalogue(study: Study) -> list[Entry]:
+    """All figures, those of the paper first, for its decoder first; a figure of the paper is not pooled over decoders."""
+    decoders = study.factors["decoder"]
+    first = "bernoulli" if "bernoulli" in decoders else decoders[0]
+    entries = list(_of_decoders(study)) if len(decoders) > 1 else []
+    for decoder in [first, *(one for one in decoders if one != first)]:
+        entries += _of_paper(study, decoder, "" if decoder == first else f"-{decoder}")
+    for decoder in [first, *(one for one in decoders if one != first)]:
+        entries += _beyond(study, decoder, "" if decoder == first else f"-{decoder}")
+    return entries
+
+
+def chosen(study: Study, keys: Iterable[str]) -> list[Entry]:
+    """The figures of some keys; 2.2 is that of every decoder, 3.3 the whole of 3.3a to d.
+
+    Raises:
+        FigureError: a key is none of this study's.
+    """
+    entries = catalogue(study)
+    found = []
+    for key in keys:
+        wanted = [entry for entry in entries if entry.key == key or entry.key.startswith(f"{key}-")]
+        if not wanted:
+            near = get_close_matches(key, [entry.key for entry in entries], 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise FigureError(
+                f"--figure {key}: none of this study; {hint}it has {', '.join(entry.key for entry in entries)}"
+            )
+        found += [entry for entry in wanted if entry not in found]
+    return found
+
+
+def _of_decoders(study: Study) -> Iterable[Entry]:
+    one = contrast(study, "decoder")
+    if one is not None:
+        yield Entry("2.1", None, partial(curve_picture, study, one, "test_bound", "figure-2.1", "2.1"), of_paper=True)
+        yield Entry("active-units-by-decoder", None, partial(curve_picture, study, one, "active_units"))
+
+
+def _of_paper(study: Study, decoder: str, suffix: str) -> Iterable[Entry]:
+    of = f", {study.labels.in_words({'decoder': decoder})}" if suffix else ""
+    found = {name: contrast(study, name, decoder) for name in BOUND_FIGURES if len(study.factors[name]) > 1}
+    contrasts = {name: one for name, one in found.items() if one is not None}
+    for name, varied in contrasts.items():
+        number = BOUND_FIGURES[name]
+        make = partial(curve_picture, study, varied, "test_bound", f"figure-{number}{suffix}", number + of)
+        yield Entry(f"{number}{suffix}", decoder, make, of_paper=True)
+    cells = map_cells(study, decoder)
+    yield from _unit_panels(study, decoder, suffix, contrasts, cells)
+    if one := contrasts.get("n_z"):
+        make = partial(curve_picture, study, one, "active_units", f"figure-3.2{suffix}", "3.2" + of)
+        yield Entry(f"3.2{suffix}", decoder, make, of_paper=True)
+    if cells:
+        make_map = partial(map_picture, study, cells, decoder, f"figure-3.3{suffix}", "3.3" + of)
+        yield Entry(f"3.3{suffix}", decoder, make_map, of_paper=True)
+        letters = dict(zip((title for title, _ in cells), "abcd", strict=False))
+        for title, cell in cells:
+            number = f"3.3{letters[title]}"
+            make_map = partial(map_picture, study, [(title, cell)], decoder, f"figure-{number}{suffix}", number + of)
+            yield Entry(f"{number}{suffix}", decoder, make_map, of_paper=True, is_part=True)
+
+
+def _unit_panels(study: Study, decoder: str, suffix: str, contrasts: dict[str, Contrast], cells: Cells) -> Iterable[Entry]:
+    of = f", {study.labels.in_words({'decoder': decoder})}" if suffix else ""
+    parts: dict[str, tuple[str, Contrast | Methods]] = {}
+    for name, letter in UNIT_PANELS.items():
+        if name in contrasts:
+            parts[letter] = (study.labels.title_of(name), contrasts[name])
+    if len(cells) > 1:
+        parts["d"] = ("all methods together", Methods(cells, methods_base(study, usual_base(study, "k", decoder))))
+    if parts:
+        lettered = [(f"{letter}  {title}", part) for letter, (title, part) in parts.items()]
+        make = partial(panels_picture, study, lettered, "active_units", f"figure-3.1{suffix}", "3.1" + of)
+        yield Entry(f"3.1{suffix}", decoder, make, of_paper=True)
+    for letter, part in parts.items():
+        number = f"3.1{letter}"
+        make = partial(panels_picture, study, [part], "active_units", f"figure-{number}{suffix}", number + of)
+        yield Entry(f"{number}{suffix}", decoder, make, of_paper=True, is_part=True)
+
+
+def _beyond(study: Study, decoder: str, suffix: str) -> Iterable[Entry]:
+    for name in study.cell_factors:
+        if name != "decoder" and name not in BOUND_FIGURES and (one := contrast(study, name, decoder)):
+            for value, stem in (("test_bound", "bound"), ("active_units", "active-units")):
+                key = f"{stem}-by-{name.replace('.', '-')}{suffix}"
+                yield Entry(key, decoder, partial(curve_picture, study, one, value, key))
+    cells = map_cells(study, decoder)
+    if cells:
+        for key, make in (
+            ("thresholds", thresholds_picture),
+            ("spectrum", partial(spectrum_picture, column="activity")),
+            ("kl", partial(spectrum_picture, column="kl_per_unit")),
+            ("pruning", pruning_picture),
+            ("layers", layers_picture),
+        ):
+            yield Entry(f"{key}{suffix}", decoder, partial(make, study, cells, decoder, f"{key}{suffix}"))
+        yield Entry(f"kl-map{suffix}", decoder, partial(map_picture, study, cells, decoder, f"kl-map{suffix}", kl=True))
+    key = f"main-effects{suffix}"
+    yield Entry(key, decoder, partial(_if_full, partial(effects_picture, study, decoder, key)))
+    for value in ("nll", "active_units"):
+        key = f"interactions-{value.replace('_', '-')}{suffix}"
+        yield Entry(key, decoder, partial(_if_full, partial(interactions_picture, study, decoder, key, value)))
+
+
+def _if_full(make: Callable[[], Picture | None]) -> Picture | None:
+    """Marginal means exist where the cells are a full product; elsewhere they would compare different cells."""
+    try:
+        return make()
+    except AverageError:
+        return None

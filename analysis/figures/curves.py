@@ -1,0 +1,168 @@
+"""Draws tables that are computed already, one function a figure, `(table, axes) -> axes`; computes and writes nothing.
+
+This file has the curves over epochs; maps, ranked units and effects lie in files of their own and are named here too.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from analysis.figures.curve_names import Curve, Names, name_curves
+from analysis.figures.effects import interaction as interaction
+from analysis.figures.effects import main_effects as main_effects
+from analysis.figures.maps import KL_TOP as KL_TOP
+from analysis.figures.maps import LOG_RANGE as LOG_RANGE
+from analysis.figures.maps import activity_map as activity_map
+from analysis.figures.maps import colour_bar as colour_bar
+from analysis.figures.maps import kl_map as kl_map
+from analysis.figures.style import GREY as GREY
+from analysis.figures.style import LINES as LINES
+from analysis.figures.style import SMALL, VEIL, looks, width_of, wrap
+from analysis.figures.style import STYLE as STYLE
+from analysis.figures.style import typeset as typeset
+from analysis.figures.units import activity_spectrum as activity_spectrum
+from analysis.figures.units import kl_spectrum as kl_spectrum
+
+
+def bound_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
+    """The test bound over epochs, a curve a level with its band, beside the independent-pixel baseline.
+
+    Args:
+        table: what `contrast.curves` gives: label, epoch, mean, low, high, n, n_planned, baseline (nats per example).
+        axes: empty; drawn on and returned.
+        names: where curves are named: at their ends, in a key above, or not at all.
+    """
+    curves = _curves(table, axes)
+    notes = _limit_bound(table, axes)
+    for place, owners in _baselines(table):
+        named = f" ({owners})" if owners else ""
+        if not axes.get_ylim()[0] <= place <= axes.get_ylim()[1]:
+            notes.append(f"independent pixels{named} at {place:.4g}")
+            continue
+        axes.axhline(place, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, gid="baseline")
+        look: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        words = typeset(f"independent pixels{named}")
+        axes.annotate(words, (1, place), xytext=(-3, 2.5), ha="right", color=GREY, fontsize=7.5, bbox=VEIL, **look)
+    if notes:
+        _below(axes, "\u2193 below the axis: " + "; ".join(notes))
+    axes.set_ylabel("test bound (nats per example)")
+    name_curves(curves, axes, names)
+    return axes
+
+
+def active_unit_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
+    """Active units over epochs, a curve a level with its band; the table is that of `bound_curves`, with threshold."""
+    curves = _curves(table, axes)
+    _from_zero(table, axes)
+    axes.set_ylabel(f"active units (activity > {table['threshold'].iloc[0]:g})" if len(table) else "active units")
+    name_curves(curves, axes, names)
+    return axes
+
+
+def pruned_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
+    """Units that were switched off so far, over epochs, a curve a cell; the table is that of `pruning.pruning`."""
+    return _count_curves(table, axes, names, "units switched off so far")
+
+
+def reactivated_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
+    """Units that came back so far, over epochs, a curve a cell; the table is that of `pruning.pruning`."""
+    return _count_curves(table, axes, names, "units that came back so far")
+
+
+def _count_curves(table: pd.DataFrame, axes: Axes, names: Names, words: str) -> Axes:
+    curves = _curves(table, axes)
+    _from_zero(table, axes)
+    if len(table) and not table["mean"].gt(0).any():
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY)
+    axes.set_ylabel(words)
+    name_curves(curves, axes, names)
+    return axes
+
+
+def _below(axes: Axes, words: str) -> None:
+    """A note under the axis: beside the word epoch if there is room, else below it."""
+    width = axes.get_window_extent().width * 72 / axes.figure.dpi
+    fits = width_of(typeset(words), SMALL) < width - 34
+    lines = [words] if fits else wrap(words, SMALL, width)
+    look: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+    for number, line in enumerate(lines):
+        place = (0, (-18 if fits else -34) - 8 * number)
+        axes.annotate(typeset(line), (0, 0), xytext=place, fontsize=SMALL, color=GREY, gid="below", **look)
+
+
+def _curves(table: pd.DataFrame, axes: Axes) -> list[Curve]:
+    """Draw a line and a band a label, mark where n changes on the way, and give each line with its style."""
+    drawn: list[Curve] = []
+    for (label, rows), (colour, style) in zip(table.groupby("label", sort=False), looks(), strict=False):
+        known = rows[rows["n"] > 0]
+        if known.empty:
+            continue
+        axes.fill_between(known["epoch"], known["low"], known["high"], color=colour, alpha=0.14, linewidth=0)
+        (line,) = axes.plot(known["epoch"], known["mean"], color=colour, linestyle=style, linewidth=1.5, label=str(label))
+        drawn.append((line, style))
+        for before, after in _changes(known):
+            axes.plot([after["epoch"]], [after["mean"]], "o", color=colour, markerfacecolor="white", markersize=4.5)
+            axes.annotate(
+                f"n = {after['n']}" if after["n"] < before["n"] else f"n = {before['n']} before",
+                (after["epoch"], after["mean"]),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                color=colour,
+                fontsize=SMALL,
+            )
+    if not drawn:
+        axes.text(0.5, 0.5, "no epoch is stored yet", transform=axes.transAxes, ha="center", color=GREY)
+    last = int(table["epoch"].max()) if len(table) else 1
+    axes.set_xlim(0, max(1, last))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    # On the right: what lies below the axis is said on the left.
+    axes.set_xlabel("epoch", loc="right")
+    return drawn
+
+
+def _changes(rows: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], dict[Any, Any]]]:
+    records = rows[["epoch", "mean", "n"]].to_dict("records")
+    return ((before, after) for before, after in pairwise(records) if before["n"] != after["n"])
+
+
+def _baselines(table: pd.DataFrame) -> list[tuple[float, str]]:
+    """Each baseline with the curves it belongs to; no names where there is one for all."""
+    places = table["baseline"].dropna().unique().tolist()
+    owners = [", ".join(table["label"][table["baseline"] == place].unique()) for place in places]
+    return [(place, names if len(places) > 1 else "") for place, names in zip(places, owners, strict=True)]
+
+
+def _limit_bound(table: pd.DataFrame, axes: Axes) -> list[str]:
+    """Show where curves differ: the first epochs lie far below and would flatten the rest. What is cut is said."""
+    known = table[table["n"] > 0]
+    if known.empty:
+        return []
+    settled = known[known["epoch"] >= round(0.1 * known["epoch"].max())]
+    low, high = settled["mean"].min(), settled["mean"].max()
+    span = max(high - low, 1e-3)
+    # The t interval of two seeds can be wider than everything else: it does not set the scale alone.
+    band_low, band_high = settled["low"].fillna(low).min(), settled["high"].fillna(high).max()
+    low, high = max(min(low, band_low), low - 0.4 * span), min(max(high, band_high), high + 0.4 * span)
+    # A baseline above the curves is always worth its room.
+    near = [place for place, _ in _baselines(table) if place >= low - span]
+    low, high = min([low, *near]) - 0.05 * span, max([high, *near]) + 0.07 * span
+    axes.set_ylim(low, high)
+    below = known[known["mean"] < low]
+    if below.empty:
+        return []
+    last = below["epoch"].max()
+    return [f"{f'epochs 0 to {last}' if last else 'epoch 0'}, from {below['mean'].min():.4g}"]
+
+
+def _from_zero(table: pd.DataFrame, axes: Axes) -> None:
+    mean = float(np.nanmax([1.0, table["mean"].max()])) if len(table) else 1.0
+    # The t interval of two seeds can be wider than everything else: it does not set the scale alone.
+    top = min(float(table["high"].max()), 1.3 * mean) if len(table) and table["high"].notna().any() else mean
+    axes.set_ylim(0, 1.06 * max(mean, top))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=mean > 3, steps=[1, 2, 5, 10]))

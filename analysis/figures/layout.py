@@ -1,0 +1,175 @@
+"""Lays out a figure of a given width: panels, room for names, what it rests on below; type keeps its size at any width."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis.figures import maps, style
+from analysis.figures.curve_names import Names, key_columns, room_for, shared_key
+from analysis.figures.style import GREY, SMALL, typeset, width_of, wrap
+
+POINTS_A_MM = 72 / 25.4
+
+LEFT, BOTTOM, GAP, TITLE = 52.0, 38.0, 10.0, 12.5
+"""Points of an axes' left and lower side, between things, and of a line of a title."""
+
+LOWEST = 138.0
+"""Points of the height of axes: what a label beside them takes."""
+
+NARROW = 0.5
+"""Below this share of the width that is left for the axes, names at the ends of curves give way to a key."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: a table and how it is drawn."""
+
+    table: pd.DataFrame
+    draw: Callable[..., Axes]
+    """`(table, axes, **options) -> axes`, a function of `figures`."""
+    title: str = ""
+    names: Sequence[str] = ()
+    """What the curves are called; empty: there is nothing to name."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    x_label: str = ""
+    """In place of the function's own."""
+    above: float = 0.0
+    """Points that the function writes into above the axes."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A colour bar for all panels."""
+
+    words: str
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure: its panels, its title, and what it rests on."""
+
+    title: str
+    panels: Sequence[Panel]
+    foot: str
+    """Base, n, missing seeds: stands below."""
+    bar: Bar | None = None
+    columns: int = 2
+    """Panels side by side, where there is room for them."""
+    bottom: float = BOTTOM
+    ratio: float = 0.66
+    """Height of an axes over its width, within bounds."""
+    default_mm: float = 142.0
+    shares_y: bool = False
+    """Whether all panels have one vertical scale, so that they can be compared."""
+
+
+def draw(sheet: Sheet, width_mm: float | None = None) -> Figure:
+    """The figure at a width in mm; None: its own."""
+    width = (width_mm or sheet.default_mm) * POINTS_A_MM
+    columns = 1 if len(sheet.panels) == 1 or width / sheet.columns < 150 else min(sheet.columns, len(sheet.panels))
+    rows = -(-len(sheet.panels) // columns)
+    bar = 62.0 if sheet.bar else 0.0
+    names = [label for panel in sheet.panels for label in panel.names]
+    right = room_for(list(dict.fromkeys(names))) if names else GAP
+    at_ends = len(sheet.panels) == 1 and width - LEFT - right > NARROW * width
+    right = right if at_ends else GAP
+    # Panels with the same curves have one key.
+    shared = names[: len(sheet.panels[0].names)] if _has_one_key(sheet) else []
+    wide = (width - bar) / columns - LEFT - right
+    high = min(max(sheet.ratio * wide, LOWEST), 205.0)
+    title = wrap(sheet.title, 10.5, width - 12, "bold")
+    foot = wrap(sheet.foot, SMALL, width - 12)
+    above = _above(sheet, at_ends, wide, bool(shared))
+    shared_rows = -(-len(shared) // key_columns(shared, width - 12)) if shared else 0
+    # What lies below the axis is said in two lines where the axes are narrow.
+    bottom = sheet.bottom + (18 if wide < 200 else 10 if wide < 285 else 0)
+    tops, place = [], 6 + TITLE * len(title) + 12.0 * shared_rows
+    for row in range(rows):
+        place += max(above[row * columns : (row + 1) * columns])
+        tops.append(place)
+        place += high + bottom
+    height = place + 4 + 8.8 * len(foot) + 4
+    with matplotlib.rc_context(style.STYLE):
+        figure = Figure(figsize=(width / 72, height / 72))
+        axes = []
+        for number, panel in enumerate(sheet.panels):
+            row, column = divmod(number, columns)
+            left = column * (LEFT + wide + right) + LEFT
+            box = (left / width, 1 - (tops[row] + high) / height, wide / width, high / height)
+            how: Names = "ends" if at_ends else "none" if shared else "key"
+            axes.append(_panel(figure, panel, box, how, above[number] - 4))
+        _make_room(figure, axes)
+        if sheet.shares_y:
+            limits = [one.get_ylim() for one in axes]
+            for one in axes:
+                one.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        if shared:
+            shared_key(figure, axes[0], shared, (6 / width, 1 - (5 + TITLE * len(title)) / height), width - 12)
+        for number, line in enumerate(title):
+            place = 1 - (5 + TITLE * number) / height
+            figure.text(6 / width, place, typeset(line), fontsize=10.5, fontweight="bold", va="top")
+        for number, line in enumerate(reversed(foot)):
+            figure.text(6 / width, (4 + 8.8 * number) / height, typeset(line), fontsize=SMALL, color=GREY, va="bottom")
+        if sheet.bar:
+            low, top = 1 - (tops[-1] + high) / height, 1 - tops[0] / height
+            room = figure.add_axes(((width - bar + 6) / width, low, 9 / width, top - low))
+            maps.colour_bar(figure, axes[0], room, sheet.bar.threshold, sheet.bar.words)
+    return figure
+
+
+def _panel(figure: Figure, panel: Panel, box: tuple[float, float, float, float], names: Names, above: float) -> Axes:
+    axes = figure.add_axes(box)
+    options = dict(panel.options)
+    if panel.names:
+        options["names"] = names
+    panel.draw(panel.table, axes, **options)
+    if panel.title:
+        room = box[2] * figure.get_figwidth() * 72 + LEFT - 10
+        words = typeset(panel.title)
+        axes.annotate(
+            words,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(10 - LEFT, above - 9),
+            textcoords="offset points",
+            fontsize=8.5 if width_of(words, 8.5, "bold") < room else SMALL,
+            fontweight="bold",
+            va="bottom",
+        )
+    if panel.x_label:
+        axes.set_xlabel(typeset(panel.x_label))
+    return axes
+
+
+def _make_room(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Move the left side of axes whose tick labels are longer than usual, each by what reaches into its neighbour."""
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    width = figure.bbox.width
+    room = LEFT / 72 * figure.dpi
+    for one in axes:
+        extent = one.yaxis.get_tightbbox(renderer)
+        box = one.get_position()
+        over = 0.0 if extent is None else max(0.0, box.x0 * width - room + 2 - extent.x0) / width
+        if over > 0:
+            one.set_position((box.x0 + over, box.y0, box.width - over, box.height))
+
+
+def _has_one_key(sheet: Sheet) -> bool:
+    return len(sheet.panels) > 1 and len({tuple(panel.names) for panel in sheet.panels}) == 1 and bool(sheet.panels[0].names)
+
+
+def _above(sheet: Sheet, at_ends: bool, wide: float, is_shared: bool) -> list[float]:
+    """Points between each axes and what stands above it: its title and its key."""
+    found = []
+    for panel in sheet.panels:
+        lines = (
+            0 if at_ends or is_shared or not panel.names else -(-len(panel.names) // key_columns(list(panel.names), wide))
+        )
+        found.append(8.0 + 12.0 * lines + (13.0 if panel.title else panel.above))
+    return found

@@ -1,0 +1,84 @@
+"""What all figures share: colours with line styles, type sizes, and text as it is printed; draws no data."""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import count
+from typing import Any
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+# Okabe and Ito's palette without its yellow; dark and light in turn, and a line style each, so that grey paper will do.
+LINES: tuple[tuple[str, Any], ...] = (
+    ("#0072B2", "-"),
+    ("#D55E00", (0, (5, 1.5))),
+    ("#009E73", (0, (7, 1.5, 1.5, 1.5))),
+    ("#CC79A7", (0, (1.2, 1.2))),
+    ("#000000", (0, (3, 1, 1, 1, 1, 1))),
+    ("#E69F00", "-"),
+    ("#56B4E9", (0, (9, 2))),
+)
+
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+GREY = "#6b6b6b"
+
+VEIL: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.65, "pad": 0.6}
+"""Behind words that may stand on a curve."""
+
+SMALL = 7.0
+"""Points of the smallest text: that of notes."""
+
+STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "factorial-iwae",  # the same figure, the same bytes
+}
+
+
+def looks() -> Iterator[tuple[str, Any]]:
+    """Colours with line styles without end; no pair comes twice before each colour had each style."""
+    for turn in count():
+        for place, (colour, _) in enumerate(LINES):
+            yield colour, LINES[(place + turn) % len(LINES)][1]
+
+
+def typeset(words: str) -> str:
+    """Words with the field's symbols as they are printed; a dollar sign stays one."""
+    return words.replace("$", r"\$").replace("n_z", "$n_z$").replace(" -", " \u2212")
+
+
+@cache
+def width_of(words: str, size: float, weight: str = "normal") -> float:
+    """The width of one line of text in points."""
+    return (
+        float(TextPath((0, 0), words, size=size, prop=FontProperties(weight=weight)).get_extents().width) if words else 0.0
+    )
+
+
+def wrap(words: str, size: float, width: float, weight: str = "normal") -> list[str]:
+    """Words in lines of at most a width in points; a line break in them stays."""
+    lines: list[str] = []
+    for part in words.split("\n"):
+        line = ""
+        for word in part.split():
+            longer = f"{line} {word}" if line else word
+            # Hardly a letter is as wide as 0.8 of its size: measure only where it may matter.
+            if line and len(longer) * size * 0.8 > width and width_of(typeset(longer), size, weight) > width:
+                lines.append(line)
+                line = word
+            else:
+                line = longer
+        lines.append(line)
+    return lines

@@ -1,0 +1,32 @@
+"""`python -m analysis.latent results/quickstart`: pictures of the latent space and their numbers, from stored weights."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from analysis.latent.make import write_latent
+from analysis.loading.load import load
+from workers.contract.errors import DONE, exit_code_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 written, 2 bad input, 3 damaged data."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.latent", description=__doc__)
+    parser.add_argument("study", help="folder of a study, such as results/quickstart; its trials must have ended")
+    parser.add_argument("--root", help="folder of the data sets, where it is not that of the study")
+    parser.add_argument("--seed", type=int, help="seed to draw; default: the first that has completed")
+    given = parser.parse_args(arguments)
+    return exit_code_of(lambda: _carry_out(given))
+
+
+def _carry_out(given: argparse.Namespace) -> int:
+    study = load(given.study)
+    written, lines = write_latent(study, given.root, given.seed)
+    print("\n".join(f"{study.name}: {line}" for line in lines))
+    for path in written:
+        print(f"wrote {path}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""`python -m analysis.latent results/quickstart`: pictures of the latent space and their numbers, from stored weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.picture import Picture
+from analysis.figures.replace_file import replace
+from analysis.latent.models import (
+    _COPY,
+    Digits,
+    Model,
+    codes,
+    decode,
+    read_digits,
+    read_model,
+    reconstruct,
+)
+from analysis.latent.numbers import (
+    LATTICE,
+    STEPS,
+    Encoded,
+    agreement,
+    cross_entropy,
+    lattice,
+    plane_row,
+    purity,
+    silhouettes,
+    traversal,
+)
+from analysis.latent.pictures import Panel, Scene, scene_pictures
+from analysis.latent.trials import cells_of, measure_all
+from analysis.loading.study import LoadError, Study
+from workers.contract.errors import RecordError
+from workers.contract.trial import trial_of
+from workers.model.inputs import measured_at
+from workers.store.keys import FIGURES_FOLDER, LATENT_CAPTIONS
+
+
+def latent(
+    study: Study, decoder: str, root: str | None = None, seed: int | None = None
+) -> tuple[list[Picture], dict[str, pd.DataFrame], str]:
+    """Numbers of every completed trial at the base cell of the n_z contrast, and pictures of one seed.
+
+    Args:
+        study: what `load` gave.
+        decoder: one of its levels; nothing is pooled over decoders.
+        root: see read_digits.
+        seed: see cells_of.
+
+    Returns:
+        The pictures, the other tables by the stem of their files, and a line for the reader.
+
+    Raises:
+        LoadError: see cells_of.
+        RecordError: weights are missing or damaged; the file is named.
+        DataError: see read_digits.
+    """
+    cells = cells_of(study, decoder, seed)
+    first = cells.trials.iloc[0]
+    digits = read_digits(_read(study, first).settings, first["fingerprint"], root)
+
+    def measure(row: Mapping[str, Any]) -> Panel:
+        model = _read(study, row)
+        _refuse_other_weights(study, model, digits, row["fingerprint"])
+        return _measure(model, digits, {name: row[name] for name in ("trial_id", *study.factors)})
+
+    numbers = measure_all(cells, digits.test.classes, measure)
+    scene = Scene(
+        decoder=decoder,
+        base=cells.base,
+        seed=cells.seed,
+        images=digits.test,
+        panels=numbers.panels,
+        per_class=numbers.per_class,
+        per_trial=numbers.per_trial,
+    )
+    tables = {f"latent-trials-{decoder}": numbers.per_trial, f"latent-images-{decoder}": numbers.per_image}
+    reader = digits.classifier
+    words = f"the lattice is read by {reader.name}, {reader.accuracy:.1%} right on test images" if reader else "no labels"
+    return scene_pictures(scene), tables, f"{decoder}: {len(numbers.per_trial)} trials; {words}"
+
+
+def _read(study: Study, row: Mapping[str, Any] | pd.Series) -> Model:
+    return read_model(study, str(row["trial_id"]), int(row["last_epoch"]))
+
+
+def _refuse_other_weights(study: Study, model: Model, digits: Digits, fingerprint: str) -> None:
+    """Weights must say their trial's settings, and give the activity that was stored of it: they may be of another study.
+
+    Raises:
+        RecordError: they do not.
+    """
+    rows = study.activity([model.trial_id])
+    # Upper layers were measured with noise.
+    n_z = model.architecture.latent[0]
+    stored = rows[rows["epoch"] == model.epoch]["activity"].to_numpy(float)[:n_z]
+    is_its_own = trial_of(model.settings, fingerprint).trial_id == model.trial_id
+    if not is_its_own or len(stored) < n_z or model.architecture.n_x != digits.data.n_x:
+        raise RecordError(model.path, "is damaged (it does not say what its trial is)", _COPY)
+    found = codes(model, measured_at(digits.data, model.epoch).double().numpy(), layer=0).var(0)
+    wrong = ~np.isclose(found, stored, rtol=0.02, atol=1e-3)
+    if wrong.any():
+        unit = int(np.flatnonzero(wrong)[0])
+        raise RecordError(
+            model.path,
+            f"does not give the activity stored of its trial (unit {unit}: {found[unit]:.4g}, not {stored[unit]:.4g})",
+            _COPY,
+        )
+
+
+def _measure(model: Model, digits: Digits, facts: Mapping[str, Any]) -> Panel:
+    """A model on the test images, and what a figure of it shows."""
+    inputs, classes, shape = digits.test.inputs, digits.test.classes, digits.test.shape
+    found, means = codes(model, inputs), reconstruct(model, inputs)
+    activity = codes(model, measured_at(digits.data, model.epoch).double().numpy()).var(0)
+    order = np.argsort(-activity, kind="stable")
+    units = tuple(int(unit) for unit in order[:2])
+    points = lattice(len(activity), units)
+    decoded = decode(model, points)
+    plane = None
+    if classes is not None and digits.classifier is not None:
+        plane = agreement(points, digits.classifier.read(decoded), found, classes)
+    nothing = np.full(len(found), np.nan)
+    numbers = {"activity_across": activity[units[0]], "activity_up": activity[units[1]] if len(units) > 1 else None}
+    return Panel(
+        encoded=Encoded(
+            facts=facts,
+            codes=found,
+            cross_entropy=cross_entropy(inputs, means),
+            purity=nothing if classes is None else purity(found, classes),
+            silhouette=nothing if classes is None else silhouettes(found, classes),
+        ),
+        is_deep=len(model.architecture.latent) > 1,
+        activity=activity,
+        order=order,
+        means=means,
+        lattice=decoded.reshape(-1, LATTICE, *shape),
+        points=points,
+        plane=plane,
+        traversals=decode(model, traversal(order)).reshape(len(order), len(STEPS), *shape),
+        numbers=plane_row(plane, units, digits.classifier) | numbers,
+    )
+
+
+def write_latent(study: Study, root: str | None = None, seed: int | None = None) -> tuple[list[Path], list[str]]:
+    """Write the pictures (PNG, PDF, CSV) and tables of every decoder into figures/; earlier ones are replaced whole.
+
+    Returns:
+        The files written, and a line a decoder; one whose trials have not ended is left out, and its line says so.
+
+    Raises:
+        LoadError, RecordError, DataError: see latent; LoadError only if no decoder can be drawn.
+        OSError: the study's folder is not writable.
+    """
+    files: dict[str, bytes] = {}
+    lines, absent, captions = [], [], []
+    for decoder in study.factors["decoder"]:
+        try:
+            pictures, tables, words = latent(study, decoder, root, seed)
+        except LoadError as error:
+            absent.append(error)
+            continue
+        lines.append(words)
+        for picture in pictures:
+            files |= {f"{picture.name}.{kind}": raw for kind, raw in picture.render().items()}
+            tables[picture.name] = picture.table
+            captions.append((picture.name, picture.title, picture.caption, picture.number))
+        files |= {f"{name}.csv": table.to_csv(index=False).encode() for name, table in tables.items()}
+    if absent and not files:
+        raise absent[0]
+    said = pd.DataFrame(captions, columns=["name", "title", "caption", "number"])
+    files[LATENT_CAPTIONS] = said.to_csv(index=False).encode()
+    for name, raw in files.items():
+        replace(study.path / FIGURES_FOLDER / name, raw)
+    return [study.path / FIGURES_FOLDER / name for name in files], [*lines, *map(str, absent)]

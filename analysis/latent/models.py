@@ -1,0 +1,209 @@
+"""Trained models read from weights files: codes, reconstructions, decoded points."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from analysis.latent.numbers import (
+    Classifier,
+    Floats,
+    fit_classifier,
+)
+from analysis.latent.pictures import Shown
+from analysis.loading.study import Study
+from workers.contract.errors import DataError, RecordError
+from workers.contract.settings import DataSettings, Settings
+from workers.data.images import known, load_images
+from workers.data.subset import subset
+from workers.model.architecture import Architecture, architecture_of
+from workers.model.inputs import Data, data_from
+from workers.model.layers import fixed_statistics
+from workers.model.networks import conditional_prior, pixel_mean_of, pixels, posterior
+from workers.store.keys import WEIGHTS_FOLDER, weights_key
+from workers.store.open import open_store
+from workers.store.weights_file import decode_weights
+
+PART = 1000
+"""Images at a time; changes no number, as statistics are fixed."""
+
+_COPY = "restore it from a copy"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model as its weights file has it, in float64, with a replica axis of 1 in front of every tensor."""
+
+    path: str
+    """Of the weights file."""
+    trial_id: str
+    epoch: int
+    settings: Settings
+    architecture: Architecture
+    parameters: Mapping[str, Tensor]
+    statistics: Mapping[str, tuple[Tensor, Tensor]]
+    """Mean and variance of every batch-normalised layer in evaluation."""
+
+
+def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = None) -> Model:
+    """The trained model of a trial; nothing is unpickled.
+
+    Args:
+        study: what `load` gave, or the folder of a study.
+        trial_id: of a trial that has completed.
+        epochs: after which it was stored; None: the longest training there is.
+
+    Raises:
+        RecordError: its weights are missing or damaged; the file is named.
+    """
+    root = study.url if isinstance(study, Study) else str(study).rstrip("/")
+    store = open_store(root)
+    keys = [key for key in store.list(WEIGHTS_FOLDER) if key.startswith(f"{WEIGHTS_FOLDER}/{trial_id}-")]
+    wanted = f"{WEIGHTS_FOLDER}/{trial_id}-*.safetensors" if epochs is None else weights_key(trial_id, epochs)
+    key = max(keys, key=lambda key: (len(key), key), default=wanted) if epochs is None else wanted
+    if key not in keys:
+        raise RecordError(f"{root}/{key}", "there is no such file: the weights of this trial are missing", _COPY)
+    try:
+        raw = store.read(key)
+    except OSError as error:
+        raise RecordError(f"{root}/{key}", f"cannot be read ({error.strerror})", _COPY) from error
+    return _parse(raw, f"{root}/{key}", key)
+
+
+def _parse(raw: bytes, path: str, key: str) -> Model:
+    arrays, facts = decode_weights(raw, path)
+    try:
+        settings = Settings.model_validate_json(json.dumps(facts["settings"]))
+        trial_id, epoch = str(facts["trial_id"]), int(facts["epoch"])
+    except (ValidationError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise RecordError(path, f"is damaged or no weights file ({type(error).__name__})", _COPY) from error
+    tensors = {name: torch.from_numpy(array.copy()).double().unsqueeze(0) for name, array in arrays.items()}
+    if weights_key(trial_id, epoch) != key:
+        held = f"holds the weights of trial {trial_id} after epoch {epoch}"
+        raise RecordError(path, held, "move it away and restore the right file from a copy")
+    first = tensors.get("encoder.hidden0.weight")
+    if first is None or first.ndim != 3:
+        raise RecordError(path, "is damaged (encoder.hidden0.weight is missing)", _COPY)
+    architecture = architecture_of(settings, first.shape[1])
+    wanted = _shapes(architecture)
+    found = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise RecordError(path, f"is damaged ({name} is {found.get(name)} and should be {wanted.get(name)})", _COPY)
+        if not torch.isfinite(tensors[name]).all() or (name.startswith("running_variance/") and tensors[name].min() < 0):
+            raise RecordError(path, f"is damaged ({name} has numbers that cannot be)", _COPY)
+    layers = [name.removeprefix("running_mean/") for name in wanted if name.startswith("running_mean/")]
+    statistics = {name: (tensors[f"running_mean/{name}"], tensors[f"running_variance/{name}"]) for name in layers}
+    parameters = {name: tensor for name, tensor in tensors.items() if not name.startswith("running_")}
+    return Model(path, trial_id, epoch, settings, architecture, parameters, statistics)
+
+
+def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a weights file."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (n_in, n_out) in architecture.layers().items():
+        shapes |= {f"{name}.weight": (n_in, n_out), f"{name}.bias": (1, n_out)}
+        if architecture.is_normalised(name):
+            row = (1, n_out)
+            shapes |= {f"{name}.scale": row, f"running_mean/{name}": row, f"running_variance/{name}": row}
+    if architecture.decoder == "gaussian" and architecture.decoder_logvar == "global":
+        shapes["decoder.log_variance"] = (1, 1)
+    return shapes
+
+
+def codes(model: Model, images: Floats, layer: int = -1) -> Floats:
+    """Means of q(z|x), [image, unit]; of several stochastic layers each one's mean goes into the next, and the top counts.
+
+    Args:
+        model: what `read_model` gave.
+        images: inputs as the model was trained on them, [image, pixel].
+        layer: stochastic layer, from 0 at the image; -1 is the top, where the prior is N(0, I).
+    """
+    return _in_parts(images, lambda x: _means(model, x)[layer])
+
+
+def reconstruct(model: Model, images: Floats) -> Floats:
+    """E[x|z_1] at the mean of q(z_1|x), [image, pixel]."""
+    return _in_parts(images, lambda x: _pixel_means(model, _means(model, x)[0]))
+
+
+def decode(model: Model, z: Floats) -> Floats:
+    """E[x|z] of points of the top layer, [point, pixel]; layers below are at the means of their conditional priors."""
+    return _in_parts(z, lambda points: _pixel_means(model, _down(model, points)))
+
+
+def _down(model: Model, h: Tensor) -> Tensor:
+    for layer in reversed(range(len(model.architecture.latent) - 1)):
+        h, _ = conditional_prior(model.parameters, model.architecture, layer, h, fixed_statistics(model.statistics))
+    return h
+
+
+def _means(model: Model, x: Tensor) -> list[Tensor]:
+    means = [x]
+    for layer in range(len(model.architecture.latent)):
+        q = posterior(model.parameters, model.architecture, layer, means[-1], fixed_statistics(model.statistics))
+        means.append(q[0])
+    return means[1:]
+
+
+def _pixel_means(model: Model, z: Tensor) -> Tensor:
+    heads = pixels(model.parameters, model.architecture, z, fixed_statistics(model.statistics))
+    return pixel_mean_of(model.architecture, heads)
+
+
+@torch.no_grad()
+def _in_parts(rows: Floats, function: Callable[[Tensor], Tensor]) -> Floats:
+    tensor = torch.from_numpy(np.asarray(rows, dtype=np.float64))
+    found = [function(tensor[None, None, first : first + PART])[0, 0] for first in range(0, len(rows), PART)]
+    return torch.cat(found).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """The images of a study."""
+
+    data: Data
+    test: Shown
+    classifier: Classifier | None
+    """Of grey pixels; None without labels."""
+
+
+def read_digits(settings: Settings, fingerprint: str, root: str | None = None) -> Digits:
+    """The data set of a trial, its classes, and a classifier of them.
+
+    Args:
+        settings: of the trial.
+        fingerprint: of the data it was trained on.
+        root: folder of the data, where it is not that of the study.
+
+    Raises:
+        DataError: the data are not there, or are other data.
+    """
+    chosen = _moved(settings.data, root)
+    found = known(chosen).fingerprint
+    if found != fingerprint:
+        raise DataError(
+            f"data: the study was trained on other data (fingerprint {fingerprint[:12]}) than {chosen.path or chosen.name} "
+            f"({found[:12]}); name the folder of its data with --root"
+        )
+    images = subset(load_images(chosen), chosen)
+    data, plain = (data_from(images, found, settings.measure, torch.device("cpu"), kind) for kind in (chosen.input, "grey"))
+    grey = plain.test.double().numpy()
+    classifier = None
+    if images.train_labels is not None and images.test_labels is not None:
+        classifier = fit_classifier(plain.train.numpy(), images.train_labels, grey, images.test_labels)
+    shape = int(images.test.shape[1]), int(images.test.shape[2])
+    return Digits(data, Shown(shape, data.test.double().numpy(), grey, images.test_labels), classifier)
+
+
+def _moved(settings: DataSettings, root: str | None) -> DataSettings:
+    if root is None:
+        return settings
+    if settings.path is not None:
+        return settings.model_copy(update={"path": str(Path(root) / Path(settings.path).name)})
+    return settings.model_copy(update={"root": root})

@@ -1,0 +1,224 @@
+"""Reads and verifies the files of a study, each by itself; lays plan and ends side by side as a frame; judges no path."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.loading.vectors import VECTORS, in_order, keep, threads_for
+from workers.contract.columns import EPOCHS, TRIALS
+from workers.contract.errors import RecordError
+from workers.contract.settings import FACTORS, layers_above
+from workers.contract.settings_table import flatten
+from workers.store.keys import EPOCHS_FOLDER, TRIALS_FOLDER
+from workers.store.parquet import decode_with_footer
+from workers.store.partial_read import read_columns
+from workers.store.placement import keys_of, refuse_other_borders, refuse_renamed
+from workers.store.plan_log import Plan
+from workers.store.protocol import Store
+
+_FROM_PLAN = ("schema_version", *FACTORS)
+
+STREAM = tuple(name for name in EPOCHS.names if name not in (*VECTORS, *_FROM_PLAN))
+"""Scalar columns that `load` reads of every rows file: a trial_id is made of the settings, which the plan has."""
+
+_ENDED_ALWAYS = ("baseline_bound", "seconds", "device")
+
+
+# A row of `trials` also repeats its settings, which the plan has; these are what only it knows of a trial that has ended.
+_REPEATED = ("schema_version", "trial_id", "pack_id", *FACTORS, "epochs")
+
+_ENDED = tuple(field for field in TRIALS if field.name not in (*_REPEATED, *_ENDED_ALWAYS))
+
+
+# What the independent-pixel bound depends on: the decoder's family and the images.
+_BASELINE_OF = [
+    "decoder",
+    "model.decoder_logvar",
+    "model.decoder_logvar_value",
+    "model.decoder_logvar_limit",
+    "fingerprint",
+    "data.n_valid",
+    "data.input",
+    "data.classes",
+    "data.subset",
+]
+
+TRIAL_MEASURES = (
+    *(field.name for field in TRIALS if pa.types.is_floating(field.type) and field.name not in EPOCHS.names),
+    "seconds",
+)
+"""Measured once a trial, at its end; every other value is a column of the stream."""
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """A stored file that was read: its columns, or some of them, and what its footer says but the hashes of columns."""
+
+    key: str
+    table: pa.Table
+    footer: Mapping[str, Any]
+
+
+def read_folder(
+    store: Store,
+    folder: str,
+    schema: pa.Schema,
+    problems: dict[str, str] | None = None,
+    columns: Sequence[str] | None = None,
+    kept: dict[tuple[str, str], pa.Array] | None = None,
+) -> list[File]:
+    """Every file of epochs/ or trials/.
+
+    Args:
+        store: where the study lies.
+        folder: epochs or trials.
+        schema: of its files.
+        problems: None: the first file that is damaged ends the reading; else it is left out, and put in here by its key.
+        columns: of the tables; None: all.
+        kept: None: other columns are not read; else files are verified as a whole, and vectors put in here (see Vectors).
+
+    Raises:
+        RecordError: a file cannot be read, is damaged, of another version, or not where it belongs.
+    """
+
+    def read(key: str) -> tuple[pa.Table, dict[str, Any]] | RecordError:
+        try:
+            if columns is None or kept is not None:
+                table, footer = decode_with_footer(store.read(key), key)
+            else:
+                table, footer = read_columns(store, key, columns)
+            if footer.pop("columns_sha256").keys() != set(schema.names):
+                raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", "move it away")
+            refuse_renamed(key, table, footer)
+        except RecordError as error:
+            return error
+        return table, footer
+
+    keys, total = keys_of(store, folder, problems), 0
+    found: list[File] = []
+    for key, one in zip(keys, in_order(read, keys, threads_for(store)), strict=True):
+        if isinstance(one, RecordError):
+            if problems is None:
+                raise one
+            problems[key] = str(one)
+            continue
+        table, footer = one
+        if kept is not None:
+            total = keep(kept, key, table, total)
+        found.append(File(key, table if columns is None else table.select(columns), footer))
+    return found
+
+
+def drop_other_borders(files: list[File], plan: Plan, problems: dict[str, str] | None) -> list[File]:
+    """What `read_folder` gave, with `problems` less the files whose borders are not those of the plan.
+
+    Raises:
+        RecordError: see refuse_other_borders.
+    """
+    wrong = refuse_other_borders((file.key for file in files), plan, problems)
+    return [file for file in files if file.key not in wrong] if wrong else files
+
+
+def at_threshold(files: list[File], threshold: float, store: Store, problems: dict[str, str] | None = None) -> list[File]:
+    """The files with active_units at the study's threshold: those written at another one are counted again.
+
+    Raises:
+        RecordError: the activities of such a file are damaged; with `problems` it is left out, and put in there.
+    """
+    found = []
+    for file in files:
+        if file.footer.get("threshold", threshold) != threshold:
+            try:
+                lists = read_columns(store, file.key, ["activity"])[0]["activity"].combine_chunks()
+            except RecordError as error:
+                if problems is None:
+                    raise
+                problems[file.key] = str(error)
+                continue
+            above = pc.greater(lists.flatten(), threshold).fill_null(False).to_numpy(zero_copy_only=False)
+            counts = np.bincount(pc.list_parent_indices(lists).to_numpy(), weights=above, minlength=len(lists))
+            at = file.table.schema.get_field_index("active_units")
+            column = pa.array(counts.astype(np.int32))
+            file = replace(file, table=file.table.set_column(at, file.table.schema.field(at), column))
+        found.append(file)
+    return found
+
+
+def planned_frame(plan: Plan) -> pd.DataFrame:
+    """A row a planned trial: its settings and its goal."""
+    return pd.DataFrame(
+        {
+            "trial_id": trial_id,
+            "pack_id": plan.pack_of[trial_id],
+            "fingerprint": trial.fingerprint,
+            **flatten(trial.settings),
+            "layer_sizes": (trial.settings.n_z, *(n_z for _, n_z in layers_above(trial.settings.model))),
+            "epochs_goal": plan.packs[plan.pack_of[trial_id]].epochs,
+        }
+        for trial_id, trial in plan.trials.items()
+    )
+
+
+def trials_frame(planned: pd.DataFrame, plan: Plan, ended: pd.DataFrame, stream: pd.DataFrame) -> pd.DataFrame:
+    """A row a planned trial: its settings, its goal, how far it came, and how it ended (null if it has not)."""
+    frame = planned.copy()
+    # A trial that failed goes on in another pack if it is tried again: then that one says how it ended.
+    is_old = (ended["status"] == "failed") & (ended["pack_id"] != ended["trial_id"].map(plan.pack_of))
+    longest = ended[~is_old].sort_values("epochs").drop_duplicates("trial_id", keep="last").set_index("trial_id")
+    longest = longest.reindex(frame["trial_id"]).reset_index(drop=True)
+    done = np.zeros(len(frame), np.int64)
+    np.maximum.at(done, stream["trial_id"].cat.codes.to_numpy(), stream["epoch"].to_numpy())
+    frame["epochs_done"] = done
+    # A study made longer: what completed the shorter one has not reached the new goal.
+    has_ended = longest["status"].notna() & (
+        (longest["status"] != "completed") | (longest["epochs"] >= frame["epochs_goal"])
+    )
+    for field in _ENDED:
+        known = longest[field.name].where(has_ended)
+        if pa.types.is_floating(field.type):
+            known = known.astype(float)
+        frame[field.name] = known.astype("Int64") if pa.types.is_integer(field.type) else known
+    frame["status"] = frame["status"].fillna("unfinished")
+    for name in _ENDED_ALWAYS:
+        frame[name] = longest[name]
+    frame["baseline_bound"] = frame.groupby(_BASELINE_OF)["baseline_bound"].transform("first")
+    return frame
+
+
+def refuse_gaps(stream: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Every epoch of a trial was stored before the ones after it, and before its row in `trials`: what lacks now is lost.
+
+    Returns:
+        What is lost of each trial that files with problems left incomplete; empty without `problems`.
+
+    Raises:
+        RecordError: a trial has fewer rows than it has come through epochs.
+    """
+    stored = pd.Series(np.bincount(stream["trial_id"].cat.codes.to_numpy(), minlength=len(trials)), trials.index)
+    ended = trials["status"] != "unfinished"
+    reached = trials["last_epoch"].astype("Float64").fillna(trials["epochs_done"].astype(float)).astype(int)
+    if problems is None:
+        short = (ended | (stored > 0)) & (stored < reached + 1)
+        if short.any():
+            first = trials.assign(stored=stored, reached=reached)[short].iloc[0]
+            raise RecordError(
+                f"{EPOCHS_FOLDER}/{first['pack_id']}-*.parquet",
+                f"{first['stored']} of {first['reached'] + 1} epochs of trial {first['trial_id']} are left",
+                "restore the lost file from a copy",
+            )
+        return {}
+    without_end = {key.split("/")[-1].split("-")[0] for key in problems if key.startswith(f"{TRIALS_FOLDER}/")}
+    lost = {}
+    for trial_id, pack_id, has_ended, rows, last in zip(
+        trials["trial_id"], trials["pack_id"], ended, stored, reached, strict=True
+    ):
+        if rows < last + 1 and (rows or has_ended):
+            lost[trial_id] = f"{rows} of {last + 1} epochs are left, the others lie in a file that cannot be read"
+        elif not has_ended and pack_id in without_end:
+            lost[trial_id] = "its end lies in a file that cannot be read"
+    return lost

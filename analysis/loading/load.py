@@ -1,0 +1,173 @@
+"""Reads a study's folder into DataFrames, verifies every file and names what is missing; averages and writes nothing."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.loading.files import (
+    STREAM,
+    at_threshold,
+    drop_other_borders,
+    planned_frame,
+    read_folder,
+    refuse_gaps,
+    trials_frame,
+)
+from analysis.loading.frame import by_trial, stream_frame
+from analysis.loading.labels import LABELS_FILE, PLAIN, Labels, cell_text, read_labels
+from analysis.loading.study import LoadError, Study, _errors_of
+from workers.contract.columns import EPOCHS, TRIALS
+from workers.contract.errors import RecordError
+from workers.contract.settings import FACTORS, NOT_IDENTITY
+from workers.contract.settings_table import flatten
+from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER
+from workers.store.open import open_store
+from workers.store.placement import Checked, Entries
+from workers.store.plan_log import Plan, read_plan
+from workers.store.protocol import Store
+
+
+def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None = None, vectors: bool = False) -> Study:
+    """What is stored of a study, running or done; the checksums and hashes of every file hold for all that is read of it.
+
+    Args:
+        path: the study's folder, or s3://bucket/prefix/study.
+        skip_bad: go on with what is whole where files are damaged or lost; `left_out` and `missing` name what is gone.
+        labels: a file that renames factors and levels; None: labels.yaml of the folder, if it is there.
+        vectors: False: they stay in their files until `Study.vectors` or `Study.activity` ask for them, and are verified
+            then; True: every file is read and verified whole now, so that nothing is found damaged later.
+
+    Raises:
+        LoadError: the path is no study's folder, or cannot be read.
+        LabelError: the file of labels cannot be used.
+        VersionError: a file was written by a version with another schema; it is named.
+        RecordError: a file is damaged, or rows are stored twice or lost; the file is named.
+    """
+    url = str(path).rstrip("/")
+    root = Path(url.rpartition("/")[2] if "://" in url else path)
+    problems: dict[str, str] | None = {} if skip_bad else None
+    kept: dict[tuple[str, str], pa.Array] | None = {} if vectors else None
+    with _errors_of(url if "://" in url else str(root)):
+        store = _open_url(url) if "://" in url else _open(root)
+        # A running study grows in the order plan, epochs, trials. Read in the opposite order, what comes later
+        # always explains what came before.
+        ends = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
+        rows = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems, STREAM, kept)
+        plan = read_plan(Entries(store, {})) if problems is None else _read_whole_plan(store, problems)
+        rows, ends = drop_other_borders(rows, plan, problems), drop_other_borders(ends, plan, problems)
+        threshold = list(plan.trials.values())[-1].settings.measure.threshold
+        planned = planned_frame(plan)
+        epochs, stored = stream_frame(at_threshold(rows, threshold, store, problems), planned, store, problems, kept)
+        ended = pa.concat_tables([TRIALS.empty_table(), *(file.table for file in ends)])
+        trials = trials_frame(planned, plan, ended.to_pandas(), epochs)
+        factors = _factors(plan, trials)
+        lost = refuse_gaps(epochs, trials, problems)
+    for name in factors:
+        if name not in epochs:
+            epochs[name] = by_trial(trials[name], epochs["trial_id"].cat.codes.to_numpy())
+    return Study(
+        name=str(plan.footers[-1].get("study", root.name)),
+        path=root,
+        url=store.url,
+        trials=trials,
+        epochs=epochs,
+        factors=factors,
+        missing=_missing(trials, factors, lost),
+        threshold=threshold,
+        provenance=_provenance([*plan.footers, *(file.footer for file in (*rows, *ends))]),
+        stored=stored,
+        labels=_labels(root, labels),
+        left_out={} if problems is None else problems,
+    )
+
+
+def _labels(root: Path, given: str | Path | None) -> Labels:
+    if given is not None:
+        return read_labels(Path(given))
+    return read_labels(root / LABELS_FILE) if (root / LABELS_FILE).is_file() else PLAIN
+
+
+def _read_whole_plan(store: Store, problems: dict[str, str]) -> Plan:
+    while True:
+        try:
+            plan = read_plan(Entries(store, problems))
+        except RecordError as error:
+            problems[error.path] = str(error)
+            continue
+        if not plan.trials:
+            raise LoadError(f"{store.url}: no entry of the plan can be read; restore {' or '.join(problems)} from a copy")
+        return plan
+
+
+def _open_url(url: str) -> Store:
+    store = open_store(url)
+    if any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
+        return store
+    raise LoadError(f"{url}: no study here ({PLAN_FOLDER}/ holds no entry); name s3://bucket/prefix/study")
+
+
+def _open(root: Path) -> Store:
+    if not root.exists():
+        raise LoadError(f"{root}: no such folder; name the folder of a study, such as results/quickstart")
+    if not root.is_dir():
+        raise LoadError(f"{root}: is a file; name the folder of a study, such as results/quickstart")
+    store = Checked(open_store(str(root)), {})
+    if any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
+        return store
+    inside = sorted(str(folder.parent) for folder in root.glob(f"*/{PLAN_FOLDER}"))
+    hint = f"did you mean {' or '.join(inside[:3])}?" if inside else "start one with python -m study.run grid.yaml"
+    raise LoadError(f"{root}: no study here ({PLAN_FOLDER}/ holds no entry); {hint}")
+
+
+def _factors(plan: Plan, trials: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
+    """Levels by factor; a setting that differs between accepted grids is one too, or it would be pooled silently."""
+    settings = [name for name in flatten(next(iter(plan.trials.values())).settings) if name not in NOT_IDENTITY]
+    varied = [name for name in ("fingerprint", *settings) if not name.startswith("measure.") and trials[name].nunique() > 1]
+    wanted = plan.factors()
+    factors = {}
+    for name in dict.fromkeys([*FACTORS, *wanted, *varied]):
+        present = list(dict.fromkeys(trials[name].tolist()))
+        ordered = [level for level in wanted.get(name, []) if level in present]
+        factors[name] = (*ordered, *(level for level in present if level not in ordered))
+    return factors
+
+
+def _missing(trials: pd.DataFrame, factors: Mapping[str, Any], lost: Mapping[str, str]) -> pd.DataFrame:
+    names = [name for name in factors if name != "seed"]
+    is_missing = (trials["status"] != "completed") | trials["trial_id"].isin(list(lost))
+    needed = ["trial_id", "status", "epochs_done", "epochs_goal", "last_epoch", *factors]
+    rows = []
+    for row in trials.loc[is_missing, needed].to_dict("records"):
+        reasons = [*_reason(row), *([lost[row["trial_id"]]] if row["trial_id"] in lost else [])]
+        cell = cell_text({name: row[name] for name in names})
+        rows.append((row["trial_id"], cell, row["seed"], row["status"], " and ".join(reasons)))
+    return pd.DataFrame(rows, columns=["trial_id", "cell", "seed", "status", "reason"])
+
+
+def _reason(row: Mapping[Any, Any]) -> list[str]:
+    if row["status"] == "unfinished":
+        return [f"unfinished ({row['epochs_done']} of {row['epochs_goal']} epochs)"]
+    if row["status"] == "completed":
+        return []
+    last = int(row["last_epoch"])
+    return [f"{row['status']} after epoch {last}" if last >= 0 else f"{row['status']} before its first epoch was stored"]
+
+
+def _provenance(footers: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for footer in footers:
+        for name, value in _leaves(footer.get("provenance", {})):
+            found.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,1 @@
+"""One page of HTML and one of Markdown about a study."""

@@ -1,0 +1,97 @@
+"""`python -m analysis.report results/quickstart`: figures, their tables and one page of a study, running or done."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace as replace_field
+from pathlib import Path
+
+from analysis.figures.picture import KINDS
+from analysis.loading.load import load
+from analysis.report.completeness import left_out_in_words, state_in_words
+from analysis.report.section import Section as Section
+from analysis.report.section import Table as Table
+from analysis.report.write import write_figures, write_report
+from workers.contract.errors import DONE, INCOMPLETE, CommandError, RecordError, VersionError, exit_code_of
+from workers.store.keys import FIGURES_FOLDER
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
+    parser.add_argument("study", help="folder of a study, or s3://bucket/prefix/study; it may still be running")
+    parser.add_argument("--out", metavar="FOLDER", help="for report and figures; default: the study's folder, or its name")
+    parser.add_argument(
+        "--figure", action="append", metavar="N", help="only this figure, such as 2.2, 3.3a or spectrum; may be repeated"
+    )
+    parser.add_argument("--width", type=float, metavar="MM", help="of every figure in mm; type keeps its size")
+    parser.add_argument("--labels", metavar="FILE", help="YAML that renames factors and levels; default: labels.yaml there")
+    parser.add_argument("--skip-bad", action="store_true", help="go on with what is whole where files are damaged or lost")
+    parser.add_argument(
+        "--format", default="png,pdf,svg", metavar="KINDS", help=f"of figures: any of {', '.join(KINDS)}; default all"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 written, 1 written but files were left out, 2 bad input, 3 damaged data."""
+    asked = _arguments(arguments)
+    return exit_code_of(lambda: _carry_out(asked))
+
+
+def _carry_out(asked: argparse.Namespace) -> int:
+    kinds = [kind.strip() for kind in asked.format.split(",") if kind.strip()]
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise CommandError(f"--format: got {asked.format}; allowed: {', '.join(KINDS)}, separated by commas")
+    if asked.width is not None and not 50 <= asked.width <= 1000:
+        raise CommandError(f"--width: got {asked.width:g}; allowed: 50 to 1000 mm")
+    progress = Progress()
+    try:
+        progress.say(f"reading {asked.study}")
+        study = load(asked.study, skip_bad=asked.skip_bad, labels=asked.labels, vectors=True)
+        if asked.out:
+            study = replace_field(study, path=Path(asked.out))
+        if asked.figure:
+            written = write_figures(study, asked.figure, kinds, asked.width, progress.say)
+        else:
+            written = write_report(study, kinds, asked.width, progress.say)
+    except RecordError as error:
+        if not isinstance(error, VersionError):
+            error.add_note("or add --skip-bad to leave it out")
+        raise
+    finally:
+        progress.end()
+    print(f"{study.name}: {state_in_words(study)}")
+    for line in left_out_in_words(study):
+        print(line)
+    if asked.figure:
+        print("\n".join(f"wrote {path}" for path in written))
+        return INCOMPLETE if study.left_out else DONE
+    if len(study.missing):
+        named = study.path / FIGURES_FOLDER / "missing.csv"
+        print(f"{len(study.missing)} trials are missing from the means; they are named in {named} and in the report")
+    print(f"wrote {len(written) - 2} files to {study.path / FIGURES_FOLDER}")
+    print(f"wrote {written[-2]}")
+    print(f"wrote {written[-1]}")
+    return INCOMPLETE if study.left_out else DONE
+
+
+class Progress:
+    """One line on a terminal that is written over; silence elsewhere."""
+
+    def __init__(self) -> None:
+        """Nothing is said yet."""
+        self.is_terminal = sys.stderr.isatty()
+
+    def say(self, words: str) -> None:
+        """What is done next."""
+        if self.is_terminal:
+            print(f"\r\x1b[2K{words[:100]}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave a clean line."""
+        if self.is_terminal:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

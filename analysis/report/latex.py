@@ -1,0 +1,42 @@
+"""A table as LaTeX with booktabs, to be read into a paper with input; writes no file."""
+
+import re
+
+from analysis.report.section import Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\u2212": r"$-$",
+    "\u00b1": r"$\pm$",
+    "\u2013": r"--",
+    "\u00d7": r"$\times$",
+    "\u2714": "",
+    "\u2718": "",
+}
+
+
+def latex(table: Table) -> str:
+    """The rows and columns that a reader of the report sees, without a caption; needs the package booktabs."""
+    texts = table.texts
+    columns = "".join("r" if is_number else "l" for is_number in table.numeric)
+    rows = [" & ".join(escape(str(value)) for value in row) + r" \\" for row in texts.itertuples(index=False)]
+    head = " & ".join(escape(str(name)) for name in texts.columns) + r" \\"
+    lines = [f"% {table.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def escape(words: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    found = "".join(_SPECIAL.get(letter, letter) for letter in " ".join(words.split()))
+    return re.sub(r"\bn\\_z\b", "$n_z$", found).strip()

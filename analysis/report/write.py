@@ -1,0 +1,111 @@
+"""`python -m analysis.report results/quickstart`: figures, their tables and one page of a study, running or done."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from analysis.figures.catalogue import FigureError, chosen
+from analysis.figures.picture import Picture
+from analysis.figures.replace_file import replace
+from analysis.loading.study import Study
+from analysis.report.descriptive import (
+    cells_section,
+    completeness_section,
+    cost_section,
+    further_section,
+    paper_section,
+    study_section,
+)
+from analysis.report.html import page
+from analysis.report.judging import claims_section, effects_section, latent_section
+from analysis.report.latex import latex
+from analysis.report.markdown import markdown
+from analysis.report.section import Section as Section
+from analysis.report.section import Table as Table
+from workers.store.keys import FIGURES_FOLDER, REPORT
+
+SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
+    study_section,
+    completeness_section,
+    paper_section,
+    further_section,
+    cells_section,
+    effects_section,
+    claims_section,
+    latent_section,
+    cost_section,
+)
+"""The report in its order; a section that has nothing to say gives None."""
+
+SUMMARY = "report.md"
+
+
+Say = Callable[[str], None]
+
+
+def write_report(
+    study: Study, kinds: Sequence[str] = ("png", "pdf"), width_mm: float | None = None, say: Say = lambda words: None
+) -> list[Path]:
+    """Write a study's figures and tables, its page and its summary; earlier ones are replaced whole.
+
+    Args:
+        study: what `load` gave.
+        kinds: of figures: png (in any case), pdf, svg.
+        width_mm: of every figure; None: each its own.
+        say: is told what is done next.
+
+    Returns:
+        The files written, the page last.
+
+    Raises:
+        OSError: the study's folder is not writable.
+    """
+    sections = []
+    for number, make in enumerate(SECTIONS, 1):
+        say(f"section {number} of {len(SECTIONS)}: {make.__name__.removesuffix('_section').replace('_', ' ')}")
+        section = make(study)
+        if section is not None:
+            sections.append(section)
+    folder = study.path / FIGURES_FOLDER
+    pictures = [picture for section in sections for picture in section.pictures]
+    written, images = [], {}
+    for number, picture in enumerate(pictures, 1):
+        say(f"figure {number} of {len(pictures)}: {picture.name}")
+        raw = picture.render(tuple(dict.fromkeys(["png", *kinds])), width_mm)
+        images[picture.name] = raw["png"]
+        written += _write_picture(folder, picture, raw)
+    for section in sections:
+        for table in section.tables:
+            written.append(replace(folder / f"{table.name}.csv", table.frame.to_csv(index=False).encode()))
+            written.append(replace(folder / f"{table.name}.tex", latex(table).encode()))
+    if study.missing.empty:
+        written.append(replace(folder / "missing.csv", study.missing.to_csv(index=False).encode()))
+    made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {study.url}."
+    written.append(replace(study.path / SUMMARY, markdown(study, sections, made).encode()))
+    written.append(replace(study.path / REPORT, page(study, sections, images, made).encode()))
+    return written
+
+
+def write_figures(
+    study: Study, keys: Sequence[str], kinds: Sequence[str], width_mm: float | None, say: Say = lambda words: None
+) -> list[Path]:
+    """Write some figures and their tables, and no page.
+
+    Raises:
+        FigureError: there is no such figure, or the study has nothing to show in it.
+        OSError: the study's folder is not writable.
+    """
+    written: list[Path] = []
+    for entry in chosen(study, keys):
+        say(f"figure {entry.key}")
+        picture = entry.make() if len(study.epochs) else None
+        if picture is not None:
+            written += _write_picture(study.path / FIGURES_FOLDER, picture, picture.render(kinds, width_mm))
+    if not written:
+        raise FigureError(f"--figure {', '.join(keys)}: the study has nothing to show in it yet, or no such cells")
+    return written
+
+
+def _write_picture(folder: Path, picture: Picture, raw: dict[str, bytes]) -> list[Path]:
+    files = [replace(folder / f"{picture.name}.{kind}", data) for kind, data in raw.items()]
+    return [*files, replace(folder / f"{picture.name}.csv", picture.table.to_csv(index=False).encode())]

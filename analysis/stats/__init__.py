@@ -1,0 +1,1 @@
+"""Statistics of arrays: estimates, intervals, tests, multiplicity. Knows no study."""

@@ -1,0 +1,99 @@
+"""What inference over seeds needs, for arrays of one number a seed; knows no study and no file.
+
+Estimates and contrasts are made in `estimate`, equivalence in `equivalence`; multiplicity, divergence and ranks are here.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaincinv
+from scipy.stats import rankdata
+
+from analysis.stats.equivalence import ENOUGH_POWER as ENOUGH_POWER
+from analysis.stats.equivalence import Equivalence as Equivalence
+from analysis.stats.equivalence import equivalence as equivalence
+from analysis.stats.equivalence import equivalence_power as equivalence_power
+from analysis.stats.estimate import COUNT_FLOOR as COUNT_FLOOR
+from analysis.stats.estimate import Estimate as Estimate
+from analysis.stats.estimate import Floats as Floats
+from analysis.stats.estimate import InferenceError as InferenceError
+from analysis.stats.estimate import check_confidence
+from analysis.stats.estimate import contrast as contrast
+from analysis.stats.estimate import linear_contrast as linear_contrast
+from analysis.stats.estimate import mean_interval as mean_interval
+from analysis.stats.estimate import one_sided as one_sided
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p values (Holm 1979): reject at level alpha those that are at most alpha, whatever depends on what.
+
+    A NaN (too few seeds to test) stays NaN and still counts as a member of the family that was planned.
+    """
+    adjusted = dict.fromkeys(p, float("nan"))
+    worst = 0.0
+    ordered = sorted((name for name in p if not np.isnan(p[name])), key=lambda name: p[name])
+    for place, name in enumerate(ordered):
+        worst = max(worst, min(1.0, (len(p) - place) * p[name]))
+        adjusted[name] = worst
+    return adjusted
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a probability of which k of n are seen; (0, 1) for n = 0.
+
+    Raises:
+        InferenceError: k is not between 0 and n, or the confidence is no probability.
+    """
+    check_confidence(confidence)
+    if not 0 <= k <= n:
+        raise InferenceError(f"clopper_pearson: {k} of {n}; k is between 0 and n")
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    return low, high
+
+
+def worst_rank(values: ArrayLike, diverged: int, *, higher_is_better: bool) -> Floats:
+    """The values with one infinitely bad entry a diverged trial appended: worse than any, and all equally bad.
+
+    For `rank_contrast`, which ranks; a mean of them means nothing.
+    """
+    bad = -np.inf if higher_is_better else np.inf
+    return np.concatenate([np.asarray(values, float), np.full(diverged, bad)])
+
+
+def rank_contrast(a: ArrayLike, b: ArrayLike, *, paired: bool, confidence: float = 0.95) -> Estimate:
+    """`contrast` of the ranks of all values together (Conover and Iman 1981), the mean rank shared by ties.
+
+    Args:
+        a: one number a seed; NaN where it is absent, infinite (see worst_rank) where the trial diverged.
+        b: the same of the other cell; if paired, entry i of both is the same seed.
+        paired: as in `contrast`.
+        confidence: of the interval, in ranks.
+    """
+    first, second = np.asarray(a, float), np.asarray(b, float)
+    ranks = rankdata(np.concatenate([first, second]), nan_policy="omit")
+    return contrast(ranks[: len(first)], ranks[len(first) :], paired=paired, confidence=confidence)
+
+
+def icc(table: ArrayLike) -> float:
+    """Intraclass correlation of the seed, ICC(C,1), over the seeds that have every cell: how much pairing gains.
+
+        (MS_seed - MS_rest) / (MS_seed + (cells - 1) MS_rest),   of the two-way table without interaction
+
+    The sd of a paired difference is about sqrt(1 - icc) of an unpaired one's. NaN below two seeds or cells.
+
+    Args:
+        table: [seed, cell], NaN where absent.
+    """
+    rows = np.asarray(table, float)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    seeds, cells = rows.shape
+    if seeds < 2 or cells < 2:
+        return float("nan")
+    rest = rows - rows.mean(axis=0) - rows.mean(axis=1, keepdims=True) + rows.mean()
+    between = cells * float(rows.mean(axis=1).var(ddof=1))
+    within = float((rest**2).sum()) / ((seeds - 1) * (cells - 1))
+    total = between + (cells - 1) * within
+    return (between - within) / total if total > 0 else float("nan")

@@ -1,0 +1,84 @@
+"""The file of `ray up`, and whether the cluster it names is up as far as this machine knows; asks nobody."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from study.cluster.join import ray_folder
+from workers.contract.errors import CommandError
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """What a cluster's file says that is needed to reach its head."""
+
+    path: str
+    name: str
+    provider: str
+    head_ip: str | None
+    """Of machines of one's own, as seen from here."""
+    user: str
+    key: str | None
+    proxy_command: str | None
+
+
+def read_cluster(path: str) -> ClusterFile:
+    """Read the file of `ray up`.
+
+    Raises:
+        CommandError: it is not there, or no such file.
+    """
+    try:
+        said = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise CommandError(f"--cluster {path}: cannot be read ({error.strerror}); name the file of `ray up`") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CommandError(f"--cluster {path}: is no YAML file ({' '.join(str(error).split())[:200]})") from error
+    provider, auth = (_part(said, name) for name in ("provider", "auth"))
+    name = said.get("cluster_name") if isinstance(said, dict) else None
+    if not isinstance(name, str) or not provider.get("type") or not auth.get("ssh_user"):
+        raise CommandError(
+            f"--cluster {path}: has no cluster_name, provider.type or auth.ssh_user; name the file of `ray up`"
+        )
+    head = provider.get("external_head_ip") or provider.get("head_ip")
+    key, proxy = auth.get("ssh_private_key"), auth.get("ssh_proxy_command")
+    return ClusterFile(
+        path=path,
+        name=name,
+        provider=str(provider["type"]),
+        head_ip=str(head) if head else None,
+        user=str(auth["ssh_user"]),
+        key=str(Path(key).expanduser()) if isinstance(key, str) else None,
+        proxy_command=proxy if isinstance(proxy, str) else None,
+    )
+
+
+def up_here(folder: Path) -> list[ClusterFile]:
+    """The clusters of a folder's files that `ray up` of this machine has started and `ray down` has not ended.
+
+    Of machines of one's own alone, where Ray keeps note of it in a file; a provider would have to be asked over the network.
+    """
+    found = []
+    for path in sorted(folder.glob("cluster*.yaml")):
+        with suppress(CommandError):
+            cluster = read_cluster(str(path))
+            if _was_started(cluster):
+                found.append(cluster)
+    return found
+
+
+def _was_started(cluster: ClusterFile) -> bool:
+    try:
+        nodes = json.loads((ray_folder() / f"cluster-{cluster.name}.state").read_text())
+        return any(node["state"] == "running" and node["tags"].get("ray-node-type") == "head" for node in nodes.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _part(said: Any, name: str) -> dict[str, Any]:
+    part = said.get(name) if isinstance(said, dict) else None
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,76 @@
+"""What travels to a cluster with a job: this project's code as it is here, the grid file, and the command to run."""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.cluster.join import PASSED_ON
+from study.grid.grid import Grid
+from study.provenance import SHIPPED, code_folder, code_provenance
+from workers.contract.errors import CommandError
+
+PACKAGES = ("study", "workers")
+
+SENT = "sent"
+"""The folder of the grid file, beside the packages."""
+
+
+def pack_up(folder: Path, grid: Path) -> str:
+    """Copy code and grid file into a folder; returns the grid file's path in it.
+
+    A folder and not a wheel: Ray names the copy by its content and unpacks it once a node. A wheel it would know by its file
+    name, and install with all that it depends on.
+    """
+    for package in PACKAGES:
+        shutil.copytree(code_folder() / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    # There is no .git over there.
+    (folder / SHIPPED).write_text(json.dumps(code_provenance()))
+    sent = Path(SENT, grid.name)
+    (folder / SENT).mkdir()
+    shutil.copyfile(grid, folder / sent)
+    return str(sent)
+
+
+def options_of(out: str, sets: Sequence[str], only: Sequence[str], is_smoke: bool, retry_failed: bool) -> list[str]:
+    """The words behind the grid file."""
+    return [
+        f"--out={out}",
+        *(f"--set={each}" for each in sets),
+        *(f"--only={each}" for each in only),
+        *(["--smoke"] if is_smoke else []),
+        *(["--retry-failed"] if retry_failed else []),
+    ]
+
+
+def entrypoint(grid: str, options: Sequence[str], out: str) -> str:
+    """The plain command, as the head's shell reads it, with the addresses of the bucket and without the keys to it."""
+    passed_on = [f"{name}={os.environ[name]}" for name in PASSED_ON if "://" in out and os.environ.get(name)]
+    # exec: what asks the driver to stop must not end a shell before it.
+    return shlex.join(["exec", "env", *passed_on, "python", "-m", "study.run", grid, *options])
+
+
+def asked_for(grid: Grid, options: Sequence[str]) -> str:
+    """The same for two jobs that would do the same."""
+    return hashlib.sha256(json.dumps([grid.text, sorted(options)]).encode()).hexdigest()[:16]
+
+
+def refuse_own_paths(grid: Grid) -> None:
+    """Refuse paths that mean something on this machine alone.
+
+    Raises:
+        CommandError: one is relative; the text says what to write.
+    """
+    data = grid.base.data
+    for name, path, what in (
+        ("run.out", grid.run.out, "a bucket, like --out s3://bucket/prefix, or a shared folder, like --out /shared/results"),
+        ("data.root", data.root, "a path that every node has, like --set data.root=/data"),
+        ("data.path", data.path, "a path that every node has, like --set data.path=/data/images.npz"),
+    ):
+        is_everywhere = path is None or "://" in path or path.startswith("/")
+        # The only one in which `~` is the home of whoever reads it.
+        if not is_everywhere and not (name == "data.root" and str(path).startswith("~/")):
+            raise CommandError(f"{name}: got {path}, which is a path of this machine; a cluster needs {what}")

@@ -1,0 +1,123 @@
+"""A way through SSH to the dashboard of a cluster that `ray up` has started, which listens on its head's loopback alone."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from study.cluster.jobs import not_through_a_proxy
+from study.cluster.open_ports import status_without_token
+from study.cluster.ray_up_file import ClusterFile
+from workers.contract.errors import CommandError
+
+DASHBOARD_PORT = 8265
+
+OPEN_WITHIN_S = 30.0
+
+_ASK_HEAD = """
+import sys
+from ray.autoscaler.sdk import get_head_node_ip
+try:
+    print(get_head_node_ip(sys.argv[1]))
+except Exception as error:  # whatever the provider's own client raises
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    sys.exit(lines[0] if lines else type(error).__name__)
+"""
+
+
+def head_of(cluster: ClusterFile) -> str:
+    """The address of a cluster's head.
+
+    Raises:
+        CommandError: it has none now.
+    """
+    if cluster.provider == "local" and cluster.head_ip:
+        return cluster.head_ip
+    # In a process of its own: Ray reads once whether it has a token to show, and here that is not known yet.
+    asked = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _ASK_HEAD, str(Path(cluster.path).absolute())], capture_output=True, text=True
+    )
+    said = (asked.stdout if asked.returncode == 0 else asked.stderr).strip().splitlines()
+    if asked.returncode != 0 or not said:
+        raise CommandError(_not_up(cluster, said[-1] if said else "no answer"))
+    return said[-1]
+
+
+@contextmanager
+def tunnel(cluster: ClusterFile) -> Iterator[str]:
+    """The http address of the head's dashboard on this machine's loopback, for the time of a `with` block.
+
+    Raises:
+        CommandError: the head does not answer, or nothing does there.
+    """
+    head = head_of(cluster)
+    port = _free_port()
+    # As `ray up` does it. In a session of its own: Ctrl-C is for us.
+    command = [*_ssh(cluster), "-N", "-L", f"127.0.0.1:{port}:127.0.0.1:{DASHBOARD_PORT}", f"{cluster.user}@{head}"]
+    try:
+        ssh = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandError(f"--cluster {cluster.path}: ssh cannot be started ({error.strerror}); install OpenSSH") from error
+    try:
+        _wait_for(ssh, cluster, head, f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        ssh.terminate()
+        ssh.wait()
+        if ssh.stderr:
+            ssh.stderr.close()
+
+
+def _ssh(cluster: ClusterFile) -> list[str]:
+    options = [
+        "BatchMode=yes",
+        "ConnectTimeout=10",
+        "ExitOnForwardFailure=yes",
+        "LogLevel=ERROR",
+        "ServerAliveCountMax=3",
+        "ServerAliveInterval=10",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        *(["IdentitiesOnly=yes"] if cluster.key else []),
+        *([f"ProxyCommand={cluster.proxy_command}"] if cluster.proxy_command else []),
+    ]
+    return ["ssh", *(["-i", cluster.key] if cluster.key else []), *(word for each in options for word in ("-o", each))]
+
+
+def _wait_for(ssh: "subprocess.Popen[str]", cluster: ClusterFile, head: str, url: str) -> None:
+    not_through_a_proxy(url)
+    fault = "no answer"
+    until = time.monotonic() + OPEN_WITHIN_S
+    while time.monotonic() < until:
+        if ssh.poll() is not None:
+            said = (ssh.stderr.read() if ssh.stderr else "").strip().splitlines()
+            raise CommandError(_not_up(cluster, f"ssh {cluster.user}@{head}: {said[-1] if said else 'ended'}"))
+        try:
+            status_without_token(url)
+            return
+        except OSError as error:
+            fault = str(error)
+        time.sleep(0.3)
+    raise CommandError(
+        _not_up(cluster, f"{head} is there, but no Ray dashboard at 127.0.0.1:{DASHBOARD_PORT} of it: {fault}")
+    )
+
+
+def _not_up(cluster: ClusterFile, reason: str) -> str:
+    return f"cluster {cluster.name} is not up ({reason}); `ray up {cluster.path}` starts it"
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -1,0 +1,81 @@
+"""`study doctor`: a line a check, ok or what is wrong and what to do about it; changes nothing that lasts."""
+
+import argparse
+from collections.abc import Iterator
+
+from study.doctor.machine_checks import (
+    Check,
+    check_data,
+    check_device,
+    check_space,
+    check_store,
+    check_token,
+    check_versions,
+)
+from study.doctor.stored_files import Examined, Fault, examine
+from study.forecast.amounts import in_bytes
+from study.grid.grid import Grid, read_grid
+from study.status.found_study import Found, find_study
+
+BAD_SETUP, DAMAGED = 2, 3
+
+_SHOWN = 20
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """What may stand behind `study doctor`."""
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a study whose every file is checked too")
+    parser.add_argument("--data", metavar="GRID", help="a grid file whose data and needs are checked too")
+
+
+def carry_out(words: argparse.Namespace) -> int:
+    """Print every check as it is made."""
+    found = find_study(words.name, words.out) if words.name else None
+    grid = read_grid(words.data) if words.data else None
+    code = 0
+    for check in _checks(words.out, found, grid):
+        print(f"{'ok     ' if check.code == 0 else 'problem'}  {check.text}", flush=True)
+        code = max(code, check.code)
+    return code
+
+
+def _checks(out: str, found: Found | None, grid: Grid | None) -> Iterator[Check]:
+    yield check_versions()
+    yield check_device(grid)
+    yield from check_store(_out_of(found) if found else out)
+    if grid:
+        yield check_space(grid, out)
+        yield from check_data(grid)
+    yield check_token()
+    if found:
+        yield from _files(found)
+
+
+def _out_of(found: Found) -> str:
+    return found.url.rpartition("/")[0] if found.is_in_bucket else str(found.folder.parent)
+
+
+def _files(found: Found) -> Iterator[Check]:
+    seen = examine(found.store)
+    what = ", ".join(f"{count} in {folder}" for folder, count in seen.files.items()) or "none"
+    if not seen.faults:
+        yield Check(0, f"study {found.name}: every file is what was written ({what}); {seen.rows:,} rows, each once, no gap")
+    for fault in seen.faults[:_SHOWN]:
+        yield _told(found, fault)
+    if len(seen.faults) > _SHOWN:
+        code = max(DAMAGED if fault.is_damage else BAD_SETUP for fault in seen.faults)
+        yield Check(code, f"and {len(seen.faults) - _SHOWN} more")
+    if seen.left_over:
+        yield Check(0, _left_over(found, seen))
+
+
+def _told(found: Found, fault: Fault) -> Check:
+    return Check(DAMAGED if fault.is_damage else BAD_SETUP, f"{found.url}/{fault.key}: {fault.text}; {fault.next_step}")
+
+
+def _left_over(found: Found, seen: Examined) -> str:
+    size = sum((found.folder / path).lstat().st_size for path in seen.left_over if (found.folder / path).exists())
+    return (
+        f"{len(seen.left_over)} hidden files of writes that did not end, {in_bytes(size)}, the first {seen.left_over[0]}; "
+        "no reader sees them, and they may be deleted when nobody runs the study"
+    )

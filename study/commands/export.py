@@ -1,0 +1,138 @@
+"""`study export`: one archive with what a reader needs; every file is verified on its way in; equal studies, equal bytes."""
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import os
+import secrets
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from study.forecast.amounts import in_bytes
+from study.provenance import PACKAGE
+from study.status.found_study import Found, files_below, find_study
+from workers.contract.errors import CommandError
+from workers.store.keys import EPOCHS_FOLDER, FIGURES_FOLDER, PLAN_FOLDER, REPORT, TRIALS_FOLDER
+from workers.store.listing import trained_models
+from workers.store.parquet import decode_with_footer
+from workers.store.protocol import Store
+from workers.store.weights_file import decode_weights
+
+GRID, PROVENANCE = "grid.yaml", "provenance.json"
+
+_BESIDE = (REPORT, "report.md", "labels.yaml")
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """What may stand behind `study export`."""
+    parser.add_argument("name", metavar="NAME", help="a study's name, or the path of its folder")
+    parser.add_argument("--to", metavar="FILE", help="the archive (default: NAME.tar.gz here)")
+    parser.add_argument("--weights", action="store_true", help="with every trained model")
+
+
+def carry_out(words: argparse.Namespace) -> int:
+    """Write the archive aside, then give it its name."""
+    found = find_study(words.name, words.out)
+    target = Path(words.to or f"{found.name}.tar.gz")
+    if not target.name.endswith((".tar.gz", ".tgz")):
+        raise CommandError(f"--to {target}: must end in .tar.gz or .tgz")
+    if target.exists():
+        raise CommandError(f"{target}: is there already; move it away, or name another file with --to")
+    if not target.parent.is_dir():
+        raise CommandError(f"--to {target}: there is no folder {target.parent}")
+    count = write_archive(found, target, words.weights)
+    print(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}; every one verified")
+    print(f'unpacked, analysis.load("{found.name}") reads it')
+    return 0
+
+
+def write_archive(found: Found, target: Path, with_weights: bool) -> int:
+    """One archive of a study; returns its number of files.
+
+    Raises:
+        RecordError: a file is damaged; nothing is left of the archive.
+    """
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    count = 0
+    try:
+        with (
+            open(aside, "xb") as file,
+            # Neither the time nor the name of the archive goes into it.
+            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped,
+            tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for name, raw in _files(found, with_weights):
+                entry = tarfile.TarInfo(f"{found.name}/{name}")
+                entry.size, entry.mode = len(raw), 0o644
+                archive.addfile(entry, io.BytesIO(raw))
+                count += 1
+        with open(aside, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+    return count
+
+
+def _files(found: Found, with_weights: bool) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every file, in the order of the archive."""
+    sums: dict[str, str] = {}
+    origins: dict[str, set[str]] = {}
+    grid = ""
+    # A running study grows in the order plan, epochs, trials: what comes later explains what came before.
+    keys = [key for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER) for key in _parquet(found.store, folder)]
+    for key in sorted(keys):
+        raw, footer = _verified(found.store, key)
+        sums[key] = hashlib.sha256(raw).hexdigest()
+        for name, value in _leaves(footer.get("provenance", {})):
+            origins.setdefault(name, set()).add(value)
+        grid = str(footer.get("grid", grid))
+        yield key, raw
+    for _, _, key in trained_models(found.store) if with_weights else ():
+        raw = _verified_weights(found.store, key)
+        sums[key] = hashlib.sha256(raw).hexdigest()
+        yield key, raw
+    # The report of a study in a bucket lies where somebody made it.
+    for name in [] if found.is_in_bucket else _beside(found.folder):
+        raw = (found.folder / name).read_bytes()
+        sums[name] = hashlib.sha256(raw).hexdigest()
+        yield name, raw
+    yield GRID, grid.encode()
+    sums[GRID] = hashlib.sha256(grid.encode()).hexdigest()
+    facts = {
+        "study": found.name,
+        "written_by": PACKAGE,
+        "provenance": {name: sorted(values) for name, values in origins.items()},
+        "sha256": sums,
+    }
+    yield PROVENANCE, json.dumps(facts, indent=1, sort_keys=True).encode()
+
+
+def _parquet(store: Store, folder: str) -> list[str]:
+    return [key for key in store.list(folder) if key.endswith(".parquet")]
+
+
+def _verified(store: Store, key: str) -> tuple[bytes, Mapping[str, Any]]:
+    raw = store.read(key)
+    return raw, decode_with_footer(raw, f"{store.url}/{key}")[1]
+
+
+def _verified_weights(store: Store, key: str) -> bytes:
+    raw = store.read(key)
+    decode_weights(raw, f"{store.url}/{key}")
+    return raw
+
+
+def _beside(folder: Path) -> list[str]:
+    figures = [path for path in files_below(folder / FIGURES_FOLDER) if not path.is_symlink() and path.name[0] != "."]
+    reports = [folder / name for name in _BESIDE if (folder / name).is_file()]
+    return [str(path.relative_to(folder)) for path in sorted([*figures, *reports])]
+
+
+def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        yield name, value if isinstance(value, str) else json.dumps(value, sort_keys=True)

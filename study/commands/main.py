@@ -1,0 +1,51 @@
+"""The `study` command: its subcommands and their words; each has a file of its own."""
+
+import argparse
+from collections.abc import Sequence
+
+from study.commands import doctor, export, list_studies, logs, remove, run, status, stop, submit, verify
+from workers.contract.errors import exit_code_of
+
+EXIT_CODES = (
+    "Exit codes: 0 all well; 1 run: done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
+    "4 conflicting content, or verify: a trial is different; 130 interrupted."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand."""
+    words = _parser().parse_args(argv)
+    interrupted = run.INTERRUPTED if words.carry_out is run.carry_out else "interrupted"
+    return exit_code_of(lambda: int(words.carry_out(words)), interrupted)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="study", description="Run, watch, check and hand on factorial studies.", epilog=EXIT_CODES
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    command = commands.add_parser("run", help="run what is missing of a study, like python -m study.run", epilog=EXIT_CODES)
+    run.add_words(command)
+    command.set_defaults(carry_out=run.carry_out)
+    plan = commands.add_parser("plan", help="print what `study run` would run, and stop")
+    run.add_words(plan)
+    plan.set_defaults(carry_out=run.carry_out, plan=True)
+    for name, module, what in (
+        ("submit", submit, "run a study on a cluster: its driver runs there and outlives this command"),
+        ("list", list_studies, "the studies on a cluster, or those below --out"),
+        ("logs", logs, "what the driver of a study on a cluster says"),
+        ("status", status, "how far a study has come, who drives it, what it takes, what to do next"),
+        ("stop", stop, "ask the driver of a study to stop at the next borders"),
+        ("verify", verify, "run sampled trials again and compare every number"),
+        ("doctor", doctor, "check this machine, the results folder, the data, and every file of a study"),
+        ("export", export, "one archive of a study's Parquet files, grid file, report and provenance"),
+        ("rm", remove, "remove a study and all its files"),
+    ):
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=EXIT_CODES)
+        module.add_words(command)
+        if module is submit:
+            command.add_argument("--out", help="folder of all results there, or s3://bucket/prefix, like --set run.out=OUT")
+        elif module is not logs:
+            command.add_argument("--out", default="results", help="folder of all results (default: results)")
+        command.set_defaults(carry_out=module.carry_out)
+    return parser

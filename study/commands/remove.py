@@ -1,0 +1,101 @@
+"""`study rm`: removes a study's folder and nothing else; half removed, it is no study any more."""
+
+import argparse
+import os
+import re
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+from study.drive.lease import holder, sentence
+from study.forecast.amounts import in_bytes
+from study.status.found_study import Found, find_study, sizes
+from workers.contract.errors import CommandError, RecordError
+from workers.store.plan_log import read_plan
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """What may stand behind `study rm`."""
+    parser.add_argument("name", metavar="NAME", help="a study's name, or the path of its folder")
+    parser.add_argument("--yes", action="store_true", help="remove it without asking")
+
+
+def carry_out(words: argparse.Namespace) -> int:
+    """Say what would go, ask, and remove it."""
+    try:
+        found = find_study(words.name, words.out)
+    except CommandError:
+        if not (left := left_over(Path(words.out, words.name))):
+            raise
+        for folder in left:
+            _delete(folder)
+            print(f"removed {folder}, which an interrupted removal had left")
+        return 0
+    _refuse(found)
+    for line in _what_goes(found):
+        print(line)
+    if not words.yes:
+        if not sys.stdin.isatty():
+            raise CommandError(f"study rm {words.name}: there is no terminal to ask on; add --yes to remove it")
+        if input(f"remove study {found.name}? type its name: ").strip() != found.name:
+            print("nothing is removed")
+            return 0
+        # Somebody may have begun to run it while the question stood there.
+        _refuse(found)
+    remove(found.folder)
+    print(f"study {found.name} is removed")
+    return 0
+
+
+def remove(folder: Path) -> None:
+    """Remove a study's folder: first its name, at one stroke, then its files.
+
+    Interrupted, it leaves a hidden folder, which no command takes for a study and the next removal deletes.
+
+    Raises:
+        OSError: the folder that holds the study is not writable.
+    """
+    for left in left_over(folder):
+        _delete(left)
+    hidden = folder.parent / f".{folder.name}.removed-{secrets.token_hex(4)}"
+    os.rename(folder, hidden)
+    _delete(hidden)
+
+
+def left_over(folder: Path) -> list[Path]:
+    """What an interrupted removal of this folder has left."""
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.removed-[0-9a-f]{{8}}")
+    try:
+        return sorted(path for path in folder.parent.iterdir() if pattern.fullmatch(path.name) and not path.is_symlink())
+    except OSError:
+        return []
+
+
+def _delete(folder: Path) -> None:
+    # Removes links themselves, never what they lead to.
+    shutil.rmtree(folder)
+
+
+def _refuse(found: Found) -> None:
+    if found.folder.is_symlink():
+        raise CommandError(
+            f"{found.folder}: is a symbolic link to {found.folder.resolve()}; name that folder, then remove the link"
+        )
+    driver = holder(found.store)
+    if driver is not None and driver.alive:
+        raise CommandError(
+            f"study {found.name} is running ({sentence(driver)}); stop it first: study stop "
+            f"{found.folder}, and wait for its end"
+        )
+
+
+def _what_goes(found: Found) -> list[str]:
+    try:
+        trials = f"{len(read_plan(found.store).trials)} trials"
+    except RecordError:
+        trials = "a damaged plan"
+    parts = sizes(found.folder)
+    files, size = sum(count for count, _ in parts.values()), sum(size for _, size in parts.values())
+    lines = [f"  {name}: {count} file{'s' if count != 1 else ''}, {in_bytes(each)}" for name, (count, each) in parts.items()]
+    return [f"{found.folder.resolve()}: {trials}, {files} files, {in_bytes(size)}; nobody runs it", *lines]

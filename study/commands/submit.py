@@ -1,0 +1,123 @@
+"""`study submit`, and `study run --cluster`: the driver runs on the cluster's head and outlives whoever started it."""
+
+import argparse
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from study.cluster.service import add_place, jobs_at, place_words
+from study.grid.design import trials_of
+from study.grid.grid import Grid
+from study.grid.selection import select
+from workers.contract.errors import CommandError, DataError
+from workers.data.images import known
+from workers.store.keys import study_url
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """What may stand behind `study submit`; --out is the folder of all results there."""
+    parser.add_argument("grid", help="the grid file, like grid.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that wins over the file")
+    parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
+    parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
+    parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
+    add_place(parser)
+
+
+def carry_out(words: argparse.Namespace) -> int:
+    """Check the grid here, send it with the code, and say how to go on."""
+    grid = _checked(words)
+    where = place_words(words.address, words.cluster)
+    with jobs_at(words.address, words.cluster) as client:
+        _submitted(client, grid, words, where)
+    return 0
+
+
+def run_there(words: argparse.Namespace) -> int:
+    """Submit, or take up what runs already; show what the driver says; return what it returns."""
+    from study.cluster.jobs import INTERRUPTED, follow, refuse_unstarted
+    from study.cluster.ray_up_file import read_cluster
+    from study.cluster.tunnel import head_of
+
+    for option, is_given in (
+        ("--plan", words.plan),
+        ("--calibrate", words.calibrate),
+        ("--executor inline", words.executor != "ray"),
+        ("--address", words.address),
+    ):
+        if is_given:
+            raise CommandError(f"--cluster {words.cluster} and {option}: leave one of them out")
+    grid = _checked(words)
+    cluster = read_cluster(words.cluster)
+    print(f"study {grid.study} on cluster {cluster.name} ({cluster.path}), head {head_of(cluster)}", flush=True)
+    where = place_words(None, words.cluster)
+    with jobs_at(None, words.cluster) as client:
+        job_id = _submitted(client, grid, words, where)
+        try:
+            job = follow(client, job_id, _write)
+        except KeyboardInterrupt:
+            print(
+                f"\nstudy {grid.study} goes on on the cluster; the same command shows it again; "
+                f"study stop {grid.study}{where} stops it at its next borders; `ray down {words.cluster}` ends the cluster"
+            )
+            return INTERRUPTED
+    refuse_unstarted(job)
+    print(f"take the cluster down with `ray down {words.cluster}`")
+    return job.code
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _checked(words: argparse.Namespace) -> Grid:
+    """The grid as the head will read it; whatever is wrong with it is said here and now."""
+    from study.cluster.shipping import refuse_own_paths
+    from study.pipeline import read_checked
+
+    grid, _ = read_checked(words.grid, words.set, words.out, words.smoke)
+    if words.only:
+        with suppress(DataError):  # data of one's own may lie over there alone; the head says it then
+            select(trials_of(grid, known(grid.base.data).fingerprint), words.only)
+    refuse_own_paths(grid)
+    return grid
+
+
+def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -> str:
+    """The id of the job that does this, started now or before."""
+    from study.cluster import jobs
+    from study.cluster.shipping import asked_for, entrypoint, options_of, pack_up
+    from study.drive.summary import STOPPING
+
+    out = grid.run.out
+    options = options_of(out, words.set, words.only, words.smoke, words.retry_failed)
+    asked = asked_for(grid, options)
+    running = [job for job in jobs.studies(client) if job.is_running and (job.study, job.out) == (grid.study, out)]
+    stopping = [job.job_id for job in running if STOPPING in jobs.log_of(client, job.job_id)]
+    for job in running:
+        if job.asked == asked and job.job_id not in stopping:
+            print(f"study {grid.study} runs already, as job {job.job_id}; nothing is submitted")
+            _next_commands(grid, where, print)
+            return job.job_id
+    job_id = f"{grid.study}-{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory(prefix="study-submit-") as folder:
+        sent = pack_up(Path(folder), Path(words.grid))
+        about = {"study": grid.study, "out": out, "asked": asked}
+        jobs.submit(client, job_id, entrypoint(sent, options, out), Path(folder), about)
+    print(f"study {grid.study} is submitted to {client.get_address()} as job {job_id}")
+    if running:
+        state = "is stopping" if running[0].job_id in stopping else "runs the study otherwise"
+        print(f"job {running[0].job_id} {state}; this one waits until it has ended, then does what is left")
+    _next_commands(grid, where, print)
+    return job_id
+
+
+def _next_commands(grid: Grid, where: str, say: Callable[[str], None]) -> None:
+    say(f"what it says:          study logs {grid.study} --follow{where}")
+    say(f"how far it is:         study status {study_url(grid.run.out, grid.study)}")
+    say(f"stop at next borders:  study stop {grid.study}{where}")

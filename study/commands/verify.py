@@ -1,0 +1,170 @@
+"""`study verify`: runs sampled trials again and says of each whether every bit came back, and if not, how far off it is."""
+
+import argparse
+import json
+import random
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from study.plan.machine import gpu_count, this_machine
+from study.provenance import code_provenance
+from study.status.found_study import Found, find_study, refuse_links
+from study.verify.verdict import DIFFERENT, WITHIN, Verdict, ends_of, judge, origin_of
+from study.verify.what_to_rerun import reruns_of
+from workers.contract.errors import CONFLICT, CommandError
+from workers.contract.settings import RunSettings
+from workers.store.keys import verify_url
+from workers.store.open import open_store
+from workers.store.plan_log import Plan, read_plan
+from workers.store.protocol import Store
+
+SUMMARY = "verify.json"
+
+PAGE = "docs/verify.md"
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """What may stand behind `study verify`."""
+    parser.add_argument("name", metavar="NAME", help="a study's name, or the path of its folder")
+    parser.add_argument("--sample", type=_count, metavar="N", help="this many trials, drawn at random (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    parser.add_argument("--trial", action="append", default=[], metavar="ID", help="this trial (or the beginning of its id)")
+    parser.add_argument("--alone", action="store_true", help="each in a pack of its own, not with its whole pack")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: as it was trained")
+    parser.add_argument("--data-root", metavar="FOLDER", help="where the data lie now, if elsewhere than for the study")
+    parser.add_argument("--data-path", metavar="FILE", help="the .npz file, likewise")
+
+
+def carry_out(words: argparse.Namespace) -> int:
+    """Run, compare, print a line a trial, and store what was found."""
+    found = find_study(words.name, words.out)
+    refuse_links(found)
+    plan = read_plan(found.store)
+    ended = ends_of(found.store)
+    chosen = _chosen(found, ended, words.trial, words.sample, words.seed)
+    # Before a folder is made: the device asked for is there.
+    this_machine(RunSettings(device=words.device))
+    reruns = reruns_of(plan, ended, chosen, words.alone)
+    store = _fresh(found)
+    for line in _announcement(found, words, chosen, [len(rerun.members) for rerun in reruns], store):
+        print(line, flush=True)
+    from study.verify.rerun import rerun_all
+
+    was = origin_of(found.store, *ended[chosen[0]])
+    device = words.device if words.device != "auto" else _device_of(was)
+    precision = str(was["precision"]) if device == was.get("device") else "auto"
+    where = {"root": words.data_root, "path": words.data_path}
+    try:
+        rerun_all(reruns, store, device=device, precision=precision, data_where=where, provenance=code_provenance())
+    finally:
+        with suppress(OSError):
+            # Gone, if the data were not there and nothing was run.
+            if not found.is_in_bucket:
+                Path(store.url).rmdir()
+    verdicts = [verdict for rerun in reruns for verdict in judge(found.store, store, plan, rerun)]
+    _store_summary(store, words, chosen, verdicts)
+    for line in _table(verdicts, plan):
+        print(line)
+    for line in _ending(verdicts, store):
+        print(line)
+    return CONFLICT if any(verdict.name == DIFFERENT for verdict in verdicts) else 0
+
+
+def _chosen(
+    found: Found, ended: Mapping[str, tuple[str, int]], given: Sequence[str], sample: int | None, seed: int
+) -> list[str]:
+    """The trials named, then those drawn from all others that have ended; sorted first, so that a seed draws the same."""
+    chosen: list[str] = []
+    for beginning in given:
+        matching = [trial_id for trial_id in sorted(ended) if beginning and trial_id.startswith(beginning)]
+        if len(matching) != 1:
+            what = "no trial that has ended has" if not matching else f"{len(matching)} trials have"
+            raise CommandError(f"--trial {beginning}: {what} an id that begins so; study status {found.url} counts them")
+        chosen += [trial_id for trial_id in matching if trial_id not in chosen]
+    wanted = sample if sample is not None else (0 if given else 1)
+    rest = [trial_id for trial_id in sorted(ended) if trial_id not in chosen]
+    if not ended:
+        raise CommandError(f"study {found.name}: no trial has ended yet; verify it when one has")
+    return chosen + random.Random(seed).sample(rest, min(wanted, len(rest)))
+
+
+def _fresh(found: Found) -> Store:
+    """A folder that no other verification uses."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    if found.is_in_bucket:
+        return open_store(verify_url(found.url, f"{stamp}-{secrets.token_hex(4)}"))
+    for number in range(1000):
+        url = verify_url(found.store.url, stamp if not number else f"{stamp}-{number}")
+        try:
+            Path(url).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return open_store(url)
+    raise CommandError(f"{found.folder}/verify: a thousand verifications began in this second; try again")
+
+
+def _device_of(origin: Mapping[str, object]) -> str:
+    """The device that the trials were trained on, if this machine has it."""
+    was = origin.get("device")
+    return str(was) if was == "cpu" or (was == "cuda" and gpu_count()) else "auto"
+
+
+def _announcement(
+    found: Found, words: argparse.Namespace, chosen: Sequence[str], members: Sequence[int], store: Store
+) -> list[str]:
+    drawn = len(chosen) - len(set(words.trial))
+    how = f"{len(chosen)} trial{'s' if len(chosen) != 1 else ''}" + (
+        f", {drawn} drawn with seed {words.seed}" if drawn else ""
+    )
+    if words.alone:
+        what = f"each alone: not all bits can come back then, but all numbers must lie within the band of {PAGE}"
+    else:
+        packs = f"{len(members)} pack{'s' if len(members) != 1 else ''}"
+        what = f"with their whole packs ({packs}, {sum(members)} trials), all of which are compared"
+    return [f"verify study {found.name}: {how}; {what}", f"rows of the new run go to {store.url}"]
+
+
+def _store_summary(store: Store, words: argparse.Namespace, chosen: Sequence[str], verdicts: Sequence[Verdict]) -> None:
+    facts = {
+        "study": words.name,
+        "seed": words.seed,
+        "sample": words.sample,
+        "alone": words.alone,
+        "chosen": list(chosen),
+        "trials": [verdict.facts() for verdict in verdicts],
+    }
+    store.create(SUMMARY, json.dumps(facts, indent=1).encode())
+
+
+def _table(verdicts: Sequence[Verdict], plan: Plan) -> list[str]:
+    lines = []
+    for verdict in verdicts:
+        settings = plan.trials[verdict.trial_id].settings
+        cell = (
+            f"{settings.decoder} k={settings.k} batch_norm={settings.batch_norm} warmup={settings.warmup} "
+            f"n_z={settings.n_z} seed={settings.seed}"
+        )
+        lines.append(f"{verdict.trial_id}  {verdict.name:<15}  {cell}")
+        lines += [f"    {line}" for line in verdict.reasons()]
+    return lines
+
+
+def _ending(verdicts: Sequence[Verdict], store: Store) -> list[str]:
+    counts = {name: sum(verdict.name == name for verdict in verdicts) for name in dict.fromkeys(v.name for v in verdicts)}
+    lines = [", ".join(f"{count} {name}" for name, count in counts.items()) + f"; {store.url}/{SUMMARY}"]
+    if any(verdict.name == WITHIN and verdict.expects_bits for verdict in verdicts):
+        lines.append(
+            "the same pack on the same device and versions gives the same bits: a stored file was changed, or something "
+            f"that provenance does not name is different; see {PAGE}"
+        )
+    return lines
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number

@@ -1,0 +1,1 @@
+"""Checks of the machine and of every stored file of a study."""

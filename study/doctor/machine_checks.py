@@ -1,0 +1,159 @@
+"""The checks of `study doctor` that need no study: packages, device, results folder, space, data, token."""
+
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.doctor.versions import version_problems
+from study.forecast.amounts import in_bytes
+from study.forecast.space import bytes_of
+from study.grid.design import DesignError, cells_by_settings, trials_of
+from study.grid.grid import Grid, GridError
+from study.plan.machine import MachineError, cores, gpu_count, in_words, this_machine
+from workers.contract.errors import DamagedDataError, DataError, StoreError
+from workers.contract.settings import RunSettings
+from workers.data.images import known, load_images
+from workers.store.open import open_store
+
+_PROBE_TORCH = "import torch; print(torch.cuda.device_count())"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check says, and the exit code that it asks for: 0, 2 (the set-up), or 3 (damaged data)."""
+
+    code: int
+    text: str
+
+
+def check_versions() -> Check:
+    """The installed packages against the ranges of pyproject.toml."""
+    problems = version_problems()
+    if problems is None:
+        return Check(2, "packages: this project is not installed, so its ranges are not known; pip install -e .")
+    if problems:
+        return Check(2, f"packages: {'; '.join(problems)}; pip install -e . brings those that fit")
+    return Check(0, f"packages: all within the supported ranges, Python {sys.version.split()[0]}")
+
+
+def check_device(grid: Grid | None) -> Check:
+    """What packs would run on, here."""
+    try:
+        words = in_words(this_machine(grid.run if grid else RunSettings()))
+    except MachineError as error:
+        return Check(2, f"device: {error}")
+    listed = gpu_count()
+    if listed:
+        # In a process of its own: torch takes seconds and a piece of the GPU's memory.
+        done = subprocess.run([sys.executable, "-c", _PROBE_TORCH], capture_output=True, text=True, timeout=120, check=False)
+        seen = done.stdout.strip() or "none"
+        if seen != str(listed):
+            return Check(2, f"device: {listed} GPUs are listed, but torch sees {seen}; check the driver with nvidia-smi")
+    return Check(0, f"device: {words} ({cores()} cores in all)")
+
+
+def check_store(out: str) -> Iterator[Check]:
+    """Whether the folder of results keeps what a store must: new keys whole and durable, old ones never replaced."""
+    try:
+        open_store(out)
+    except StoreError as error:
+        yield Check(2, str(error))
+        return
+    is_bucket = "://" in out
+    folder = out if is_bucket else next(path for path in (Path(out), *Path(out).absolute().parents) if path.is_dir())
+    probe = f"{folder}/.doctor-{secrets.token_hex(8)}"
+    store = open_store(probe)
+    try:
+        started = time.perf_counter()
+        first = store.create("probe", b"first")
+        took = time.perf_counter() - started
+        second = store.create("probe", b"second")
+        kept = store.read("probe")
+    except StoreError as error:
+        yield Check(2, f"results: {error}")
+        return
+    except OSError as error:
+        reason = error.strerror or str(error)
+        yield Check(
+            2,
+            f"results: {folder} cannot be written as a store must ({reason}: new files, hard links, fsync); "
+            "check its rights and its space, or name another --out",
+        )
+        return
+    finally:
+        with suppress(OSError):
+            store.delete("probe")
+        with suppress(OSError):
+            if not is_bucket:
+                Path(probe).rmdir()
+    if not first or second or kept != b"first":
+        yield Check(2, f"results: {folder} lets a stored file be replaced; name an --out on another file system or service")
+    else:
+        yield Check(
+            0,
+            f"results: {folder} is writable, keeps what was written first"
+            f"{'' if is_bucket else ', and syncs'} ({1000 * took:.0f} ms a file)",
+        )
+
+
+def check_space(grid: Grid, out: str) -> Check:
+    """Free space against what the whole grid takes."""
+    if "://" in out:
+        return Check(0, f"space: {out} is a bucket and has no end")
+    folder = next(path for path in (Path(out), *Path(out).absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(folder).free
+    try:
+        data = known(grid.base.data)
+        cells_by_settings(grid)
+        need = bytes_of(trials_of(grid, data.fingerprint), data)
+    except (DataError, DesignError, GridError) as error:
+        return Check(2, f"space: {error}")
+    text = f"space: {in_bytes(free)} free, the grid takes about {in_bytes(need)}"
+    return Check(0, text) if free > need else Check(2, f"{text}; free some, or name another --out")
+
+
+def check_data(grid: Grid) -> Iterator[Check]:
+    """Every data set that the grid's trials train on: there, readable, with the content it should have."""
+    try:
+        settings = dict.fromkeys(cell.data for cell in cells_by_settings(grid))
+    except DesignError:
+        return  # told with the space
+    for each in settings:
+        try:
+            images = load_images(each)
+        except DamagedDataError as error:
+            yield Check(3, str(error))
+        except DataError as error:
+            yield Check(2, str(error))
+        else:
+            yield Check(
+                0, f"data: {each.name}, {len(images.train):,} training and {len(images.test):,} test images, as it should be"
+            )
+
+
+def check_token() -> Check:
+    """The token by which a Ray cluster knows its own, where one is used; its text is never shown."""
+    is_asked = os.environ.get("RAY_AUTH_MODE") == "token"
+    if is_asked and os.environ.get("RAY_AUTH_TOKEN"):
+        return Check(0, "token: RAY_AUTH_TOKEN is set")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if not path.is_file():
+        if is_asked:
+            return Check(
+                2, f"token: RAY_AUTH_MODE is token, but {path} is not there; ray get-auth-token --generate makes it"
+            )
+        return Check(0, "token: none is used (RAY_AUTH_MODE is not token)")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        return Check(2, f"token: others can read {path} (mode {mode:04o}); chmod 600 {path}")
+    if not path.stat().st_size:
+        return Check(2, f"token: {path} is empty; ray get-auth-token --generate makes one")
+    return Check(0, f"token: {path}, mode {mode:04o}")

@@ -1,0 +1,96 @@
+"""Which checkpoints the driver deletes, without listing the store at every commit: it keeps what it knows."""
+
+from collections.abc import Mapping
+
+from workers.contract.trial import Pack
+from workers.store.committed import checkpoint_named_by, prune_checkpoints
+from workers.store.keys import epochs_key
+from workers.store.listing import checkpoints
+from workers.store.protocol import Store
+
+KEPT, KEPT_AT_THE_END = 2, 1
+"""Commits of a pack whose checkpoints stay: the newest and, should it be damaged, the one before."""
+
+
+class Pruning:
+    """Deletes what the packs of a round need no more; stored rows, not what a worker says, tell which checkpoint is named.
+
+    A listing takes as long as there are files. So a commit is looked at through its rows file, whose name follows from the
+    plan, and the folder is listed at the beginning of a round, at its end, and after a worker failed.
+    """
+
+    def __init__(self, store: Store, packs: Mapping[str, Pack]) -> None:
+        """Looks once at what earlier runs have left, if there are packs."""
+        self._store = store
+        self._packs = packs
+        self._there: dict[str, dict[str, int]] = {pack_id: {} for pack_id in packs}
+        """Of every pack the checkpoints that are known to be there, and their epochs."""
+        self._named: dict[str, list[str]] = {}
+        """Those that the pack's newest commits name, oldest first."""
+        self._disturbed: set[str] = set()
+        for pack_id, epoch, key in checkpoints(store) if packs else ():
+            if pack_id in packs:
+                self._there[pack_id][key] = epoch
+
+    def committed(self, pack_id: str, border: int) -> None:
+        """A pack has stored a border."""
+        named = None if pack_id in self._disturbed else self._names_at(pack_id, border)
+        if named is None:
+            self._list(pack_id, KEPT)
+        else:
+            self._there[pack_id][named[-1]] = border
+            self._keep(pack_id, named[-KEPT:], border)
+
+    def ended(self, pack_id: str) -> None:
+        """A pack is done."""
+        named = self._named.get(pack_id)
+        if named is None or pack_id in self._disturbed:
+            self._list(pack_id, KEPT_AT_THE_END)
+        else:
+            self._keep(pack_id, named[-KEPT_AT_THE_END:], self._packs[pack_id].epochs)
+
+    def disturbed(self, pack_id: str) -> None:
+        """A pack begins again: its last attempt may have left a checkpoint that no rows name."""
+        self._disturbed.add(pack_id)
+
+    def finish(self) -> None:
+        """Once more a look at everything, as two workers of one pack may both have written a checkpoint."""
+        found: dict[str, set[str]] = {}
+        for pack_id, _, key in checkpoints(self._store) if self._packs else ():
+            found.setdefault(pack_id, set()).add(key)
+        for pack_id, named in list(self._named.items()):
+            if found.get(pack_id, set()) - set(named):
+                prune_checkpoints(self._store, pack_id, max(1, len(named)))
+
+    def _list(self, pack_id: str, keep: int) -> None:
+        self._disturbed.discard(pack_id)
+        self._named[pack_id] = prune_checkpoints(self._store, pack_id, keep)
+        self._there[pack_id] = dict.fromkeys(self._named[pack_id], 0)
+
+    def _names_at(self, pack_id: str, border: int) -> list[str] | None:
+        """The checkpoints of the newest commits up to a border; None where only a listing tells."""
+        pack = self._packs.get(pack_id)
+        if pack is None or border not in pack.borders:
+            return None
+        newest = self._name_of(pack, border)
+        if not newest:
+            return None
+        named = self._named.get(pack_id)
+        if named is None:
+            before = max((b for b in pack.borders if b < border), default=None)
+            named = [self._name_of(pack, before)] if before is not None else []
+        return [*(key for key in named if key and key != newest), newest]
+
+    def _name_of(self, pack: Pack, border: int) -> str:
+        before = max((b for b in pack.borders if b < border), default=pack.from_epoch or -1)
+        try:
+            return checkpoint_named_by(self._store, epochs_key(pack.pack_id, before + 1, border))
+        except FileNotFoundError:
+            return ""
+
+    def _keep(self, pack_id: str, named: list[str], newest: int) -> None:
+        there = self._there[pack_id]
+        for key in [key for key, epoch in there.items() if epoch <= newest and key not in named]:
+            self._store.delete(key)
+            del there[key]
+        self._named[pack_id] = named

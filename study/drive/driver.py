@@ -1,0 +1,254 @@
+"""Runs what is missing of a study and says how it ended; has no state but the store's."""
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from study.cluster.local_ray import RayLostError, end_ray
+from study.drive.checkpoint_cleanup import Pruning
+from study.drive.executors.executor import Resources
+from study.drive.executors.inline import run_inline
+from study.drive.executors.ray_tune import run_on_ray
+from study.drive.lease import hold
+from study.drive.progress import Display
+from study.drive.summary import STOPPING, Ending, ending_of, say_ending
+from study.forecast.comparison import Comparison
+from study.forecast.forecast import Course
+from study.forecast.rates import BUILT_IN, Rates
+from study.grid.grid import Grid
+from study.plan.machine import Machine, gpus_of_pack
+from study.plan.planning import Work, settle
+from study.provenance import code_provenance
+from workers.contract.failure import Failure, death
+from workers.contract.job import Job
+from workers.contract.trial import Pack, Trial
+from workers.data.images import Known
+from workers.store.closing import mark_closed
+from workers.store.keys import stop_key
+from workers.store.plan_log import lineage_of
+from workers.store.protocol import Store, exists
+
+CLOSING = ("memory", "error", "death", "closed")
+"""Kinds of failure after which a pack is split. The others (a full disk, unreadable data) are no fault of its trials."""
+
+NODE_DIED = "node has died"
+"""Ray's words for a worker that went away with its machine."""
+
+
+@dataclass
+class _Watch:
+    """Listens to the executor: draws, deletes old checkpoints, remembers failures."""
+
+    store: Store
+    display: Display
+    run_id: str
+    max_failures: int
+    packs: Mapping[str, Pack] = field(default_factory=dict)
+    course: Course = field(default_factory=Course)
+    committed: dict[str, int] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
+    """Times that a pack's process has died since its newest border."""
+    failures: dict[str, Failure] = field(default_factory=dict)
+    is_ray_lost: bool = False
+
+    def __post_init__(self) -> None:
+        """Looks once at what earlier runs have left."""
+        self.pruning = Pruning(self.store, self.packs)
+
+    def epoch(self, pack_id: str, epoch: int, committed: int, diverged: Mapping[str, int]) -> None:
+        self.display.epoch(pack_id, epoch, diverged)
+        self.course.epoch(pack_id, epoch)
+        if committed > self.committed.get(pack_id, -1):
+            self.committed[pack_id] = committed
+            self.deaths.pop(pack_id, None)
+            self.pruning.committed(pack_id, committed)
+
+    def ended(self, pack_id: str, status: str) -> None:
+        if status == "done":
+            self.failures.pop(pack_id, None)
+            self.course.ended.add(pack_id)
+            self.pruning.ended(pack_id)
+            self.display.ended(pack_id)
+        elif status == "closed":
+            self.failures[pack_id] = Failure("closed", "was closed by another run of this study", "")
+
+    def retried(self, pack_id: str, failure: Failure) -> None:
+        self.pruning.disturbed(pack_id)
+        self.display.say(f"pack {pack_id} failed and goes on from its last border: {failure.sentence}")
+
+    def died(self, pack_id: str, reason: str) -> None:
+        self.pruning.disturbed(pack_id)
+        if NODE_DIED in reason:
+            self.display.say(f"pack {pack_id} lost its machine and goes on elsewhere from its last border")
+            return
+        self.deaths[pack_id] = self.deaths.get(pack_id, 0) + 1
+        if self.deaths[pack_id] > self.max_failures:
+            # Whoever starts it once more finds this key and returns at once.
+            self.store.create(stop_key(self.run_id, pack_id), b"")
+            self.failed(pack_id, death(reason))
+        else:
+            self.display.say(f"pack {pack_id} lost its worker process and goes on from its last border")
+
+    def lost_ray(self, reason: str) -> None:
+        self.is_ray_lost = True
+        self.display.say(f"{reason}; it is started anew, and every pack goes on from its last border")
+
+    def failed(self, pack_id: str, failure: Failure) -> None:
+        self.failures[pack_id] = failure
+        self.display.say(f"pack {pack_id} failed: {failure.sentence}")
+
+
+def drive(
+    store: Store,
+    grid: Grid,
+    wanted: Sequence[Trial],
+    machine: Machine,
+    data: Known,
+    *,
+    executor: str,
+    say: Callable[[str], None],
+    retry_failed: bool = False,
+    rates: Rates | None = None,
+) -> Ending:
+    """Run until nothing is missing, or what is missing cannot be run now.
+
+    A pack that keeps failing is split in two; a trial that keeps failing alone ends as failed.
+
+    Raises:
+        PlanConflictError, RecordError: see find_work.
+    """
+    started = time.monotonic()
+    run_id = secrets.token_hex(8)
+    provenance = code_provenance()
+    tried: set[tuple[str, int]] = set()
+    failures: dict[str, Failure] = {}
+    losses, stopped = 0, True
+    comparison = Comparison(data, rates or BUILT_IN[machine.device], machine.slots, executor == "ray")
+    # Outside: Ctrl-C while it waits for another driver ends the command at once.
+    with hold(store, run_id, say), _stop_on_interrupt(store, run_id, say) as interrupted:
+        while not interrupted():
+            # Only once: what has failed again since is not asked for again.
+            retry_now = retry_failed and not tried
+            work = settle(store, grid, wanted, machine, data, provenance, retry_now)
+            packs = [pack for pack in work.missing if (pack.pack_id, pack.epochs) not in tried]
+            if not packs:
+                break
+            seconds = comparison.begin(store, packs)
+            watch = _round(store, grid, machine, seconds, work, packs, run_id, provenance, executor)
+            comparison.end(packs, watch.course)
+            failures |= watch.failures
+            tried |= {(pack.pack_id, pack.epochs) for pack in packs}
+            if watch.is_ray_lost:
+                losses = 1 if watch.committed else losses + 1
+                if losses <= grid.run.max_failures:
+                    tried -= {(pack.pack_id, pack.epochs) for pack in packs if pack.pack_id not in watch.failures}
+            for pack in packs:
+                if (failure := failures.get(pack.pack_id)) and failure.kind in CLOSING:
+                    _give_up(store, pack, failure, say)
+        stopped = interrupted()
+    # A second Ctrl-C ends the block above early.
+    ending = ending_of(store, grid, wanted, machine, data, failures, stopped)
+    if sentence := comparison.sentence():
+        say(sentence)
+    say_ending(ending, failures, time.monotonic() - started, bool(tried), say)
+    return ending
+
+
+def _give_up(store: Store, pack: Pack, failure: Failure, say: Callable[[str], None]) -> None:
+    mark_closed(store, pack.pack_id, failure.kind, failure.sentence)
+    if failure.kind == "closed":
+        return
+    if len(pack.trials) > 1:
+        say(f"pack {pack.pack_id} is split in two, so that what fails does not take its {len(pack.trials)} trials with it")
+
+
+def _round(
+    store: Store,
+    grid: Grid,
+    machine: Machine,
+    seconds: Mapping[str, float],
+    work: Work,
+    packs: Sequence[Pack],
+    run_id: str,
+    provenance: Mapping[str, object],
+    executor: str,
+) -> _Watch:
+    """Run these packs once; returns what was seen of them."""
+    jobs = [
+        Job(
+            pack=pack,
+            ancestors=lineage_of(pack, work.plan),
+            root=_absolute(grid.base.data.root),
+            path=_absolute(grid.base.data.path),
+            store=store.url if "://" in store.url else str(Path(store.url).absolute()),
+            device=machine.device,
+            precision=grid.run.precision,
+            run_id=run_id,
+            keep_weights=grid.run.keep_weights == "all",
+            max_failures=grid.run.max_failures,
+            provenance=dict(provenance),
+        )
+        for pack in packs
+    ]
+    on_gpu = machine.device == "cuda"
+    resources = Resources(
+        cpus=1.0,
+        gpus=gpus_of_pack(grid.run) if on_gpu else 0.0,
+        slots=max(machine.slots, os.cpu_count() or 1) if on_gpu else machine.slots,
+    )
+    by_id = {pack.pack_id: pack for pack in packs}
+    with Display(seconds, by_id, len(work.done)) as display:
+        watch = _Watch(store, display, run_id, grid.run.max_failures, by_id)
+        try:
+            (run_inline if executor == "inline" else run_on_ray)(jobs, resources, watch)
+            watch.pruning.finish()
+        except RayLostError as error:
+            end_ray()
+            watch.lost_ray(str(error))
+    for pack_id in watch.deaths:
+        store.delete(stop_key(run_id, pack_id))
+    return watch
+
+
+def _absolute(path: str | None) -> str | None:
+    # Ray's workers do not stand in the user's folder.
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
+@contextmanager
+def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks the workers to stop at their next border, as `study stop` does; the second ends at once.
+
+    So does SIGTERM, by which a cluster stops a job.
+    """
+    hit: list[int] = []
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        hit.append(signum)
+        if len(hit) > 1:
+            raise KeyboardInterrupt
+        store.create(stop_key(run_id), b"")
+        say(STOPPING)
+
+    before: dict[int, Any] = {}
+    # Not in the main thread (of a notebook server, say): whoever owns the signals keeps them.
+    with suppress(ValueError):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            # One that was not installed from Python could not be given back.
+            if signal.getsignal(each) is not None:
+                before[each] = signal.signal(each, ask)
+    try:
+        yield lambda: bool(hit) or exists(store, stop_key(run_id))
+    except KeyboardInterrupt:
+        hit.append(signal.SIGINT)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        store.delete(stop_key(run_id))

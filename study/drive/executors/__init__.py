@@ -1,0 +1,1 @@
+"""The ways to run packs: Ray Tune, or this process."""

@@ -1,0 +1,96 @@
+"""How a study stands when the command returns: counted, said, and turned into an exit code."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from study.grid.grid import Grid
+from study.grid.hints import words_of_trial
+from study.plan.machine import Machine
+from study.plan.planning import find_work, statuses_of
+from workers.contract.errors import CONFLICT, DAMAGED, DONE, INCOMPLETE, INTERRUPTED
+from workers.contract.failure import Failure
+from workers.contract.trial import Trial
+from workers.data.images import Known
+from workers.store.protocol import Store
+
+STOPPING = "stopping at the next border of every running pack; Ctrl-C again stops at once; the same command goes on"
+"""What a driver says when it is asked to end."""
+
+SHOWN = 20
+"""Trials named one by one before the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a study stands when the command returns."""
+
+    out: str
+    """Where the results lie."""
+    trials: int
+    completed: int
+    diverged: tuple[str, ...]
+    """In words: cell, seed and trial_id."""
+    failed: tuple[str, ...]
+    missing: tuple[str, ...]
+    """Wanted trials that have not ended."""
+    exit_code: int
+    """0 all done, 1 trials diverged, failed or are missing, 3 damaged data, 4 conflicting content, 130 interrupted."""
+
+
+def ending_of(
+    store: Store,
+    grid: Grid,
+    wanted: Sequence[Trial],
+    machine: Machine,
+    data: Known,
+    failures: Mapping[str, Failure],
+    interrupted: bool,
+) -> Ending:
+    """Look once more at what is stored; `failures` are those of this run, by pack_id."""
+    work = find_work(store, grid, wanted, machine, data)
+    statuses = statuses_of(store, work)
+
+    def named(status: str | None) -> tuple[str, ...]:
+        return tuple(words_of_trial(trial) for trial in wanted if statuses.get(trial.trial_id) == status)
+
+    diverged, failed, missing = named("diverged"), named("failed"), named(None)
+    kinds = {failure.kind for failure in failures.values()}
+    code = INCOMPLETE if missing or diverged or failed else DONE
+    if kinds & {"damaged", "damaged_data"}:
+        code = DAMAGED
+    if "conflict" in kinds:
+        code = CONFLICT
+    if interrupted:
+        code = INTERRUPTED
+    return Ending(store.url, len(wanted), len(named("completed")), diverged, failed, missing, code)
+
+
+def say_ending(
+    ending: Ending, failures: Mapping[str, Failure], seconds: float, ran: bool, say: Callable[[str], None]
+) -> None:
+    """What the user reads last."""
+    if not ran and ending.exit_code == DONE:
+        say(f"nothing to do: all {ending.trials} trials are done")
+    else:
+        say(f"{ending.completed} of {ending.trials} trials completed, {seconds:.0f} s")
+    _list("diverged", ending.diverged, "", say)
+    _list("failed", ending.failed, "try them again with --retry-failed", say)
+    _list("missing", ending.missing, "the same command goes on with them", say)
+    if ending.exit_code != DONE:
+        for sentence in dict.fromkeys(failure.sentence for failure in failures.values() if failure.kind != "closed"):
+            say(f"why: {sentence}")
+        for details in dict.fromkeys(failure.details for failure in failures.values() if failure.kind == "error"):
+            print(details, file=sys.stderr)
+    say(f'rows: pandas.read_parquet("{ending.out}/epochs")')
+    say(f"figures: python -m analysis.report {ending.out}")
+
+
+def _list(what: str, names: Sequence[str], next_step: str, say: Callable[[str], None]) -> None:
+    if not names:
+        return
+    say(f"{what}: {len(names)}" + (f"; {next_step}" if next_step else ""))
+    for name in names[:SHOWN]:
+        say(f"  {name}")
+    if len(names) > SHOWN:
+        say(f"  and {len(names) - SHOWN} more")

@@ -1,0 +1,40 @@
+"""Times and sizes as people read them."""
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units that it fills."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hour, minutes = divmod(round(seconds / 60), 60)
+    if hour < 48:
+        return f"{hour} h {minutes} min"
+    days, hour = divmod(round(seconds / 3600), 24)
+    return f"{days} days {hour} h"
+
+
+def hours(seconds: float) -> str:
+    """Two digits."""
+    value = seconds / 3600
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def size(n_bytes: float) -> str:
+    """In the largest unit that it fills."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.1f} {unit}"
+    return f"{n_bytes / 1e3:.0f} kB"
+
+
+def in_bytes(count: int) -> str:
+    """A size as people read it."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

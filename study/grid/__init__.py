@@ -1,0 +1,1 @@
+"""From the text of a grid file to the trials of a study."""

@@ -1,0 +1,77 @@
+"""Grid to cells to trials: pure and deterministic; reads nothing, draws nothing at random."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+
+from study.grid.grid import Grid
+from workers.contract.errors import UserError
+from workers.contract.settings import Level, Settings
+from workers.contract.settings_table import flatten, settings_from, with_seed
+from workers.contract.trial import Trial, trial_of
+
+MAX_TRIALS = 100_000
+
+
+class DesignError(UserError):
+    """A grid whose design is empty or too large."""
+
+
+def cells_of(grid: Grid) -> list[Mapping[str, Level]]:
+    """Every cell once; see cells_by_settings."""
+    return list(cells_by_settings(grid).values())
+
+
+def cells_by_settings(grid: Grid) -> dict[Settings, Mapping[str, Level]]:
+    """Every cell once, by its settings with the base's seed.
+
+    They are the full product of the factors but `seed`, less `exclude`, then the cells named one by one.
+    Named cells stand instead of the product if no factor but `seed` is given.
+
+    Raises:
+        DesignError: nothing is left, or more than MAX_TRIALS trials.
+    """
+    factors = {name: levels for name, levels in grid.factors.items() if name != "seed"}
+    size = math.prod(map(len, factors.values())) * len(grid.factors["seed"])
+    if size > MAX_TRIALS:
+        raise DesignError(
+            f"{grid.place('factors')}: factors: {size:,} trials; at most {MAX_TRIALS:,} are allowed; remove levels"
+        )
+    product: list[Mapping[str, Level]] = []
+    if factors or not grid.cells:
+        product = [dict(zip(factors, levels, strict=True)) for levels in itertools.product(*factors.values())]
+    unique: dict[Settings, Mapping[str, Level]] = {}
+    base = flatten(grid.base)
+    for cell in [*product, *grid.cells]:
+        if not _excluded(cell, grid):
+            unique.setdefault(settings_from({**base, **cell}), cell)
+    if not unique:
+        raise DesignError(f"{grid.place('exclude')}: exclude: leaves no cell; remove an entry")
+    return unique
+
+
+def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:
+    """Every cell with every seed, cell by cell.
+
+    Raises:
+        DesignError: see cells_of, or every seed of every cell is excluded.
+    """
+    trials = list(_trials(grid, fingerprint))
+    if not trials:
+        raise DesignError(f"{grid.place('exclude')}: exclude: leaves no trial; remove an entry")
+    return trials
+
+
+def _trials(grid: Grid, fingerprint: str) -> Iterator[Trial]:
+    base = flatten(grid.base)
+    for cell in cells_of(grid):
+        settings = settings_from({**base, **cell})
+        for seed in grid.factors["seed"]:
+            if not _excluded({**cell, "seed": seed}, grid):
+                yield trial_of(with_seed(settings, seed), fingerprint)
+                if grid.one_seed:
+                    break
+
+
+def _excluded(cell: Mapping[str, Level], grid: Grid) -> bool:
+    return any(all(name in cell and cell[name] in levels for name, levels in entry.items()) for entry in grid.exclude)

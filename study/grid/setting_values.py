@@ -1,0 +1,103 @@
+"""One value of a grid file, judged by its setting; knows nothing of the keys around it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from study.grid.hints import LISTS, allowed, close_to, flow_of, shown_level, shown_of, words_of, yes_or_no
+from workers.contract import yaml_tree as nodes
+from workers.contract.settings import NOT_A_FACTOR, Frozen, Level, Settings, SettingValue
+from workers.contract.settings_table import adapter_of, default_of
+from workers.contract.yaml_tree import Node, Place, Scalar
+
+Note = Callable[[Place, str], None]
+"""Takes a problem: where it is and what it is."""
+
+
+def plain(node: Node) -> Any:
+    """A node as Python values alone."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, nodes.Sequence):
+        return [plain(item) for item in node.items]
+    return {key: plain(value) for key, (_, value) in node.entries.items()}
+
+
+def read_value(name: str, node: Node, shown: str, note: Note, model: type[Frozen] = Settings) -> tuple[SettingValue, bool]:
+    """The value of a setting and whether it is good; what is wrong is noted."""
+    value: Any = None
+    is_list = isinstance(node, nodes.Sequence)
+    if isinstance(node, Scalar) or (name in LISTS and not _is_levels(node)):
+        value = plain(node)
+    elif isinstance(node, nodes.Sequence) and isinstance(default_of(name, model), tuple):
+        value = tuple(item.value if isinstance(item, Scalar) else None for item in node.items)
+    elif is_list and model is Settings:
+        where = "list levels under `factors`" if name not in NOT_A_FACTOR else "give one value"
+        note(node.place, f"{shown}: got a list; {where}")
+        return None, False
+    else:
+        note(node.place, f"{shown}: got {shown_of(node)}; allowed: {allowed(name, model)}")
+        return None, False
+    if isinstance(value, str) and not value.isprintable():
+        note(node.place, f"{shown}: got {shown_of(node)}; allowed: characters that can be shown")
+        return None, False
+    try:
+        return adapter_of(name, model).validate_python(value), True
+    except ValidationError:
+        text = node.text if isinstance(node, Scalar) else ""
+        words = words_of(name, model)
+        hint = f"; {close}" if words and (close := close_to(text, words)) else yes_or_no(text, name, model)
+        got = flow_of(node) if name in LISTS else shown_of(node)
+        note(node.place, f"{shown}: got {got}; allowed: {allowed(name, model)}{hint}")
+        return None, False
+
+
+def read_levels(name: str, node: Node, shown: str, note: Note) -> list[tuple[Level, Place]]:
+    """The levels that a node lists, each with its place; a single level may stand without a list."""
+    is_list = isinstance(node, nodes.Sequence)
+    items = node.items if isinstance(node, nodes.Sequence) else (node,)
+    if name in LISTS and items and all(map(_is_bare, items)):
+        # `[1, 2]` may be one level of two classes or two levels of one: only the writer knows.
+        level = flow_of(node) if is_list else f"[{flow_of(node)}]"
+        note(node.place, f"{shown}: a level is itself a list of {LISTS[name].things}; write [{level}] for this one level")
+        return []
+    return _levels(name, items, shown, note, indexed=is_list)
+
+
+def read_level(name: str, node: Node, shown: str, note: Note) -> list[tuple[Level, Place]]:
+    """The one level that a node is, with its place; nothing if it is wrong."""
+    return _levels(name, [node], shown, note, indexed=False)
+
+
+def _levels(name: str, items: Sequence[Node], shown: str, note: Note, *, indexed: bool) -> list[tuple[Level, Place]]:
+    levels: list[tuple[Level, Place]] = []
+    known: set[Level] = set()
+    for i, item in enumerate(items):
+        here = f"{shown}[{i}]" if indexed else shown
+        if indexed and name in LISTS and _is_bare(item):
+            note(
+                item.place,
+                f"{here}: got {flow_of(item)}; a level is a list of {LISTS[name].things}: write [{flow_of(item)}]",
+            )
+            continue
+        value, good = read_value(name, item, here, note)
+        if good and isinstance(value, bool | int | float | str):
+            if value in known:
+                got = shown_level(name, value) if name in LISTS else shown_of(item)
+                note(item.place, f"{here}: {got} stands twice; keep one")
+            known.add(value)
+            levels.append((value, item.place))
+    return levels
+
+
+def _is_bare(item: Node) -> bool:
+    """An element of a level where a level belongs: a class that is no list of classes, a layer that is no list of layers."""
+    return isinstance(item, nodes.Mapping) or (
+        isinstance(item, Scalar) and isinstance(item.value, int) and not isinstance(item.value, bool)
+    )
+
+
+def _is_levels(node: Node) -> bool:
+    """A list of lists, which is what a factor takes."""
+    return isinstance(node, nodes.Sequence) and bool(node.items) and all(isinstance(i, nodes.Sequence) for i in node.items)

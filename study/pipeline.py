@@ -1,0 +1,132 @@
+"""From a grid file to a finished study: read, plan, forecast, drive."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from study.forecast.calibrate import calibrate_for
+from study.forecast.rates import find_rates
+from study.forecast.wording import outlook
+from study.grid.checks import Cells, notes, refuse
+from study.grid.design import cells_by_settings, trials_of
+from study.grid.grid import Grid, read_grid
+from study.grid.hints import shown_level
+from study.grid.selection import select, smoke
+from study.plan.machine import MachineError, in_words, this_machine
+from study.plan.planning import Work, find_work
+from workers.contract.errors import DataError
+from workers.data.images import known, load_images
+from workers.store.keys import study_url
+from workers.store.open import open_store
+
+
+def run_grid(
+    path: str | Path,
+    *,
+    sets: Iterable[str] = (),
+    out: str | None = None,
+    only: Sequence[str] = (),
+    is_smoke: bool = False,
+    plan_only: bool = False,
+    is_calibrating: bool = False,
+    executor: str = "ray",
+    address: str | None = None,
+    retry_failed: bool = False,
+) -> int:
+    """What the command does, with its words as arguments; errors of the user are raised."""
+    grid, cells = read_checked(path, sets, out, is_smoke)
+    if is_calibrating:
+        calibrate_for(grid.run, _say)
+    from study.cluster.join import DOWN, find_cluster, join_cluster, refuse_private_folder
+
+    if address not in (None, "local") and executor != "ray":
+        raise MachineError(f"--address {address} and --executor {executor}: leave one of them out")
+    address = None if address == "local" else address or (find_cluster() if executor == "ray" else None)
+    if address:
+        machine, where = join_cluster(address, grid.run)
+    else:
+        machine = this_machine(grid.run)
+        where = in_words(machine)
+    print(f"study {grid.study} on {where}", flush=True)
+    if not address and executor == "ray":
+        _warn_of_clusters()
+    data = known(grid.base.data)
+    trials = trials_of(grid, data.fingerprint)
+    wanted = select(trials, only) if only else trials
+    most = max(trial.settings.data.n_valid for trial in wanted)
+    if most >= data.n_train:
+        raise DataError(f"data.n_valid: {most} leaves no image of {data.n_train} to train on; set a smaller one")
+    for line in notes(grid, cells):
+        print(line)
+    store = open_store(study_url(grid.run.out, grid.study))
+    work = find_work(store, grid, wanted, machine, data, retry_failed)
+    _say_plan(grid, len(cells), work, wanted, plan_only)
+    rates = find_rates(machine.device, grid.run.precision, here=not address)
+    for line in outlook(store, grid, work, wanted, machine, data, rates, executor == "ray", path):
+        print(line, flush=True)
+    if plan_only:
+        return 0
+    if work.missing:
+        # Before Ray starts and before a worker waits for it: the data are there, whole and what they should be.
+        for settings in dict.fromkeys(trial.settings.data for trial in wanted):
+            load_images(settings)
+        if address:
+            refuse_private_folder(grid.run.out)
+    from study.drive.driver import drive
+
+    ending = drive(store, grid, wanted, machine, data, executor=executor, say=_say, retry_failed=retry_failed, rates=rates)
+    if address:
+        print(DOWN)
+    return ending.exit_code
+
+
+def read_checked(path: str | Path, sets: Iterable[str], out: str | None, is_smoke: bool) -> tuple[Grid, Cells]:
+    """A grid file with its options, and its cells; whatever is wrong with it is raised before anything runs."""
+    grid = read_grid(path, sets)
+    if out is not None:
+        # As it is written: a folder may have a name that YAML would read as a number.
+        grid = replace(grid, run=grid.run.model_copy(update={"out": out}))
+    if is_smoke:
+        grid = smoke(grid)
+    cells = cells_by_settings(grid)
+    refuse(grid, cells)
+    return grid, cells
+
+
+def _warn_of_clusters() -> None:
+    from study.cluster.ray_up_file import up_here
+
+    for cluster in up_here(Path()):
+        print(
+            f"note: cluster {cluster.name} is up ({cluster.path}), but this runs here; --cluster {cluster.path} runs there"
+        )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], whole: bool) -> None:
+    counts = {name: len(levels) for name, levels in grid.factors.items()} | ({"seed": 1} if grid.one_seed else {})
+    levels = ", ".join(f"{name} {count}" for name, count in counts.items())
+    new = sum(len(pack.trials) for pack in work.new)
+    print(f"{n_cells} cells, {len(wanted)} trials ({levels}), {grid.base.training.epochs} epochs each")
+    print(
+        f"{len(work.done)} trials done, {len(wanted) - len(work.done)} to do in {len(work.missing)} packs, {new} of them new"
+    )
+    if whole:
+        _say_packs(grid, work)
+
+
+def _say_packs(grid: Grid, work: Work) -> None:
+    for name, levels in grid.factors.items():
+        print(f"  {name}: {', '.join(shown_level(name, level) for level in levels)}")
+    sizes = sorted({len(pack.trials) for pack in work.missing})
+    if sizes:
+        borders = sorted({pack.borders[0] - pack.from_epoch for pack in work.missing})
+        print(f"packs of {_span(sizes)} trials, stored every {_span(borders)} epochs")
+    print(f"results in {study_url(grid.run.out, grid.study)}")
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"

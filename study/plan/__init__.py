@@ -1,0 +1,1 @@
+"""Which packs are missing, and how trials are grouped into packs."""

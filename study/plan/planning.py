@@ -1,0 +1,200 @@
+"""What is missing: compares the trials a grid asks for with the plan log and with what is stored."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from study.grid.grid import Grid
+from study.plan.machine import Machine
+from study.plan.packing import halves, lengthen, make_pack, pack_trials, urgency
+from workers.contract.errors import UserError
+from workers.contract.settings import MeasureSettings, Settings
+from workers.contract.trial import Pack, Trial, next_border
+from workers.data.images import Known
+from workers.store.closing import closing_reasons, end_as_failed, fence, last_epoch
+from workers.store.keys import trials_key
+from workers.store.listing import closed_packs, ended_packs
+from workers.store.parquet import decode
+from workers.store.plan_log import Plan, append_entry, lineage_of, read_plan
+from workers.store.protocol import Store
+
+
+class PlanConflictError(UserError):
+    """The grid asks for what this study's folder cannot hold; the text says what changed and what to do."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a grid still needs."""
+
+    plan: Plan
+    new: tuple[Pack, ...]
+    """Packs to be written to the plan log: new ones, and known ones with more epochs."""
+    missing: tuple[Pack, ...]
+    """Packs to run, the new ones among them."""
+    done: Mapping[str, tuple[str, int]]
+    """Every wanted trial that has ended: by trial_id, the pack that it ended in and that pack's epochs."""
+
+
+def find_work(
+    store: Store, grid: Grid, wanted: Sequence[Trial], machine: Machine, data: Known, retry_failed: bool = False
+) -> Work:
+    """Decide what to plan and what to run; writes nothing.
+
+    Args:
+        store: where the study lies.
+        grid: what is asked for.
+        wanted: its trials, or those of them that are to run.
+        machine: sizes packs.
+        data: sizes of the data set.
+        retry_failed: failed trials go on from their last border, in packs of their own.
+
+    Raises:
+        PlanConflictError: the study was planned with other measurements.
+        RecordError: a stored file is damaged.
+    """
+    plan = read_plan(store)
+    _same_measurements(grid, plan)
+    goal = grid.base.training.epochs
+    closed = set(closed_packs(store))
+    reached: dict[str, int] = {}
+    for pack_id, epochs in ended_packs(store):
+        reached[pack_id] = max(epochs, reached.get(pack_id, 0))
+
+    def child(members: Sequence[Trial], parent: Pack, from_epoch: int) -> Pack:
+        return make_pack(members, grid.run, machine.device, data, parent.pack_id, max(0, from_epoch))
+
+    unplanned = [trial for trial in wanted if trial.trial_id not in plan.pack_of]
+    new = pack_trials(unplanned, grid.run, machine.device, machine.slots, data)
+    live: list[Pack] = []
+    idle: list[Pack] = []
+    done: dict[str, tuple[str, int]] = {}
+    for pack, members in _wanted_packs(plan, wanted):
+        if pack.pack_id in closed and len(pack.trials) > 1:
+            # All that live there are planned anew, whether they are asked for now or not.
+            here = [trial for trial in pack.trials if plan.pack_of[trial.trial_id] == pack.pack_id]
+            for half in halves(_at_goal(here, goal)):
+                part = child(half, pack, last_epoch(store, pack))
+                (new if {t.trial_id for t in half} & {t.trial_id for t in members} else idle).append(part)
+            continue
+        end = reached.get(pack.pack_id, 0)
+        statuses = _statuses(store, pack.pack_id, end) if end and (end < goal or pack.pack_id in closed) else {}
+        again = [t for t in members if retry_failed and statuses.get(t.trial_id) == "failed"]
+        if again:
+            new.append(child(again, pack, last_epoch(store, pack)))
+        fallen = {trial_id for trial_id, status in statuses.items() if status != "completed"}
+        going_on = [trial for trial in members if end < goal and trial.trial_id not in fallen]
+        done |= {trial.trial_id: (pack.pack_id, end) for trial in members if trial not in going_on and trial not in again}
+        if not going_on:
+            continue
+        if pack.epochs >= goal or (end < pack.epochs and len(going_on) < len(pack.trials)):
+            # As planned; or it must reach its own end before some of its trials can leave it, and then this is asked again.
+            live.append(pack)
+        elif len(going_on) == len(pack.trials):
+            new.append(lengthen(pack, going_on, grid.run, machine.device, data))
+        else:
+            new.append(child(going_on, pack, pack.epochs))
+    missing = sorted([*new, *live], key=lambda pack: urgency(pack, data, machine.device))
+    return Work(plan, (*new, *idle), tuple(missing), done)
+
+
+def settle(
+    store: Store,
+    grid: Grid,
+    wanted: Sequence[Trial],
+    machine: Machine,
+    data: Known,
+    provenance: Mapping[str, Any],
+    retry_failed: bool = False,
+) -> Work:
+    """Close what was marked, find the work and write what is new to the plan log.
+
+    Whoever loses the race for the next entry of the log reads again and decides again.
+    """
+    while True:
+        _close_marked(store, provenance)
+        work = find_work(store, grid, wanted, machine, data, retry_failed)
+        footer = {
+            "study": grid.study,
+            "grid": grid.text,
+            "factors": grid.factors,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "provenance": dict(provenance),
+        }
+        if not work.new or append_entry(store, work.plan.entries + 1, work.new, footer):
+            return work
+
+
+def _close_marked(store: Store, provenance: Mapping[str, Any]) -> None:
+    """Fence every marked pack off; one of a single trial ends as failed."""
+    reasons = closing_reasons(store)
+    if not reasons:
+        return
+    plan, ended = read_plan(store), ended_packs(store)
+    live = {pack.pack_id for pack in plan.live_packs()}
+    for pack_id, reason in reasons.items():
+        pack = plan.packs.get(pack_id)
+        if pack is None or pack_id not in live or (pack_id, pack.epochs) in ended:
+            continue
+        if len(pack.trials) > 1:
+            fence(store, pack)
+        else:
+            if next_border(pack.borders, last_epoch(store, pack)) is not None:
+                fence(store, pack)
+            end_as_failed(store, pack, lineage_of(pack, plan), reason, provenance)
+
+
+def _at_goal(trials: Sequence[Trial], goal: int) -> list[Trial]:
+    """The same trials, to be trained for so many epochs, or as many as they were planned for."""
+    return [trial.model_copy(update={"settings": _with_epochs(trial.settings, goal)}) for trial in trials]
+
+
+def _with_epochs(settings: Settings, goal: int) -> Settings:
+    epochs = max(goal, settings.training.epochs)
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": epochs})})
+
+
+def _wanted_packs(plan: Plan, wanted: Sequence[Trial]) -> list[tuple[Pack, list[Trial]]]:
+    """The live packs of planned trials, each with its wanted members in the pack's order and today's settings."""
+    today = {trial.trial_id: trial for trial in wanted if trial.trial_id in plan.pack_of}
+    ids = dict.fromkeys(plan.pack_of[trial_id] for trial_id in today)
+    # A trial that went on in another pack is a member of both, but lives in the newer one alone.
+    return [
+        (
+            plan.packs[pack_id],
+            [
+                today[t.trial_id]
+                for t in plan.packs[pack_id].trials
+                if plan.pack_of[t.trial_id] == pack_id and t.trial_id in today
+            ],
+        )
+        for pack_id in ids
+    ]
+
+
+def _statuses(store: Store, pack_id: str, epochs: int) -> dict[str, str]:
+    key = trials_key(pack_id, epochs)
+    rows = decode(store.read(key), key).select(["trial_id", "status"]).to_pylist()
+    return {row["trial_id"]: row["status"] for row in rows}
+
+
+def statuses_of(store: Store, work: Work) -> dict[str, str]:
+    """How every wanted trial that has ended did: completed | diverged | failed."""
+    known: dict[str, str] = {}
+    for ended in dict.fromkeys(work.done.values()):
+        known |= _statuses(store, *ended)
+    return {trial_id: known[trial_id] for trial_id in work.done}
+
+
+def _same_measurements(grid: Grid, plan: Plan) -> None:
+    planned = next(iter(plan.trials.values()), None)
+    if planned is None:
+        return
+    for name in MeasureSettings.model_fields:
+        was, now = getattr(planned.settings.measure, name), getattr(grid.base.measure, name)
+        if was != now:
+            raise PlanConflictError(
+                f"{grid.place('measure')}: measure.{name}: got {now}, but study {grid.study} was planned with {was}; "
+                "all rows of a study are measured alike: set it back, or give the study another name"
+            )

@@ -1,0 +1,1 @@
+"""A stored study: where it lies and how far it has come."""

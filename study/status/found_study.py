@@ -1,0 +1,119 @@
+"""A study on a disk or in a bucket, by its name or its path: where it is, and how large; reads no file of it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.grid.results_folder import wrong_with
+from workers.contract.errors import CommandError
+from workers.store.bucket import BucketStore
+from workers.store.keys import FOLDERS, PLAN_FOLDER, study_url
+from workers.store.open import open_store
+from workers.store.protocol import Store
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study that was named."""
+
+    name: str
+    url: str
+    """Its folder, or s3://bucket/prefix/name."""
+    store: Store
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it lies in.
+
+        Raises:
+            CommandError: it lies in a bucket.
+        """
+        if self.is_in_bucket:
+            raise CommandError(
+                f"{self.url}: this command needs a study in a folder, not in a bucket; use the bucket's own tools"
+            )
+        return Path(self.url)
+
+    @property
+    def is_in_bucket(self) -> bool:
+        """Whether it lies in a bucket."""
+        return "://" in self.url
+
+
+def find_study(name: str, out: str) -> Found:
+    """The study of this name below `out`, or the one in the folder of this path, or at this s3://bucket/prefix/name.
+
+    Raises:
+        CommandError: there is none; the text says which ones are there.
+        StoreError: `out` names something that is no folder, or a bucket that cannot be read.
+    """
+    if "://" in name or "://" in out:
+        return _in_bucket(name.rstrip("/") if "://" in name else study_url(out, name))
+    below = [] if Path(name).is_absolute() or not name else [Path(study_url(out, name))]
+    for folder in [*below, Path(name)]:
+        if name and is_study(folder):
+            store = open_store(str(folder))
+            return Found(folder.resolve().name, str(folder), store)
+    there = studies_in(Path(out))
+    listed = f"there: {', '.join(there)}" if there else "no study is there; start one with study run GRID"
+    raise CommandError(f"no such study: {name} (looked in {out}/ and at the path itself); {listed}")
+
+
+def _in_bucket(url: str) -> Found:
+    store = open_store(url)
+    if not any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
+        out, _, name = url.rpartition("/")
+        raise CommandError(f"no such study: {name} (looked at {url}); start one with study run GRID --out {out}")
+    return Found(url.rpartition("/")[2], url, store)
+
+
+def refuse_links(found: Found) -> None:
+    """Before anything is written there: nothing leads out of the study's folder.
+
+    Raises:
+        CommandError: a link does.
+    """
+    if found.is_in_bucket:
+        return
+    if problem := wrong_with(str(found.folder.parent), found.folder.name):
+        raise CommandError(problem)
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder holds a study: its plan has an entry."""
+    return any((folder / PLAN_FOLDER).glob("*.parquet"))
+
+
+def studies_in(out: Path) -> list[str]:
+    """The names of all studies directly below a folder."""
+    try:
+        folders = sorted(path for path in out.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+    return [folder.name for folder in folders if is_study(folder)]
+
+
+def sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Files and bytes of everything directly below a folder, what lies deeper included; links are not followed."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in sorted(folder.iterdir()):
+        parts = [file.lstat().st_size for file in ([path] if not _is_folder(path) else files_below(path))]
+        found[path.name] = (len(parts), sum(parts))
+    return found
+
+
+def sizes_in_bucket(store: BucketStore) -> dict[str, tuple[int, int]]:
+    """Keys and bytes directly in each folder of a study."""
+    found = {folder: store.stored(folder) for folder in FOLDERS}
+    return {folder: (len(keys), sum(size for size, _ in keys.values())) for folder, keys in found.items() if keys}
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file at any depth, links themselves instead of what they lead to."""
+    for parent, folders, names in os.walk(folder):
+        yield from (Path(parent, name) for name in [*names, *(n for n in folders if Path(parent, n).is_symlink())])
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

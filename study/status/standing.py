@@ -1,0 +1,128 @@
+"""How far a study has come, from its files alone; judges none of them and needs neither torch nor Ray."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.contract.errors import RecordError
+from workers.contract.trial import Pack
+from workers.store.bucket import BucketStore
+from workers.store.keys import EPOCHS_FOLDER, trials_key
+from workers.store.listing import Segment, ended_packs, segments
+from workers.store.parquet import decode
+from workers.store.plan_log import Plan, read_plan
+from workers.store.protocol import Store
+
+
+@dataclass(frozen=True)
+class PackStanding:
+    """How far one pack has come."""
+
+    pack: Pack
+    last_border: int | None
+    """None before the first."""
+    has_ended: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a study has come."""
+
+    plan: Plan
+    status_of: Mapping[str, str]
+    """Of every planned trial: completed | diverged | failed as stored, else begun | to do."""
+    rows: int
+    """(trial, epoch) pairs that are stored."""
+    rows_at_most: bool
+    """Whether that is what the names of files say, not their footers: diverged trials have fewer."""
+    newest: float | None
+    """When the newest rows came, in seconds since 1970."""
+    packs: tuple[PackStanding, ...]
+    """The packs that trials belong to now, in the order of planning."""
+    unreadable: tuple[str, ...]
+    """Files that could not be read."""
+
+    def count(self, status: str) -> int:
+        """Trials of a status."""
+        return sum(each == status for each in self.status_of.values())
+
+
+def standing(store: Store) -> Standing:
+    """Read how far a study has come, running or not.
+
+    Raises:
+        RecordError: the plan is damaged.
+    """
+    unreadable: list[str] = []
+    # A running study grows in the order plan, epochs, trials: what is read later explains what was read before.
+    ended, packs_ended = ended_rows(store, unreadable)
+    stored = list(segments(store))
+    plan = read_plan(store)
+    last: dict[str, int] = {}
+    for segment in stored:
+        last[segment.pack_id] = max(segment.last, last.get(segment.pack_id, 0))
+    status_of = {}
+    for trial_id, pack_id in plan.pack_of.items():
+        row, goal = ended.get(trial_id), plan.packs[pack_id].epochs
+        if row is not None and (row["status"] != "completed" or row["epochs"] >= goal):
+            status_of[trial_id] = str(row["status"])
+        else:
+            status_of[trial_id] = "begun" if row is not None or pack_id in last or plan.packs[pack_id].parent else "to do"
+    if in_bucket := isinstance(store, BucketStore):
+        rows, newest = _rows_in_bucket(store, stored, plan)
+    else:
+        rows, newest = _rows(store, stored, unreadable)
+    packs = tuple(
+        PackStanding(pack, last.get(pack.pack_id), packs_ended.get(pack.pack_id, 0) >= pack.epochs)
+        for pack in plan.live_packs()
+    )
+    return Standing(plan, status_of, rows, in_bucket, newest, packs, tuple(unreadable))
+
+
+def ended_rows(store: Store, unreadable: list[str] | None = None) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """The longest row of every trial that has one (trial_id, pack_id, status, epochs), and the epochs each pack ended at.
+
+    Raises:
+        RecordError: a file is damaged, and there is no list of those to put it in.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    packs: dict[str, int] = {}
+    for pack_id, epochs in sorted(ended_packs(store), key=lambda ended: ended[1]):
+        key = trials_key(pack_id, epochs)
+        try:
+            table = decode(store.read(key), key, ["trial_id", "pack_id", "status", "epochs"])
+        except RecordError:
+            if unreadable is None:
+                raise
+            unreadable.append(key)
+            continue
+        packs[pack_id] = epochs
+        rows |= {row["trial_id"]: row for row in table.to_pylist()}
+    return rows, packs
+
+
+def _rows(store: Store, stored: list[Segment], unreadable: list[str]) -> tuple[int, float | None]:
+    count, newest = 0, None
+    for segment in stored:
+        path = Path(store.url, segment.key)
+        try:
+            # The footer alone: a study has gigabytes of rows.
+            count += pq.read_metadata(path).num_rows
+            newest = max(path.stat().st_mtime, newest or 0.0)
+        except (pa.ArrowException, OSError):
+            unreadable.append(segment.key)
+    return count, newest
+
+
+def _rows_in_bucket(store: BucketStore, stored: list[Segment], plan: Plan) -> tuple[int, float | None]:
+    # A request for every footer would take minutes.
+    count = sum(
+        (segment.last - segment.first + 1) * len(plan.packs[segment.pack_id].trials)
+        for segment in stored
+        if segment.pack_id in plan.packs
+    )
+    return count, max((at for _, at in store.stored(EPOCHS_FOLDER).values()), default=None)

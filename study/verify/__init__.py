@@ -1,0 +1,1 @@
+"""Runs trials again and compares every number with what is stored."""

@@ -1,0 +1,59 @@
+"""Words of factors and levels, and the file that renames them."""
+
+import pytest
+
+from analysis.figures.style import typeset, width_of, wrap
+from analysis.loading.labels import PLAIN, LabelError, read_labels
+
+
+def test_the_usual_words():
+    cell = {"decoder": "continuous_bernoulli", "k": 5, "batch_norm": False, "warmup": 20, "training.learning_rate": 0.1}
+    assert PLAIN.in_words(cell) == (
+        "Continuous bernoulli decoder, K = 5, no batch norm, warm-up 20 epochs, training.learning_rate = 0.1"
+    )
+
+
+def test_a_file_renames_what_it_names_and_nothing_else(tmp_path):
+    file = tmp_path / "labels.yaml"
+    file.write_text(
+        "factors: {n_z: code size, training.learning_rate: step}\n"
+        "levels:\n  k: {1: VAE}\n  batch_norm: {true: BN, false: plain}\n  training.learning_rate: {1e-3: small}\n"
+    )
+    labels = read_labels(file)
+    assert labels.title_of("n_z") == "code size"
+    assert labels.title_of("k") == "importance samples K"
+    assert [labels.label_of("k", level) for level in (1, 5)] == ["VAE", "K = 5"]
+    assert [labels.label_of("batch_norm", level) for level in (True, False)] == ["BN", "plain"]
+    assert labels.label_of("training.learning_rate", 0.001) == "small"
+    assert labels.in_words({"k": 1, "n_z": 3, "training.learning_rate": 0.1}) == "VAE, n_z = 3, step = 0.1"
+    file.write_text("")
+    assert read_labels(file) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("factors: {kk: x}", r"factors\.kk: no such factor, did you mean k\?"),
+        ("levels: {k: VAE}", r"levels\.k: wants a table of level: text"),
+        ("levels: {n_z: {2: [a]}}", r"levels\.n_z: wants a table"),
+        ("colours: {k: red}", "has other parts than factors and levels"),
+        ("factors: [k]", "factors: wants a table"),
+        ("a: [", "is no YAML"),
+        ("- 1", "has other parts"),
+        ("factors: {k: {a: b}}", r"factors\.k: got"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_said_with_what_to_write(tmp_path, text, words):
+    (tmp_path / "labels.yaml").write_text(text)
+    with pytest.raises(LabelError, match=words) as error:
+        read_labels(tmp_path / "labels.yaml")
+    assert "write factors: {n_z: latent size}" in str(error.value)
+
+
+def test_text_is_printed_as_it_stands_and_wrapped_by_its_width():
+    assert typeset("cost $5, n_z -1") == "cost \\$5, $n_z$ \u22121"
+    words = "one two three four five six seven eight nine ten eleven twelve"
+    lines = wrap(words, 9, 100)
+    assert len(lines) > 2
+    assert all(width_of(line, 9) <= 100 for line in lines)
+    assert " ".join(lines) == words

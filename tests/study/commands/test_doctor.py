@@ -1,0 +1,332 @@
+"""`study doctor`: a line a check; every planted fault is found, named, and has a next step."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from study.commands.main import main
+from study.doctor import machine_checks as checkup
+from study.doctor import versions
+from study.doctor.stored_files import examine
+from study.doctor.versions import is_within
+from study.drive.lease import hold
+from study.forecast.space import bytes_of
+from tests.study.finished_study import TINY, changed
+from tests.study.small_study import grid_of, trials_in
+from workers.data.images import KNOWN
+from workers.store.folder import FolderStore
+from workers.store.open import open_store
+from workers.store.parquet import decode_with_footer, encode
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """No token of this machine's user, no GPU."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("study.plan.machine.gpu_count", lambda: 0)
+    monkeypatch.setattr(checkup, "gpu_count", lambda: 0)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    Path("tiny.yaml").write_text(TINY)
+
+
+def doctor(capsys, *words: str, code: int = 0) -> list[str]:
+    assert main(["doctor", *words]) == code
+    said = capsys.readouterr()
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert all(line.startswith(("ok       ", "problem  ")) for line in lines)
+    return [line for line in lines if line.startswith("problem")] if code else lines
+
+
+def test_a_healthy_machine_and_study(capsys, tiny):
+    before = sorted(Path().rglob("*"))
+    lines = doctor(capsys, "tiny", "--data", "tiny.yaml")
+    assert [line.split()[1].rstrip(":") for line in lines] == [
+        "packages",
+        "device",
+        "results",
+        "space",
+        "data",
+        "token",
+        "study",
+    ]
+    rows = len(pd.read_parquet(tiny / "epochs"))
+    files = {name: len(list((tiny / name).iterdir())) for name in ("trials", "epochs", "plan", "checkpoints", "weights")}
+    counts = ", ".join(f"{count} in {name}" for name, count in files.items())
+    assert lines[-1] == f"ok       study tiny: every file is what was written ({counts}); {rows} rows, each once, no gap"
+    assert sorted(Path().rglob("*")) == before, "nothing is left behind"
+
+
+def test_without_a_study_the_folder_need_not_be_there(capsys):
+    lines = doctor(capsys, "--out", "a/b")
+    assert len(lines) == 4
+    assert not Path("a").exists()
+
+
+# ---- Every file of a study ----
+
+
+@pytest.mark.parametrize("folder", ["plan", "epochs", "trials", "weights", "checkpoints"])
+@pytest.mark.parametrize("how", ["cut", "flipped"])
+def test_a_damaged_file_is_named(capsys, tiny, folder, how):
+    path = max((tiny / folder).iterdir())
+    raw = bytearray(path.read_bytes())
+    if how == "cut":
+        raw = raw[:-40]
+    elif path.suffix == ".parquet":
+        # The last byte of a page: what only readers of Parquet's own tables see has no checksum.
+        column = pq.read_metadata(path).row_group(0).column(1)
+        raw[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 1] ^= 0xFF
+    else:
+        # Of a trained model nothing but its header can tell.
+        raw[12] ^= 0xFF
+    path.write_bytes(raw)
+    problems = doctor(capsys, "tiny", code=3)
+    named = [line for line in problems if f"results/tiny/{folder}/{path.name}: damaged" in line]
+    assert len(named) == 1, problems
+    assert re.search("; (restore it from a copy|delete it)", named[0])
+
+
+def test_other_numbers_with_an_old_hash_are_found(capsys, tiny):
+    """Page checksums and format are whole; only the content hash tells."""
+    path = min((tiny / "epochs").iterdir())
+    table = pq.read_table(path)
+    values = [value + 1e-9 for value in table["test_elbo"].to_pylist()]
+    other = table.set_column(table.schema.get_field_index("test_elbo"), "test_elbo", [values])
+    pq.write_table(other.replace_schema_metadata(table.schema.metadata), path)
+    problems = doctor(capsys, "tiny", code=3)
+    assert f"{path.name}: damaged: its content is not what was written; restore it from a copy" in problems[0]
+
+
+def test_a_lost_file_is_a_gap(capsys, tiny):
+    lost = sorted((tiny / "epochs").iterdir())[0]
+    rows = pd.read_parquet(lost)
+    lost.unlink()
+    problems = doctor(capsys, "tiny", code=3)
+    assert len(problems) == rows["trial_id"].nunique()
+    for trial_id in rows["trial_id"].unique():
+        assert any(
+            f"epochs of trial {trial_id} are not there, the first of them epoch {rows['epoch'].min()};" in p
+            for p in problems
+        )
+
+
+def test_rows_that_are_stored_twice_are_found(capsys, tiny):
+    path = max((tiny / "epochs").iterdir())
+    twice = path.with_name(path.name[:17] + "000090-000091.parquet")
+    shutil.copy(path, twice)
+    problems = doctor(capsys, "tiny", code=3)
+    assert len(problems) == len(pd.read_parquet(path))
+    assert all(
+        f"{twice.name}: epoch " in line and f"is stored twice (see epochs/{path.name}); move" in line for line in problems
+    )
+
+
+def test_rows_of_a_trial_that_was_never_planned_are_found(capsys, tiny):
+    path = max((tiny / "epochs").iterdir())
+    changed(path, lambda frame: frame.__setitem__("trial_id", "f" * 16))
+    problems = doctor(capsys, "tiny", code=3)
+    assert any(f"has rows of trial {'f' * 16}, which no entry of the plan names" in line for line in problems)
+
+
+@pytest.mark.parametrize("folder", ["plan", "epochs", "trials", "weights", "checkpoints", "lease"])
+def test_a_stray_file_is_no_damage_but_said(capsys, tiny, folder):
+    (tiny / folder).mkdir(exist_ok=True)
+    (tiny / folder / "notes.txt").write_text("mine")
+    (problem,) = doctor(capsys, "tiny", code=2)
+    assert problem.endswith(f"results/tiny/{folder}/notes.txt: is no file of {folder}/; move it out of the study's folder")
+
+
+def test_what_belongs_beside_the_results_is_no_stray(capsys, tiny):
+    for name in ("report.html", "labels.yaml", "figures/a.png", "verify/x/verify.json", "checkpoints/stop-ab"):
+        (tiny / name).parent.mkdir(parents=True, exist_ok=True)
+        (tiny / name).write_text("")
+    with hold(open_store(str(tiny)), "ab", print):
+        doctor(capsys, "tiny")
+
+
+def test_hidden_files_of_broken_writes_are_counted(capsys, tiny):
+    (tiny / "epochs" / ".x.parquet.0011").write_bytes(b"half")
+    lines = doctor(capsys, "tiny")
+    assert lines[-1].startswith(
+        "ok       1 hidden files of writes that did not end, 4 bytes, the first epochs/.x.parquet.0011"
+    )
+
+
+def test_a_checkpoint_that_a_pack_needs_is_missed(capsys, tiny):
+    """Of a pack that has ended nobody needs one."""
+    shutil.rmtree(tiny / "checkpoints")
+    doctor(capsys, "tiny")
+    child = max((tiny / "trials").glob("*-000004.parquet"))
+    child.unlink()
+    max((tiny / "epochs").glob(f"{child.name[:16]}-*-000004.parquet")).unlink()
+    (problem,) = doctor(capsys, "tiny", code=3)
+    assert f"is gone, which pack {child.name[:16]} goes on from; run the study" in problem
+
+
+def test_many_faults_are_not_all_told(capsys, tiny):
+    for number in range(30):
+        (tiny / "epochs" / f"stray-{number}").write_text("")
+    problems = doctor(capsys, "tiny", code=2)
+    assert len(problems) == 21
+    assert problems[-1] == "problem  and 10 more"
+
+
+def test_a_border_without_rows_or_checkpoint_is_whole(tiny):
+    """Where nothing was left to train: no rows, and a footer that names no checkpoint."""
+    path = max((tiny / "epochs").iterdir())
+    closed = path.with_name(path.name[:17] + "000090-000091.parquet")
+
+    def close(footer: dict) -> None:
+        del footer["checkpoint"], footer["checkpoint_sha256"]
+        footer["closed"] = True
+
+    table, facts = decode_with_footer(path.read_bytes(), path.name)
+    close(facts)
+    closed.write_bytes(encode(table.slice(0, 0), {name: value for name, value in facts.items() if name != "content_sha256"}))
+    assert examine(open_store(str(tiny))).faults == []
+
+
+# ---- The machine ----
+
+
+class Replacing(FolderStore):
+    """Like a disk on which a link replaces what is there."""
+
+    def create(self, key: str, raw: bytes) -> bool:
+        self.root.mkdir(exist_ok=True)
+        (self.root / key).write_bytes(raw)
+        return True
+
+
+class Unlinkable(FolderStore):
+    """Like a disk without hard links."""
+
+    def create(self, key: str, raw: bytes) -> bool:
+        raise OSError(95, "Operation not supported")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [(Replacing, "lets a stored file be replaced"), (Unlinkable, "Operation not supported")]
+)
+def test_a_disk_that_breaks_a_promise_is_found(capsys, monkeypatch, kind, text):
+    monkeypatch.setattr(checkup, "open_store", kind)
+    (problem,) = doctor(capsys, code=2)
+    assert problem.startswith("problem  results: ")
+    assert text in problem
+    assert sorted(Path().iterdir()) == [Path("tiny.yaml")]
+
+
+def test_a_folder_that_is_a_file(capsys):
+    problems = doctor(capsys, "--out", "tiny.yaml", code=2)
+    assert "tiny.yaml is a file; name a folder" in problems[0]
+
+
+def test_too_little_space_for_the_grid(capsys, monkeypatch):
+    free = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type(free)(free.total, free.used, 1000))
+    (problem,) = doctor(capsys, "--data", "tiny.yaml", code=2)
+    assert re.search(r"space: 1\.0 kB free, the grid takes about [0-9.]+ .?B; free some, or name another --out", problem)
+
+
+def test_the_space_of_a_real_study_is_about_right(tiny):
+    """Rows of a tiny study are mostly what Parquet writes around them: compare what grows, the models."""
+    grid = grid_of("model: {hidden: [200, 200]}", "factors: {n_z: [50]}", "training: {epochs: 300}")
+    need = bytes_of(trials_in(grid), KNOWN["digits"])
+    parameters = 64 * 200 + 200 * 200 + 200 * 100 + 50 * 200 + 200 * 200 + 200 * 64
+    rows = 301 * 4 * 7 * 50
+    assert rows + 7 * 4 * parameters < need < 2.5 * (rows + 7 * 4 * parameters)
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "code"),
+    [
+        ("{name: binarized_mnist, root: none}", "binarized_mnist", 2),
+        ("{name: npz, path: tiny.yaml}", "tiny.yaml is no .npz file", 3),
+    ],
+    ids=["not there", "damaged"],
+)
+def test_data_that_cannot_be_read(capsys, data, text, code):
+    Path("g.yaml").write_text(f"study: s\ndata: {data}\n")
+    assert any(text in line for line in doctor(capsys, "--data", "g.yaml", code=code))
+
+
+def test_a_device_that_is_not_there(capsys):
+    Path("g.yaml").write_text("study: s\nrun: {device: cuda}\n")
+    problems = doctor(capsys, "--data", "g.yaml", code=2)
+    assert problems == [
+        "problem  device: run.device: got cuda, but this machine shows no NVIDIA GPU; allowed here: auto, cpu"
+    ]
+
+
+def token(tmp_path: Path, mode: int, text: str = "secret-word") -> Path:
+    path = tmp_path / "home" / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_token_of_its_own(capsys, tmp_path, mode):
+    path = token(tmp_path, mode)
+    assert f"ok       token: {path}, mode {mode:04o}" in doctor(capsys)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
+def test_a_token_that_others_can_read(capsys, tmp_path, mode):
+    path = token(tmp_path, mode)
+    assert doctor(capsys, code=2) == [f"problem  token: others can read {path} (mode {mode:04o}); chmod 600 {path}"]
+
+
+def test_a_token_that_is_empty_or_asked_for_and_not_there(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    (problem,) = doctor(capsys, code=2)
+    assert "RAY_AUTH_MODE is token, but " in problem
+    token(tmp_path, 0o600, text="")
+    assert "auth_token is empty" in doctor(capsys, code=2)[0]
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret-word")
+    assert "secret-word" not in "".join(doctor(capsys))
+    assert os.environ["RAY_AUTH_TOKEN"] == "secret-word"
+
+
+# ---- Versions ----
+
+
+@pytest.mark.parametrize(
+    ("there", "allowed", "fits"),
+    [
+        ("2.14.1", ">=2.11,<3", True),
+        ("2.14.1", "<3,>=2.11", True),
+        ("3.0", ">=2.11,<3", False),
+        ("2.9", ">=2.11,<3", False),
+        ("2.11", ">=2.11.0,<3", True),
+        ("3.0.0", "<3", False),
+        ("2.13.0+cpu", ">=2.11,<3", True),
+        ("0.14.5", ">=0.14.5,<0.16", True),
+        ("0.16.0", ">=0.14.5,<0.16", False),
+        ("10.0", ">=9", True),
+        ("1.2", "", True),
+        ("1.2", "==1.2.0", True),
+        ("1.2", "!=1.2", False),
+    ],
+)
+def test_ranges(there, allowed, fits):
+    assert is_within(there, allowed) is fits
+
+
+def test_packages_out_of_range_or_missing_are_named(capsys, monkeypatch):
+    wanted = ["numpy<3,>=2.2", "ray[tune]<3,>=2.60", "torch<2,>=1", "nonesuch>=1", 'pytest<1; extra == "test"']
+    monkeypatch.setattr(versions, "requires", lambda name: wanted)
+    (problem,) = doctor(capsys, code=2)
+    assert "nonesuch: not installed; allowed: >=1" in problem
+    assert re.search(r"torch: got \d+\.\S+; allowed: <2,>=1", problem)
+    assert "pytest" not in problem
+    assert "numpy" not in problem

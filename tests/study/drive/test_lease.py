@@ -1,0 +1,327 @@
+"""The lease: one driver at a time where that can be seen, a dead one never in the way, and nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from study.drive import lease
+from study.drive.lease import Holder, hold, holder, process_start
+from tests import ROOT
+from workers.store.folder import FolderStore
+from workers.store.keys import LEASE_FOLDER, lease_key
+from workers.store.memory import MemoryStore
+from workers.store.protocol import Store
+
+HOLD = """
+import signal, sys, time
+from study.drive.lease import hold
+# A shell starts what it runs in the background with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from workers.store.open import FolderStore
+with hold(FolderStore(sys.argv[1]), sys.argv[2], lambda text: print(text, flush=True)):
+    print("holding", flush=True)
+    time.sleep(float(sys.argv[3]))
+print("left", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(lease, "LOOK_EVERY_S", 0.02)
+
+
+@pytest.fixture
+def store(tmp_path) -> FolderStore:
+    return FolderStore(tmp_path / "s")
+
+
+def driver(store: FolderStore, run_id: str, seconds: float = 60) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", HOLD, str(store.root), run_id, str(seconds)]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    return process.stdout.readline().strip()
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait(timeout=30)
+    process.stdout.close()
+
+
+def plant(store: Store, number: int = 1, run_id: str = "aa", **values: object) -> str:
+    """A lease of another machine, just now, unless `values` say otherwise."""
+    now = time.time()
+    content = {"run_id": run_id, "host": "elsewhere", "machine": "m", "pid": 1, "process_start": "1"}
+    key = lease_key(number, run_id)
+    assert store.create(key, json.dumps(content | {"started": now - 100, "beat": now} | values).encode())
+    return key
+
+
+def keys(store: Store) -> list[str]:
+    return store.list(LEASE_FOLDER)
+
+
+def test_nobody_holds_an_empty_study(store):
+    assert holder(store) is None
+
+
+@pytest.mark.parametrize("kind", [FolderStore, MemoryStore])
+def test_whoever_holds_is_seen_alive_and_leaves_nothing(tmp_path, kind):
+    store = kind(tmp_path) if kind is FolderStore else kind()
+    said: list[str] = []
+    with hold(store, "aa", said.append):
+        found = holder(store)
+        assert isinstance(found, Holder)
+        assert (found.alive, found.lease.run_id, found.lease.pid) == (True, "aa", os.getpid())
+        assert found.age_s < 30
+        assert len(keys(store)) == 1
+    assert keys(store) == []
+    assert holder(store) is None
+    assert said == []
+
+
+def test_an_error_inside_leaves_nothing_either(store):
+    with pytest.raises(KeyboardInterrupt), hold(store, "aa", print):
+        raise KeyboardInterrupt
+    assert keys(store) == []
+
+
+def test_heartbeats_move_on_and_keep_one_key(store, monkeypatch):
+    monkeypatch.setattr(lease, "BEAT_EVERY_S", 0.02)
+    with hold(store, "aa", print):
+        until, first = time.monotonic() + 20, holder(store)
+        while (now := holder(store)) is None or now.number < 5:
+            assert time.monotonic() < until
+            assert 1 <= len(keys(store)) <= 2
+        assert now.alive
+        assert now.lease.beat > first.lease.beat
+        assert now.lease.started == first.lease.started
+    assert keys(store) == []
+
+
+def test_readers_of_the_study_see_no_parquet_there(store):
+    with hold(store, "aa", print):
+        assert [key for key in keys(store) if key.endswith(".parquet")] == []
+        assert sorted(path.name for path in store.root.iterdir()) == [LEASE_FOLDER]
+
+
+# ---- On the same machine the process decides ----
+
+
+def test_a_process_that_is_there_has_a_start_and_a_dead_or_unburied_one_none():
+    assert process_start(os.getpid()) == process_start(os.getpid()) is not None
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process_start(child.pid) is None, "it has ended, but nobody has asked how"
+    child.wait()
+    assert process_start(child.pid) is None
+
+
+def test_a_killed_driver_is_in_nobodys_way(store, monkeypatch):
+    """kill -9, then the same command: at once, whatever the heartbeat says; and the dead one's key goes."""
+    other = driver(store, "aa")
+    assert line(other) == "holding"
+    assert holder(store).alive
+    other.send_signal(signal.SIGKILL)
+    try:
+        until = time.monotonic() + 30
+        while holder(store).alive:
+            assert time.monotonic() < until
+        assert holder(store).age_s < 60, "its heartbeat alone would say that it lives"
+        said: list[str] = []
+        started = time.monotonic()
+        with hold(store, "bb", said.append):
+            assert time.monotonic() - started < 5
+            assert [key.split("-")[1] for key in keys(store)] == ["bb.json"]
+        assert said == []
+    finally:
+        ended(other)
+
+
+def test_a_number_given_again_to_another_process_is_not_the_driver(store):
+    with hold(store, "aa", print):
+        content = json.loads(store.read(keys(store)[0]))
+    store.create(lease_key(1, "aa"), json.dumps(content).encode())
+    assert holder(store).alive, "negative control: this very process"
+    store.delete(lease_key(1, "aa"))
+    store.create(lease_key(2, "aa"), json.dumps(content | {"process_start": "1"}).encode())
+    assert not holder(store).alive
+
+
+def test_a_second_driver_says_so_waits_and_then_goes_on(store):
+    first = driver(store, "aa", seconds=3)
+    assert line(first) == "holding"
+    second = driver(store, "bb", seconds=0)
+    try:
+        said = line(second)
+        assert said.startswith("this study is being run already (host ")
+        assert f"pid {first.pid}, since " in said
+        assert said.endswith("waiting until that run ends, then doing what is left; Ctrl-C leaves")
+        assert first.poll() is None
+        assert line(second) == "holding"
+        assert line(first) == "left"
+        assert line(second) == "left"
+        assert second.wait(timeout=30) == 0
+    finally:
+        ended(first)
+        ended(second)
+    assert keys(store) == []
+
+
+def test_ctrl_c_leaves_the_queue(store):
+    with hold(store, "aa", print):
+        second = driver(store, "bb")
+        try:
+            assert "being run already" in line(second)
+            second.send_signal(signal.SIGINT)
+            assert second.wait(timeout=30) != 0
+        finally:
+            ended(second)
+        assert [key.split("-")[1] for key in keys(store)] == ["aa.json"]
+
+
+# ---- On another machine its heartbeat decides ----
+
+
+@pytest.mark.parametrize(("ago", "alive"), [(0, True), (55, True), (65, False), (1e6, False), (-55, True), (-65, False)])
+def test_a_driver_elsewhere_lives_as_long_as_its_heartbeat_is_young(store, ago, alive):
+    plant(store, beat=time.time() - ago)
+    assert holder(store).alive is alive
+    assert holder(store).age_s == pytest.approx(ago, abs=4)
+
+
+def test_the_same_host_name_on_another_boot_is_another_machine(store):
+    with hold(store, "aa", print):
+        content = json.loads(store.read(keys(store)[0]))
+    plant(store, **(content | {"machine": "another boot", "run_id": "bb", "beat": time.time() - 65}))
+    assert not holder(store).alive
+    plant(store, **(content | {"machine": "another boot", "run_id": "cc", "beat": time.time()}))
+    assert holder(store).alive
+
+
+def test_waiting_ends_when_the_heartbeat_elsewhere_stops(store, monkeypatch):
+    monkeypatch.setattr(lease, "SILENT_AFTER_S", 0.5)
+    plant(store)
+    said: list[str] = []
+    with hold(store, "bb", said.append):
+        assert [key.split("-")[1] for key in keys(store)] == ["bb.json"], "the dead one's key is gone"
+    assert len(said) == 1
+
+
+def test_the_living_comes_before_the_dead_and_the_newer_dead_before_the_older(store):
+    plant(store, 9, "dd", beat=time.time() - 500)
+    plant(store, 7, "ee", beat=time.time() - 900)
+    assert holder(store).lease.run_id == "dd"
+    plant(store, 1, "aa")
+    assert holder(store).lease.run_id == "aa"
+
+
+# ---- Two at the same moment, disks that are full, files that say nothing ----
+
+
+class Meeting(FolderStore):
+    """Both drivers have looked before one writes; the one that is to go on writes a little later than the other."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.together, self.late = threading.Barrier(2), {"aa", "bb"}
+
+    def create(self, key: str, raw: bytes) -> bool:
+        run_id = json.loads(raw)["run_id"]
+        if run_id in self.late:
+            self.late.remove(run_id)
+            self.together.wait(timeout=30)
+            time.sleep(0.1 if run_id == "aa" else 0)
+        return super().create(key, raw)
+
+
+def test_of_two_that_start_at_the_same_moment_one_waits(tmp_path, monkeypatch):
+    """Both see an empty folder and write; then both look again."""
+    monkeypatch.setattr(lease, "SETTLE_S", 1.0)
+    store = Meeting(tmp_path)
+    inside: list[str] = []
+    overlaps: list[list[str]] = []
+
+    def run(run_id: str) -> None:
+        with hold(store, run_id, lambda text: None):
+            inside.append(run_id)
+            time.sleep(0.2)
+            overlaps.append(list(inside))
+            inside.remove(run_id)
+
+    threads = [threading.Thread(target=run, args=(run_id,)) for run_id in ("aa", "bb")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert overlaps == [["aa"], ["bb"]]
+    assert keys(store) == []
+
+
+class FullDisk(FolderStore):
+    """Takes the first heartbeats only."""
+
+    room = 1
+
+    def create(self, key: str, raw: bytes) -> bool:
+        if self.room <= 0:
+            raise OSError(28, "No space left on device")
+        self.room -= 1
+        return super().create(key, raw)
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(lease, "BEAT_EVERY_S", 0.01)
+    store = FullDisk(tmp_path)
+    store.room = room
+    said: list[str] = []
+    with hold(store, "aa", said.append):
+        time.sleep(0.3)
+    assert [text.partition(" cannot be written")[1] for text in said] == [" cannot be written"]
+    assert keys(store) == []
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"run_id": "aa"}', b"null"])
+def test_a_lease_that_says_nothing_holds_nobody_up(store, raw):
+    store.create(lease_key(1, "aa"), raw)
+    assert holder(store) is None
+    with hold(store, "bb", print):
+        assert holder(store).lease.run_id == "bb"
+
+
+def test_a_heartbeat_that_goes_while_it_is_read_is_looked_for_again(store):
+    class Racing(FolderStore):
+        reads = 0
+
+        def read(self, key: str) -> bytes:
+            self.reads += 1
+            if self.reads == 1:
+                self.delete(key)
+                plant(self, 2, "aa")
+            return super().read(key)
+
+    racing = Racing(store.root)
+    plant(racing)
+    assert holder(racing).number == 2
+    assert racing.reads == 2
+
+
+def test_importing_the_lease_needs_nothing_heavy():
+    program = "import study.drive.lease, sys; print(sorted({'torch', 'ray', 'pyarrow', 'pandas'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_the_folder_of_leases_is_not_made_by_looking(tmp_path):
+    assert holder(FolderStore(tmp_path / "none")) is None
+    assert not Path(tmp_path / "none").exists()

@@ -1,0 +1,112 @@
+"""The errors that a user can act on, the exit code of each, and the one place where every command ends."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import ClassVar
+
+DONE, INCOMPLETE, BAD_INPUT, DAMAGED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes of every command. INCOMPLETE: the command did its work, but trials diverged, failed or are missing."""
+
+
+class UserError(ValueError):
+    """The root of every error that is reported to the user in one sentence: what happened, where, and what to do."""
+
+    exit_code: ClassVar[int] = BAD_INPUT
+
+
+class CommandError(UserError):
+    """A command cannot be carried out."""
+
+
+class StoreError(UserError):
+    """A results folder or bucket cannot be used."""
+
+
+class DataError(UserError):
+    """A data set cannot be used."""
+
+
+class DamagedDataError(DataError):
+    """A data file is there but is not what it should be; the sentence names it."""
+
+    exit_code = DAMAGED
+
+
+class RecordError(UserError):
+    """A stored file is damaged or of a kind that this version does not read; `path` names it."""
+
+    exit_code = DAMAGED
+
+    def __init__(self, path: str, problem: str, next_step: str) -> None:
+        """Name the file, what is wrong with it, and what to do."""
+        self.path = path
+        super().__init__(printable(f"{path}: {problem}; {next_step}"))
+
+
+class VersionError(RecordError):
+    """A stored file is whole, but was written by a version with another schema."""
+
+    exit_code = BAD_INPUT
+
+
+class ConflictError(UserError):
+    """Two runs of the same epochs on the same device and versions stored different numbers; `key` names the file."""
+
+    exit_code = CONFLICT
+
+    def __init__(self, key: str) -> None:
+        """Name the file and what to do."""
+        self.key = key
+        super().__init__(
+            f"{key}: holds other numbers than this run computed on the same device type and versions; "
+            "keep both results apart: run into another --out folder and compare"
+        )
+
+
+class PackClosedError(RuntimeError):
+    """The pack that this worker trains was closed; its trials continue in other packs. No user sees this."""
+
+
+def printable(text: str) -> str:
+    """The text as one line that a terminal shows as it is."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def damaged(path: str, problem: str) -> RecordError:
+    """The error of a file that is not what was written."""
+    return RecordError(path, f"damaged: {problem}", "restore it from a copy, or move it away and run the study again")
+
+
+def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Carry out a command and return its exit code; whatever goes wrong on the way is reported in one sentence.
+
+    Args:
+        work: the command; its own exit code is returned.
+        interrupted: printed after Ctrl-C.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        report_error(interrupted)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has seen enough, as `| head` has; the interpreter would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    except UserError as error:
+        report_error("; ".join([str(error), *getattr(error, "__notes__", [])]))
+        return error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sentence = f"{where}cannot be read or written ({error.strerror or error}); check the disk, its space and its rights"
+        report_error(printable(sentence))
+        return BAD_INPUT
+
+
+def report_error(sentence: str) -> None:
+    """Print a sentence for the user on stderr."""
+    # Late, as many modules import this one for its errors alone.
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True, emoji=False).print(sentence, markup=False, highlight=False, style="red")

@@ -1,0 +1,73 @@
+"""What can go wrong with a pack, in words that a user can act on; knows no torch."""
+
+import errno
+import traceback
+from dataclasses import dataclass
+
+from workers.contract.errors import ConflictError, DamagedDataError, DataError, RecordError
+
+WORTH_RETRYING = ("error", "store")
+"""Kinds that may end otherwise when tried again."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
+
+_DEVICE_FAULT = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a pack ended without being done."""
+
+    kind: str
+    """memory | full | store | data | damaged_data | damaged | conflict | device | error | death | closed"""
+    sentence: str
+    details: str
+    """The traceback, for whoever looks for the fault."""
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Name an exception that a pack has raised."""
+    kind = _kind(error)
+    text = f"{type(error).__name__}: {error}"
+    sentence = {
+        "memory": f"out of memory ({_first_line(text)})",
+        "full": f"the disk of the results is full ({_first_line(str(error))}); "
+        "free some space, and the same command goes on",
+        "store": f"the results cannot be read or written ({_first_line(str(error))}); "
+        "mend that, and the same command goes on",
+    }.get(kind, str(error) if kind in ("data", "damaged_data", "damaged", "conflict") else _first_line(text))
+    return Failure(kind, sentence, "".join(traceback.format_exception(error)))
+
+
+def death(reason: str) -> Failure:
+    """The failure of a pack whose process ended again and again without an exception of its own."""
+    return Failure("death", f"its worker process died ({_first_line(reason)})", reason)
+
+
+def _kind(error: BaseException) -> str:
+    # torch.OutOfMemoryError by its name: this file needs no torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory"
+    for kinds, kind in (
+        (DamagedDataError, "damaged_data"),
+        (DataError, "data"),
+        (RecordError, "damaged"),
+        (ConflictError, "conflict"),
+    ):
+        if isinstance(error, kinds):
+            return kind
+    if isinstance(error, OSError):
+        return "full" if error.errno in _FULL else "store"
+    if isinstance(error, RuntimeError):
+        text = str(error).lower()
+        if any(words in text for words in _NO_MEMORY):
+            return "memory"
+        if any(words.lower() in text for words in _DEVICE_FAULT):
+            return "device"
+    return "error"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -1,0 +1,1 @@
+"""Data sets: files read and checked, images of a study, subsets of their classes. Needs no torch."""

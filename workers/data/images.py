@@ -1,0 +1,122 @@
+"""The data sets as arrays, checked against their fingerprint and against what is asked of them; knows no torch."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workers.contract.errors import DamagedDataError, DataError
+from workers.contract.settings import DataSettings
+from workers.data.files import Images, read_images, root_of
+
+__all__ = [
+    "KNOWN",
+    "DamagedDataError",
+    "DataError",
+    "Images",
+    "Known",
+    "chosen_classes",
+    "fingerprint",
+    "known",
+    "load_images",
+]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a data set before its files are seen, so that a plan needs none."""
+
+    fingerprint: str
+    """sha256 over the decoded arrays; see `fingerprint`."""
+    n_train: int
+    n_test: int
+    n_x: int
+    """Pixels an image."""
+
+
+KNOWN = {
+    "digits": Known("beb221bc1ffc93be026c16fa78be0a5834070253790d4a44bb65f629be2af323", 1_437, 360, 64),
+    "mnist": Known("c6d9aa0a770e46a1a8abdd0c2f51ddc5ec5bcb6856874af2766872c9a5253c40", 60_000, 10_000, 784),
+    "fashion_mnist": Known("264e4065286e063221252c4fe0b7b1401b57358e0721986fb92922422438e20d", 60_000, 10_000, 784),
+    "binarized_mnist": Known("11e25f074f461b4dd114c6a2bdcae0afdfd18c7b72568abb0fa1684b6612a077", 50_000, 10_000, 784),
+    "frey_faces": Known("da1746c14b6fe985ccc7505a6fbf0f0fc22a5bc694ad2d5aaaa680bb7753916d", 1_572, 393, 560),
+}
+
+
+def load_images(settings: DataSettings) -> Images:
+    """The data set, whole and checked, less the `n_valid` images set aside; workers.data.subset chooses among them.
+
+    Raises:
+        DataError: it is not there, cannot be fetched, has another form, or lacks images or classes that are asked for.
+        DamagedDataError: it is there, but its content is not what its fingerprint says.
+    """
+    images = read_images(settings)
+    if settings.name in KNOWN and fingerprint(images) != KNOWN[settings.name].fingerprint:
+        where = "" if settings.name == "digits" else f" in {root_of(settings)}"
+        remedy = "remove its files and run again" if settings.name in ("mnist", "fashion_mnist") else "copy its files anew"
+        raise DamagedDataError(f"data: {settings.name}{where} does not have the content it should have; {remedy}")
+    if settings.n_valid >= len(images.train):
+        raise DataError(
+            f"data.n_valid: {settings.n_valid} leaves no image of {len(images.train)} to train on; set a smaller one"
+        )
+    kept = slice(settings.n_valid, None)
+    labels = None if images.train_labels is None else images.train_labels[kept]
+    rest = Images(images.train[kept], images.test, labels, images.test_labels)
+    chosen_classes(rest, settings)
+    return rest
+
+
+def chosen_classes(images: Images, settings: DataSettings) -> tuple[int, ...] | None:
+    """The classes that `data.classes` names; None for all.
+
+    Raises:
+        DataError: the images have no labels, or none of a class; of the test images only where they are chosen too.
+    """
+    if settings.classes == "all":
+        return None
+    classes = tuple(sorted({int(c) for c in settings.classes.split(",")}))
+    parts = {"training": images.train_labels}
+    if settings.subset == "classes":
+        parts["test"] = images.test_labels
+    for part, labels in parts.items():
+        if labels is None:
+            raise DataError(
+                f"data.classes: {settings.classes} asked for, but the {part} images of {settings.name} have no labels; "
+                "set classes: all"
+            )
+        there = np.unique(labels).tolist()
+        if lacking := [c for c in classes if c not in there]:
+            raise DataError(
+                f"data.classes: the {part} images of {settings.name} have no class {_listed(lacking)}; "
+                f"there are {_listed(there)}; name some of them, or set classes: all"
+            )
+    return classes
+
+
+def _listed(classes: Sequence[int]) -> str:
+    return ", ".join(map(str, classes[:20])) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
+
+
+def known(settings: DataSettings) -> Known:
+    """The constants of known data, else those of the file's arrays.
+
+    Raises:
+        DataError: `name: npz` and its file is not there or has another form.
+    """
+    if settings.name in KNOWN:
+        return KNOWN[settings.name]
+    images = read_images(settings)
+    return Known(fingerprint(images), len(images.train), len(images.test), images.train[0].size)
+
+
+def fingerprint(images: Images) -> str:
+    """sha256 over shapes, types and values of the arrays, as decoded, before anything is set aside."""
+    digest = hashlib.sha256()
+    for array in (images.train, images.test, images.train_labels, images.test_labels):
+        if array is None:
+            digest.update(b"none;")
+        else:
+            digest.update(f"{array.dtype.str}{array.shape};".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

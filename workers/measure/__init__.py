@@ -1,0 +1,1 @@
+"""What is measured of a model: in every epoch, and once at the end."""

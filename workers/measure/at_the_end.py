@@ -1,0 +1,183 @@
+"""What is measured once, at the end of training, because it is dear: nll and its kin, ablations, other readings."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workers.contract.settings import MeasureSettings
+from workers.contract.streams import Stream
+from workers.measure.importance import bound_of, importance_bounds
+from workers.measure.information import mutual_information
+from workers.measure.posterior import Posterior, Statistics, posterior_of, saturated_share, statistics_of
+from workers.measure.slices import chunks
+from workers.measure.to_host import on_host
+from workers.model.architecture import Architecture
+from workers.model.densities import bernoulli_log_likelihood
+from workers.model.inputs import Data
+from workers.model.layers import Normaliser, fixed_statistics
+from workers.model.networks import Parameters, Replace, decoder_log_variance, encode, pixel_mean_of, pixels, sample_latents
+from workers.replicas.seeds import Seeds
+
+LOW_THRESHOLD = 0.01
+"""Burda et al.'s threshold of activity; ablations are made for it and for the study's own."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """The measured columns of an ended trial (design: records.TRIALS), one entry a replica; NaN where not applicable."""
+
+    nll: Float[Tensor, "replica"]
+    l_1: Float[Tensor, "replica"]
+    l_5: Float[Tensor, "replica"]
+    l_64: Float[Tensor, "replica"]
+    nll_comparable: Float[Tensor, "replica"]
+    test_mse: Float[Tensor, "replica"]
+    test_cross_entropy: Float[Tensor, "replica"]
+    saturated_pixels: Float[Tensor, "replica"]
+    mutual_information: Float[Tensor, "replica"]
+    marginal_kl: Float[Tensor, "replica"]
+    ablation_low: Float[Tensor, "replica"]
+    ablation_between: Float[Tensor, "replica"]
+    ablation_low_elbo: Float[Tensor, "replica"]
+    ablation_between_elbo: Float[Tensor, "replica"]
+    bound_bin: Float[Tensor, "replica"]
+    activity_bin: Float[Tensor, "replica _unit"]
+    activity_grey: Float[Tensor, "replica _unit"]
+
+
+@torch.no_grad()
+def measure_final(
+    parameters: Parameters,
+    architecture: Architecture,
+    data: Data,
+    seeds: Seeds,
+    measure: MeasureSettings,
+    epoch: int,
+    running: Statistics | None = None,
+) -> Final:
+    """All measures of the end, on the test images unless their name says otherwise."""
+    statistics, train = statistics_of(parameters, architecture, data.measured, seeds, epoch, running)
+    normalise = fixed_statistics(statistics)
+    where = parameters, architecture
+    train = train or posterior_of(*where, data.measured, seeds, normalise, Stream.MEASURED_NOISE, epoch)
+    pixel = pixel_measures(*where, data, seeds, normalise, epoch)
+    information = mutual_information(*where, data.measured, seeds, normalise, epoch)
+    final = Final(
+        **importance_bounds(*where, data, seeds, normalise, measure.nll_samples, epoch),
+        **pixel,
+        **information,
+        **ablations(*where, data.test, seeds, normalise, train, measure, epoch),
+        **_other_reading(*where, data, seeds, normalise, measure.secondary_samples, epoch),
+    )
+    return on_host(final)
+
+
+@torch.no_grad()
+def pixel_measures(
+    parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, normalise: Normaliser, epoch: int
+) -> dict[str, Float[Tensor, "replica"]]:
+    """How near E[x|z] comes to x, one sample of z an image: squared error a pixel, cross-entropy in nats per example.
+
+    The cross-entropy is that of Bernoulli pixels of mean E[x|z], kept 1e-6 from 0 and 1, for every decoder;
+    saturated_pixels is the share of the Gaussian decoder's log-variances at an end of tanh or of the clamp.
+    """
+    ends = _ends_of_pixels(architecture)
+    totals = torch.zeros(3, len(seeds.index), dtype=torch.float64, device=data.test.device)
+    for part, start, x in chunks(data.test, seeds):
+        inputs = x.expand(len(seeds.index), -1, -1)
+        noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (1, len(x)), architecture.latent, part, (0, start))
+        first = encode(parameters, architecture, inputs, normalise)
+        z = sample_latents(parameters, architecture, first, noise, normalise)[0].z
+        heads = pixels(parameters, architecture, z, normalise)
+        mean = pixel_mean_of(architecture, heads).double().clamp(1e-6, 1 - 1e-6)
+        totals[0] += (inputs.unsqueeze(1) - mean).square().mean(-1).sum((1, 2))
+        totals[1] -= bernoulli_log_likelihood(inputs.double(), torch.logit(mean)).sum((1, 2))
+        if ends:
+            totals[2] += saturated_share(decoder_log_variance(parameters, architecture, heads), *ends) * len(x)
+        else:
+            totals[2] += torch.nan
+    mse, cross_entropy, saturated = totals / len(data.test)
+    return {"test_mse": mse, "test_cross_entropy": cross_entropy, "saturated_pixels": saturated}
+
+
+def _ends_of_pixels(architecture: Architecture) -> tuple[float, float] | None:
+    if architecture.decoder != "gaussian":
+        return None
+    limit = architecture.decoder_logvar_limit
+    return {"tanh": (-1.0, 1.0), "linear_clamped": (-limit, limit)}.get(architecture.decoder_logvar)
+
+
+@torch.no_grad()
+def ablations(
+    parameters: Parameters,
+    architecture: Architecture,
+    test: Float[Tensor, "test pixel"],
+    seeds: Seeds,
+    normalise: Normaliser,
+    train: Posterior,
+    measure: MeasureSettings,
+    epoch: int,
+) -> dict[str, Float[Tensor, "replica"]]:
+    """By how much L_S and L_1 change when inactive units tell nothing of the image; S = secondary_samples, same noise; nats.
+
+    low: units of activity up to 0.01; between: above that, up to the study's threshold; _elbo: the change of L_1. q_u
+    becomes the prior N(0, 1), which is still a bound; below the top of a deep model, where the prior depends on what lies
+    above, it becomes the Gaussian of the unit's own mean and variance over images. 0 where there is no such unit. As log
+    p(x) does not depend on q, L_S loses less the larger S is, and nothing in the limit; L_1 shows all of what a unit tells.
+    """
+    samples = measure.secondary_samples
+    is_low = ~(train.activity > LOW_THRESHOLD)
+    masks = {"ablation_low": is_low, "ablation_between": ~(train.activity > measure.threshold) & ~is_low}
+    nothing = torch.zeros(len(seeds.index), dtype=torch.float64, device=test.device)
+    found = dict.fromkeys([name + kind for kind in ("", "_elbo") for name in masks], nothing)
+    if not any(bool(mask.any()) for mask in masks.values()):
+        return found
+    whole = bound_of(parameters, architecture, test, seeds, normalise, samples, epoch)
+    for name, mask in masks.items():
+        if mask.any():
+            swap = _silence(architecture, mask, train)
+            without = bound_of(parameters, architecture, test, seeds, normalise, samples, epoch, swap)
+            found[name], found[f"{name}_elbo"] = (a - b for a, b in zip(without, whole, strict=True))
+    return found
+
+
+def _silence(architecture: Architecture, mask: Bool[Tensor, "replica unit"], train: Posterior) -> Replace:
+    """q_u that does not depend on the image, for the units of a mask."""
+    own = train.mean.float(), torch.log(train.activity + train.variance).float()
+    masks, means, log_variances = (whole.split(list(architecture.latent), -1) for whole in (mask, *own))
+
+    def put(layer: int, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
+        is_top = layer == len(architecture.latent) - 1
+        shape = masks[layer][:, None, None]
+        to = [torch.zeros_like(v[layer]) if is_top else v[layer] for v in (means, log_variances)]
+        return tuple(torch.where(shape, new[:, None, None], old) for new, old in zip(to, (mean, log_variance), strict=True))  # type: ignore[return-value]
+
+    return put
+
+
+def _other_reading(
+    parameters: Parameters,
+    architecture: Architecture,
+    data: Data,
+    seeds: Seeds,
+    normalise: Normaliser,
+    samples: int,
+    epoch: int,
+) -> dict[str, Tensor]:
+    """The pixels read otherwise than in training: a model of grey ones on one binarisation, one of binary ones on grey."""
+    none = torch.zeros(len(seeds.index), 0)
+    found: dict[str, Tensor] = {
+        "bound_bin": torch.full((len(seeds.index),), torch.nan, dtype=torch.float64),
+        "activity_bin": none,
+        "activity_grey": none,
+    }
+    if data.other_measured is None or data.other_test is None:
+        return found
+    where = parameters, architecture
+    other = posterior_of(*where, data.other_measured, seeds, normalise, Stream.MEASURED_NOISE, epoch)
+    found["activity_bin" if data.input == "grey" else "activity_grey"] = other.activity
+    if data.input == "grey" and architecture.decoder != "continuous_bernoulli":
+        found["bound_bin"], _ = bound_of(*where, data.other_test, seeds, normalise, samples, epoch)
+    return found

@@ -1,0 +1,205 @@
+"""Importance-weighted bounds of many samples on the test images, in nats per example; takes them a few at a time."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workers.contract.streams import Stream
+from workers.measure.slices import at_once, chunks, rows_at_once
+from workers.model.architecture import Architecture
+from workers.model.densities import continuous_bernoulli_mass_of_grey, gaussian_mass_of_binary, gaussian_mass_of_grey
+from workers.model.inputs import Data
+from workers.model.layers import Normaliser
+from workers.model.networks import (
+    Parameters,
+    Replace,
+    decoder_log_variance,
+    encode,
+    log_density,
+    log_likelihood,
+    log_ratio,
+    pixels,
+    sample_latents,
+)
+from workers.replicas.seeds import NUMPY, Seeds
+
+
+def weigh(
+    parameters: Parameters,
+    architecture: Architecture,
+    x: Float[Tensor, "replica batch pixel"],
+    first: tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]],
+    noise: Sequence[Float[Tensor, "replica k batch _unit"]],
+    normalise: Normaliser,
+    replace: Replace | None = None,
+) -> tuple[Float[Tensor, "replica k batch"], Float[Tensor, "replica k batch"]]:
+    """log p(x|z) and log w of every sample, in float64, some samples at a time."""
+    columns = []
+    for part in at_once(noise, x):
+        latents = sample_latents(parameters, architecture, first, part, normalise, replace)
+        log_px = log_likelihood(parameters, architecture, x, latents[0].z, normalise).double()
+        columns.append((log_px, log_px + log_ratio(parameters, architecture, latents, normalise)))
+    log_px, log_w = (torch.cat(column, 1) for column in zip(*columns, strict=True))
+    return log_px, log_w
+
+
+NLL_CHUNK = 10
+"""Importance samples at a time; keys numpy's noise, so a change of it changes numbers."""
+
+BOUNDS = (1, 5, 64)
+"""The K of the bounds L_K that every model is measured at beside L_S, whatever it was trained with."""
+
+
+@torch.no_grad()
+def importance_bounds(
+    parameters: Parameters,
+    architecture: Architecture,
+    data: Data,
+    seeds: Seeds,
+    normalise: Normaliser,
+    samples: int,
+    epoch: int,
+) -> dict[str, Float[Tensor, "replica"]]:
+    """nll = -L_S with S = `samples` (Burda et al. 2016, sec. 5: 5000), L_K for K in BOUNDS, and nll in comparable nats.
+
+    All from the same draws: L_1 and L_5 are means over all groups of so many samples, L_64 takes the first 64 (NaN if S
+    has fewer). Nats per example.
+    """
+    comparable = _mass_of(architecture, data)
+    totals: dict[str, Tensor] = {}
+    for part, image, x in chunks(data.test, seeds, NLL_CHUNK):
+        inputs = x.expand(len(seeds.index), -1, -1)
+        first = encode(parameters, architecture, inputs, normalise)
+        bounds, masses = Running(inputs), Running(inputs)
+        for group, start, k in groups(samples, seeds, inputs):
+            # Part and group share the counter's word: 2^32 groups a part are enough.
+            key = (part << 32) + group
+            noise = seeds.normals(Stream.NLL_NOISE, epoch, (k, len(x)), architecture.latent, key, (start, image))
+            log_w, log_mass_w = [], []
+            for some in at_once(noise, inputs):
+                latents = sample_latents(parameters, architecture, first, some, normalise)
+                heads = pixels(parameters, architecture, latents[0].z, normalise)
+                ratio = log_ratio(parameters, architecture, latents, normalise)
+                log_w.append(log_density(parameters, architecture, inputs, heads).double() + ratio)
+                if comparable == "mass":
+                    log_mass_w.append(_log_mass(parameters, architecture, data, inputs, heads).double() + ratio)
+            bounds.add(torch.cat(log_w, 1))
+            if comparable == "mass":
+                masses.add(torch.cat(log_mass_w, 1))
+        found = bounds.means() | {"nll": -bounds.whole()}
+        found["nll_comparable"] = -masses.whole() if comparable == "mass" else found["nll"]
+        for name, value in found.items():
+            totals[name] = totals.get(name, 0) + value.sum(-1)
+    result = {name: total / len(data.test) for name, total in totals.items()}
+    if comparable == "none":
+        result["nll_comparable"] = torch.full_like(result["nll"], torch.nan)
+    return result
+
+
+def groups(samples: int, seeds: Seeds, x: Float[Tensor, "replica batch pixel"]) -> Iterator[tuple[int, int, int]]:
+    """So many samples a few at a time: the number of the group, its first sample, its size."""
+    size = NLL_CHUNK if seeds.source == NUMPY else max(1, rows_at_once(x) // x.shape[1])
+    for group, start in enumerate(range(0, samples, size)):
+        yield group, start, min(size, samples - start)
+
+
+@dataclass
+class Running:
+    """Log-mean-exps over samples that come a few at a time, for every image of a chunk."""
+
+    like: Tensor
+    n: int = 0
+    log_sum: Tensor = field(init=False)
+    log_sum_64: Tensor = field(init=False)
+    total: Tensor = field(init=False)
+    total_5: Tensor = field(init=False)
+    groups_of_5: int = 0
+    _left: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        zeros = torch.zeros(self.like.shape[:2], dtype=torch.float64, device=self.like.device)
+        self.log_sum, self.log_sum_64 = zeros - math.inf, zeros - math.inf
+        self.total, self.total_5 = zeros.clone(), zeros.clone()
+        self._left = zeros.unsqueeze(1)[:, :0]
+
+    def add(self, log_w: Float[Tensor, "replica k batch"]) -> None:
+        """Take in more samples."""
+        self.log_sum = torch.logaddexp(self.log_sum, torch.logsumexp(log_w, dim=1))
+        if self.n < BOUNDS[-1]:
+            first = log_w[:, : BOUNDS[-1] - self.n]
+            self.log_sum_64 = torch.logaddexp(self.log_sum_64, torch.logsumexp(first, dim=1))
+        self.total += log_w.sum(1)
+        waiting = torch.cat([self._left, log_w], 1)
+        whole = waiting.shape[1] // 5
+        if whole:
+            groups = waiting[:, : 5 * whole].unflatten(1, (whole, 5))
+            self.total_5 += (torch.logsumexp(groups, dim=2) - math.log(5)).sum(1)
+        self.groups_of_5 += whole
+        self._left = waiting[:, 5 * whole :]
+        self.n += log_w.shape[1]
+
+    def whole(self) -> Float[Tensor, "replica batch"]:
+        """L_n of the n samples so far."""
+        return self.log_sum - math.log(self.n)
+
+    def means(self) -> dict[str, Float[Tensor, "replica batch"]]:
+        """L_1, L_5 and L_64; NaN where there are too few samples."""
+        few = torch.full_like(self.total, torch.nan)
+        return {
+            "l_1": self.total / self.n,
+            "l_5": self.total_5 / self.groups_of_5 if self.groups_of_5 else few,
+            "l_64": self.log_sum_64 - math.log(BOUNDS[-1]) if self.n >= BOUNDS[-1] else few,
+        }
+
+
+def is_grey(data: Data) -> bool:
+    """Whether the inputs are grey levels, and not grey levels that happen to be 0 and 1."""
+    return data.input == "grey" and data.other_test is not None
+
+
+def _mass_of(architecture: Architecture, data: Data) -> str:
+    """Whether nll in comparable nats is another number (mass), nll itself (same), or does not exist (none)."""
+    if architecture.decoder == "bernoulli":
+        return "none" if is_grey(data) else "same"
+    return "mass"
+
+
+def _log_mass(
+    parameters: Parameters, architecture: Architecture, data: Data, x: Tensor, heads: tuple[Tensor, ...]
+) -> Float[Tensor, "replica k batch"]:
+    """log P(x|z) of pixels as the data have them: of 0 and 1, or of 256 grey levels."""
+    if architecture.decoder == "continuous_bernoulli":
+        return continuous_bernoulli_mass_of_grey(x, heads[0])
+    log_variance = decoder_log_variance(parameters, architecture, heads)
+    mean = torch.sigmoid(heads[0])
+    return (gaussian_mass_of_grey if is_grey(data) else gaussian_mass_of_binary)(x, mean, log_variance)
+
+
+@torch.no_grad()
+def bound_of(
+    parameters: Parameters,
+    architecture: Architecture,
+    test: Tensor,
+    seeds: Seeds,
+    normalise: Normaliser,
+    samples: int,
+    epoch: int,
+    swap: Replace | None = None,
+) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
+    """L_S and L_1 on some images, means over them; equal noise in every call."""
+    total = torch.zeros(2, len(seeds.index), dtype=torch.float64, device=test.device)
+    for part, image, x in chunks(test, seeds, NLL_CHUNK):
+        inputs = x.expand(len(seeds.index), -1, -1)
+        first = encode(parameters, architecture, inputs, normalise)
+        bounds = Running(inputs)
+        for group, start, k in groups(samples, seeds, inputs):
+            key = (part << 32) + (1 << 31) + group
+            noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (k, len(x)), architecture.latent, key, (start, image))
+            bounds.add(weigh(parameters, architecture, inputs, first, noise, normalise, swap)[1])
+        total += torch.stack([bounds.whole(), bounds.means()["l_1"]]).sum(-1)
+    l_s, l_1 = total / len(test)
+    return l_s, l_1

@@ -1,0 +1,66 @@
+"""How much the latent units tell of the image: mutual information and the mismatch of aggregate and prior, in nats."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workers.contract.streams import Stream
+from workers.measure.slices import chunks
+from workers.model.architecture import Architecture
+from workers.model.densities import LOG_2PI
+from workers.model.layers import Normaliser
+from workers.model.networks import Parameters, encode, log_ratio, sample_latents
+from workers.replicas.seeds import Seeds
+
+_ROWS = 500
+"""Images at a time; all pairs of them with all others lie in memory at once."""
+
+
+@torch.no_grad()
+def mutual_information(
+    parameters: Parameters,
+    architecture: Architecture,
+    images: Float[Tensor, "image pixel"],
+    seeds: Seeds,
+    normalise: Normaliser,
+    epoch: int,
+) -> dict[str, Float[Tensor, "replica"]]:
+    """I_q(x; z) and KL(q(z) || p(z)) on the fixed training images, in nats, from one sample an image.
+
+        I = mean_i [ log q(z_i|x_i) - log (1/n) sum_j q(z_i|x_j) ]
+        KL(q(z) || p(z)) = mean_i [ log q(z_i|x_i) - log p(z_i) ] - I
+
+    He et al. 2019 (arXiv:1901.05534), in float64. The estimate of I cannot exceed log n: take n images with log n well
+    above it. Upper layers add nothing to I, as z_2 depends on x through z_1 alone.
+    """
+    replicas, n = len(seeds.index), len(images)
+    codes, whole = [], torch.zeros(replicas, dtype=torch.float64, device=images.device)
+    for part, start, x in chunks(images, seeds):
+        noise = seeds.normals(Stream.AGGREGATE_NOISE, epoch, (1, len(x)), architecture.latent, part, (0, start))
+        first = encode(parameters, architecture, x.expand(replicas, -1, -1), normalise)
+        latents = sample_latents(parameters, architecture, first, noise, normalise)
+        whole -= log_ratio(parameters, architecture, latents, normalise).double().sum((1, 2))
+        codes.append((latents[0].mean[:, 0], latents[0].log_variance[:, 0], latents[0].z[:, 0]))
+    mean, log_variance, z = (torch.cat(column, 1).double() for column in zip(*codes, strict=True))
+    owns = list(zip(mean, log_variance, z, strict=True))
+    if architecture.units:
+        owns = [tuple(t[:, :n_z] for t in own) for own, n_z in zip(owns, architecture.units.widths, strict=True)]
+    information = torch.stack([(_log_q(*own) - _log_aggregate(*own)).mean() for own in owns])
+    return {"mutual_information": information, "marginal_kl": whole / n - information}
+
+
+def _log_q(mean: Tensor, log_variance: Tensor, z: Tensor) -> Float[Tensor, "image"]:
+    return -0.5 * (LOG_2PI + log_variance + (z - mean).square() * torch.exp(-log_variance)).sum(-1)
+
+
+def _log_aggregate(mean: Tensor, log_variance: Tensor, z: Tensor) -> Float[Tensor, "image"]:
+    """log (1/n) sum_j q(z_i|x_j): the square is multiplied out, so that all pairs are matrix products."""
+    precision = torch.exp(-log_variance)
+    constant = -0.5 * (LOG_2PI + log_variance + mean * mean * precision).sum(-1)
+    rows = [
+        torch.logsumexp(constant - 0.5 * (part * part) @ precision.T + part @ (mean * precision).T, dim=1)
+        for part in z.split(_ROWS)
+    ]
+    return torch.cat(rows) - math.log(len(z))

@@ -1,0 +1,185 @@
+"""Statistics of the approximate posterior over images, unit by unit."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workers.contract.streams import Stream
+from workers.measure.activity import merge, moments, principal_variances
+from workers.measure.slices import chunks
+from workers.model.architecture import Architecture
+from workers.model.layers import Normaliser, batch_statistics, fixed_statistics
+from workers.model.networks import (
+    Latent,
+    Parameters,
+    conditional_prior,
+    encode,
+    hidden_layers,
+    kl_of_layers,
+    sample_latents,
+)
+from workers.replicas.seeds import Seeds
+from workers.replicas.units import Units
+
+SATURATED = 0.01
+"""A bounded head is saturated where it is within this share of its range of one of its ends."""
+
+
+Statistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Running mean and variance of every batch-normalised layer; empty where they are to be measured anew."""
+
+
+@torch.no_grad()
+def evaluation_statistics(
+    parameters: Parameters,
+    architecture: Architecture,
+    images: Float[Tensor, "image pixel"],
+    seeds: Seeds,
+    epoch: int,
+    running: Statistics | None = None,
+) -> tuple[Normaliser, "Posterior | None"]:
+    """How to batch-normalise in evaluation: by running statistics, or by those of `images`, measured layer by layer, K = 1.
+
+    Sonderby et al.'s code recomputes them in one pass over the training set before every evaluation; moving averages
+    depend on the path of training.
+
+    Returns:
+        How to normalise, and the posterior of the images where it comes out of the same pass (else None).
+    """
+    statistics, train = statistics_of(parameters, architecture, images, seeds, epoch, running)
+    return fixed_statistics(statistics), train
+
+
+@torch.no_grad()
+def statistics_of(
+    parameters: Parameters,
+    architecture: Architecture,
+    images: Float[Tensor, "image pixel"],
+    seeds: Seeds,
+    epoch: int,
+    running: Statistics | None = None,
+) -> tuple[Statistics, "Posterior | None"]:
+    """Mean and variance of every batch-normalised layer in evaluation; see evaluation_statistics."""
+    if running or not architecture.batch_norm:
+        return running or {}, None
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    note = batch_statistics(seen)
+    noise = seeds.normals(Stream.STATISTICS_NOISE, epoch, (1, len(images)), architecture.latent)
+    first = encode(parameters, architecture, images.expand(len(seeds.index), -1, -1), note)
+    latents = sample_latents(parameters, architecture, first, noise, note)
+    for layer, latent in enumerate(latents[1:]):
+        conditional_prior(parameters, architecture, layer, latent.z, note)
+    hidden_layers(parameters, architecture, 0, "decoder", latents[0].z.flatten(1, 2), note)
+    kl = kl_of_layers(parameters, architecture, latents, fixed_statistics(seen))
+    return seen, posterior_of_codes([Code(latents, kl)], architecture)
+
+
+@dataclass(frozen=True)
+class Code:
+    """What the encoders say of some images."""
+
+    latents: Sequence[Latent]
+    """One sample an image is enough: means and log-variances are what counts."""
+    kl: Float[Tensor, "replica batch unit"]
+
+    @property
+    def mean(self) -> Float[Tensor, "replica batch unit"]:
+        """mu of all layers side by side; an upper layer's for the first sample below it (Burda et al.'s code)."""
+        return torch.cat([latent.mean[:, 0] for latent in self.latents], -1)
+
+    @property
+    def log_variance(self) -> Float[Tensor, "replica batch unit"]:
+        """log sigma^2 of all layers side by side."""
+        return torch.cat([latent.log_variance[:, 0] for latent in self.latents], -1)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the encoders say of a set of images, [replica, unit], or [replica] for the shares."""
+
+    activity: Tensor
+    activity_pca: Tensor
+    kl: Tensor
+    mean: Tensor
+    variance: Tensor
+    saturated_mean: Tensor
+    saturated_log_variance: Tensor
+
+
+@torch.no_grad()
+def posterior_of(
+    parameters: Parameters,
+    architecture: Architecture,
+    images: Float[Tensor, "image pixel"],
+    seeds: Seeds,
+    normalise: Normaliser,
+    stream: Stream,
+    epoch: int,
+) -> Posterior:
+    """The posterior of a set of images; upper layers for one sample of what is below them."""
+    codes = []
+    for part, start, x in chunks(images, seeds):
+        noise = _noise_of_codes(seeds, stream, epoch, len(x), architecture, part, start)
+        first = encode(parameters, architecture, x.expand(len(seeds.index), -1, -1), normalise)
+        latents = sample_latents(parameters, architecture, first, noise, normalise)
+        codes.append(Code(latents, kl_of_layers(parameters, architecture, latents, normalise)))
+    return posterior_of_codes(codes, architecture)
+
+
+def _noise_of_codes(
+    seeds: Seeds, stream: Stream, epoch: int, n: int, architecture: Architecture, part: int, start: int
+) -> list[Float[Tensor, "replica k batch _unit"]]:
+    if len(architecture.latent) > 1:
+        return seeds.normals(stream, epoch, (1, n), architecture.latent, part, (0, start))
+    # The samples of a single layer are read by nobody: nothing has to be drawn.
+    return [torch.zeros(len(seeds.index), 1, n, architecture.n_z, device=seeds.index.device)]
+
+
+def posterior_of_codes(codes: Iterable[Code], architecture: Architecture) -> Posterior:
+    """The statistics of the posterior over images whose codes come one chunk after the other."""
+    codes, units = list(codes), architecture.units
+    parts = ((moments(code.mean), moments(code.kl), moments(torch.exp(code.log_variance))) for code in codes)
+    mean, kl, variance = (reduce(merge, column) for column in zip(*parts, strict=True))
+    return Posterior(
+        activity=mean.variance,
+        activity_pca=principal_variances([code.mean for code in codes], mean, architecture.latent, units),
+        kl=kl.mean,
+        mean=mean.mean,
+        variance=variance.mean,
+        saturated_mean=_saturated([code.mean for code in codes], _ends_of_mean(architecture), units),
+        saturated_log_variance=_saturated(
+            [code.log_variance for code in codes], (-1.0, 1.0) if architecture.encoder_logvar_head == "tanh" else None, units
+        ),
+    )
+
+
+def _ends_of_mean(architecture: Architecture) -> tuple[float, float] | None:
+    if architecture.encoder_mean_head == "sigmoid":
+        return 0.0, 1.0
+    is_tanh = (architecture.encoder_mean_head, architecture.activation) == ("activation", "tanh")
+    return (-1.0, 1.0) if is_tanh else None
+
+
+def _saturated(parts: Sequence[Tensor], ends: tuple[float, float] | None, units: Units | None) -> Float[Tensor, "replica"]:
+    """Share of the values of a bounded head that lie at one of its ends; NaN where it has none."""
+    if ends is None:
+        return parts[0].new_full((len(parts[0]),), torch.nan, dtype=torch.float64)
+    values = torch.cat(list(parts), 1)
+    if units is None:
+        return saturated_share(values, *ends)
+    hits = _is_saturated(values, *ends) & units.exists[:, 0]
+    return hits.flatten(1).double().sum(1) / (values.shape[1] * units.counts)
+
+
+def saturated_share(values: Float[Tensor, "replica *axes"], low: float, high: float) -> Float[Tensor, "replica"]:
+    """Share of values within SATURATED times (high - low) of low or of high."""
+    return _is_saturated(values, low, high).flatten(1).double().mean(1)
+
+
+def _is_saturated(values: Tensor, low: float, high: float) -> Tensor:
+    margin = SATURATED * (high - low)
+    return (values < low + margin) | (values > high - margin)

@@ -1,0 +1,298 @@
+"""Encoders and decoders of a pack as plain functions of its parameters, and samples of its latent layers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workers.kernels.available import has_kernels
+from workers.model.architecture import Architecture, side
+from workers.model.densities import (
+    bernoulli_log_likelihood,
+    biased_bernoulli,
+    biased_gaussian,
+    continuous_bernoulli_log_likelihood,
+    continuous_bernoulli_mean,
+    gaussian_density,
+    gaussian_log_likelihood,
+)
+from workers.model.layers import ACTIVATIONS, LOG_VARIANCE_HEADS, Normaliser, batch_statistics, softplus_of
+from workers.model.objective import (
+    closed_prior_ratio,
+    kl_per_unit,
+    log_conditional_ratio,
+    log_prior_ratio,
+    log_ratio_per_unit,
+    reparameterise,
+)
+from workers.replicas.products import affine_product, product
+from workers.replicas.units import kept
+
+Parameters = Mapping[str, Tensor]
+"""Weights [replica, in, out], biases and batch-norm scales [replica, 1, out], by name."""
+
+
+def posterior(
+    parameters: Parameters,
+    architecture: Architecture,
+    layer: int,
+    below: Float[Tensor, "replica k batch _in"],
+    normalise: Normaliser,
+) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
+    """mu and log sigma^2 of q(z_layer | what lies below it): the image (k = 1), or samples of the layer below."""
+    name = side("encoder", layer)
+    h = hidden_layers(parameters, architecture, layer, "encoder", below.flatten(1, 2), normalise)
+    mean = affine(parameters, architecture, f"{name}.mean", h, normalise)
+    if architecture.encoder_mean_head == "sigmoid":
+        mean = torch.sigmoid(mean)
+    elif architecture.encoder_mean_head == "activation":
+        mean = ACTIVATIONS[architecture.activation](mean)
+    head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
+    log_variance = head(affine(parameters, architecture, f"{name}.log_variance", h, normalise))
+    shape = below.shape[1:3]
+    # Behind the heads: one of 0 can be 0.5.
+    return kept(mean.unflatten(1, shape), architecture.units), kept(log_variance.unflatten(1, shape), architecture.units)
+
+
+def conditional_prior(
+    parameters: Parameters,
+    architecture: Architecture,
+    layer: int,
+    above: Float[Tensor, "replica k batch _above"],
+    normalise: Normaliser,
+) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
+    """Mean and log-variance of p(z_layer | z_layer+1), a Gaussian with the heads of q; the mean is linear."""
+    name = side("decoder", layer + 1)
+    h = hidden_layers(parameters, architecture, layer + 1, "decoder", above.flatten(1, 2), normalise)
+    mean = affine(parameters, architecture, f"{name}.mean", h, normalise)
+    head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
+    log_variance = head(affine(parameters, architecture, f"{name}.log_variance", h, normalise))
+    shape = above.shape[1:3]
+    return mean.unflatten(1, shape), log_variance.unflatten(1, shape)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Samples of one stochastic layer and the q that they were drawn from."""
+
+    mean: Float[Tensor, "replica _k batch unit"]
+    log_variance: Float[Tensor, "replica _k batch unit"]
+    noise: Float[Tensor, "replica k batch unit"]
+    z: Float[Tensor, "replica k batch unit"]
+
+
+Replace = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Puts other means and log-variances in the place of a layer's."""
+
+
+def encode(
+    parameters: Parameters, architecture: Architecture, x: Float[Tensor, "replica batch pixel"], normalise: Normaliser
+) -> tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]]:
+    """mu and log sigma^2 of q(z_1|x)."""
+    return posterior(parameters, architecture, 0, x.unsqueeze(1), normalise)
+
+
+def sample_latents(
+    parameters: Parameters,
+    architecture: Architecture,
+    first: tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]],
+    noise: Sequence[Float[Tensor, "replica k batch _unit"]],
+    normalise: Normaliser,
+    replace: Replace | None = None,
+) -> list[Latent]:
+    """Samples of every stochastic layer upwards, z_1 ~ q(z_1|x), z_2 ~ q(z_2|z_1), ...; Burda et al. 2016, sec. 3.
+
+    Args:
+        parameters: of the pack.
+        architecture: of the pack.
+        first: q(z_1|x), as `encode` gives it.
+        noise: standard normal numbers, for each layer [replica, k, batch, its units].
+        normalise: see Normaliser.
+        replace: puts another q in the place of a layer's.
+    """
+    latents: list[Latent] = []
+    for layer, drawn in enumerate(noise):
+        q = first if layer == 0 else posterior(parameters, architecture, layer, latents[-1].z, normalise)
+        mean, log_variance = q if replace is None else replace(layer, *q)
+        latents.append(Latent(mean, log_variance, drawn, reparameterise(mean, log_variance, drawn)))
+    return latents
+
+
+def pixels(
+    parameters: Parameters, architecture: Architecture, z: Float[Tensor, "replica k batch unit"], normalise: Normaliser
+) -> tuple[Tensor, ...]:
+    """What the decoder says of the pixels, by architecture.pixel_heads, each [replica, k, batch, pixel].
+
+    Batch statistics, where used, are those of all K * batch rows of a replica.
+    """
+    h = hidden_layers(parameters, architecture, 0, "decoder", z.flatten(1, 2), normalise)
+    shape = z.shape[1:3]
+    return tuple(
+        affine(parameters, architecture, f"decoder.{head}", h, normalise).unflatten(1, shape)
+        for head in architecture.pixel_heads
+    )
+
+
+def decoder_log_variance(
+    parameters: Parameters, architecture: Architecture, heads: tuple[Tensor, ...]
+) -> Float[Tensor, "replica #k #batch #pixel"]:
+    """log sigma^2 of the Gaussian decoder."""
+    match architecture.decoder_logvar:
+        case "tanh":
+            return torch.tanh(heads[1])
+        case "linear_clamped":
+            return heads[1].clamp(-architecture.decoder_logvar_limit, architecture.decoder_logvar_limit)
+        case "global":
+            return parameters["decoder.log_variance"].unsqueeze(1)
+    return heads[0].new_full((len(heads[0]), 1, 1, 1), architecture.decoder_logvar_value)
+
+
+def log_density(
+    parameters: Parameters, architecture: Architecture, x: Float[Tensor, "replica batch pixel"], heads: tuple[Tensor, ...]
+) -> Float[Tensor, "replica k batch"]:
+    """log p(x|z) in nats from what the decoder says."""
+    match architecture.decoder:
+        case "bernoulli":
+            return bernoulli_log_likelihood(x, heads[0])
+        case "continuous_bernoulli":
+            return continuous_bernoulli_log_likelihood(x, heads[0])
+    if architecture.decoder_logvar == "tanh":
+        return gaussian_log_likelihood(x, *heads)
+    return gaussian_density(x, heads[0], decoder_log_variance(parameters, architecture, heads))
+
+
+def log_likelihood(
+    parameters: Parameters,
+    architecture: Architecture,
+    x: Float[Tensor, "replica batch pixel"],
+    z: Float[Tensor, "replica k batch unit"],
+    normalise: Normaliser,
+) -> Float[Tensor, "replica k batch"]:
+    """log p(x|z_1) in nats."""
+    if has_kernels(z) and _has_pixel_kernel(architecture):
+        return _fused_log_likelihood(parameters, architecture, x, z, normalise)
+    return log_density(parameters, architecture, x, pixels(parameters, architecture, z, normalise))
+
+
+def _has_pixel_kernel(architecture: Architecture) -> bool:
+    if architecture.decoder == "gaussian":
+        return architecture.decoder_logvar == "tanh"
+    return architecture.decoder == "bernoulli"
+
+
+def _fused_log_likelihood(
+    parameters: Parameters,
+    architecture: Architecture,
+    x: Float[Tensor, "replica batch pixel"],
+    z: Float[Tensor, "replica k batch unit"],
+    normalise: Normaliser,
+) -> Float[Tensor, "replica k batch"]:
+    """The same with the biases of the pixels' heads added by the kernel of the likelihood."""
+    h = hidden_layers(parameters, architecture, 0, "decoder", z.flatten(1, 2), normalise)
+    names = [f"decoder.{head}" for head in architecture.pixel_heads]
+    raw = [product(h, parameters[f"{name}.weight"]).unflatten(1, z.shape[1:3]) for name in names]
+    biases = [parameters[f"{name}.bias"] for name in names]
+    if architecture.decoder == "bernoulli":
+        return biased_bernoulli(x, raw[0], biases[0])
+    return biased_gaussian(x, (raw[0], raw[1]), (biases[0], biases[1]))
+
+
+def log_ratio(
+    parameters: Parameters,
+    architecture: Architecture,
+    latents: Sequence[Latent],
+    normalise: Normaliser,
+    closed_form: bool = False,
+) -> Float[Tensor, "replica #k batch"]:
+    """log p(z) - log q(z|x) of all stochastic layers: prior at the top, conditional priors below; in nats.
+
+    With closed_form the top layer gives -KL(q || p) instead, which has the same mean and, with one layer, no samples' axis.
+    """
+    top = latents[-1]
+    if closed_form:
+        total = closed_prior_ratio(top.mean, top.log_variance)
+    else:
+        total = log_prior_ratio(top.z, top.log_variance, top.noise)
+    for layer, (latent, above) in enumerate(pairwise(latents)):
+        p = conditional_prior(parameters, architecture, layer, above.z, normalise)
+        total = total + log_conditional_ratio(latent.z, latent.log_variance, latent.noise, p)
+    return total
+
+
+def path_log_ratio(
+    parameters: Parameters, architecture: Architecture, latents: Sequence[Latent], normalise: Normaliser
+) -> Float[Tensor, "replica k batch"]:
+    """log_ratio whose q depends on the encoder's parameters through the samples alone.
+
+    The score of q is left out of the gradient; Roeder et al. 2017 (arXiv:1703.09194). A layer's q still depends on the
+    samples below it: upper encoders are passed a second time, with batch statistics that nobody takes note of.
+    """
+    fixed = {name: tensor.detach() for name, tensor in parameters.items()}
+    terms: list[Tensor] = []
+    for layer, latent in enumerate(latents):
+        q = (latent.mean.detach(), latent.log_variance.detach())
+        if layer > 0:
+            q = posterior(fixed, architecture, layer, latents[layer - 1].z, batch_statistics())
+        is_top = layer == len(latents) - 1
+        p = None if is_top else conditional_prior(parameters, architecture, layer, latents[layer + 1].z, normalise)
+        terms.append(log_ratio_per_unit(latent.z, q, p).sum(-1))
+    return reduce(torch.add, terms)
+
+
+def kl_of_layers(
+    parameters: Parameters, architecture: Architecture, latents: Sequence[Latent], normalise: Normaliser
+) -> Float[Tensor, "replica batch unit"]:
+    """KL of every unit of q to its prior, layers side by side: in closed form at the top, else -log ratio of the samples.
+
+    Its sum over units is E[log q(z|x) - log p(z)], for one layer KL(q(z|x) || p(z)).
+    """
+    found = []
+    for layer, (latent, above) in enumerate(pairwise(latents)):
+        p = conditional_prior(parameters, architecture, layer, above.z, normalise)
+        found.append(-log_ratio_per_unit(latent.z, (latent.mean, latent.log_variance), p).mean(1))
+    top = latents[-1]
+    return torch.cat([*found, kl_per_unit(top.mean, top.log_variance).mean(1)], -1)
+
+
+def pixel_mean_of(architecture: Architecture, heads: tuple[Tensor, ...]) -> Float[Tensor, "replica k batch pixel"]:
+    """E[x|z], pixel by pixel."""
+    if architecture.decoder == "continuous_bernoulli":
+        return continuous_bernoulli_mean(heads[0])
+    return torch.sigmoid(heads[0])
+
+
+def hidden_layers(
+    parameters: Parameters,
+    architecture: Architecture,
+    layer: int,
+    kind: str,
+    h: Float[Tensor, "replica row _in"],
+    normalise: Normaliser,
+) -> Float[Tensor, "replica row _out"]:
+    """The hidden layers of the encoder or the decoder of a stochastic layer."""
+    activate = ACTIVATIONS[architecture.activation]
+    for i in range(len(architecture.hidden[layer])):
+        name = f"{side(kind, layer)}.hidden{i}"
+        if has_kernels(h) and architecture.activation == "softplus" and not architecture.is_normalised(name):
+            h = softplus_of(product(h, parameters[f"{name}.weight"]), parameters[f"{name}.bias"])
+        else:
+            h = activate(affine(parameters, architecture, name, h, normalise))
+    return h
+
+
+def affine(
+    parameters: Parameters,
+    architecture: Architecture,
+    name: str,
+    h: Float[Tensor, "replica row _in"],
+    normalise: Normaliser,
+) -> Float[Tensor, "replica row _out"]:
+    """An affine layer, batch-normalised where asked for."""
+    if architecture.is_normalised(name):
+        a = product(h, parameters[f"{name}.weight"])
+        return normalise(name, a, parameters[f"{name}.scale"], parameters[f"{name}.bias"])
+    return affine_product(parameters[f"{name}.bias"], h, parameters[f"{name}.weight"])

@@ -1,0 +1,82 @@
+"""From `s3://bucket/prefix` and the environment to a store, as the AWS SDKs find endpoint, region and credentials."""
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from workers.contract.errors import StoreError
+from workers.store.bucket import BucketStore
+
+if TYPE_CHECKING:
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+# Others than these are written in as many ways as there are programs.
+_PREFIX = re.compile(r"[A-Za-z0-9_.+=@-][A-Za-z0-9_.+=@ -]*(/[A-Za-z0-9_.+=@-][A-Za-z0-9_.+=@ -]*)*")
+
+
+def open_bucket(url: str) -> BucketStore:
+    """The store at `s3://bucket/prefix`; endpoint, region and credentials as the AWS SDKs find them.
+
+    That is AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION or AWS_DEFAULT_REGION; AWS_ACCESS_KEY_ID with
+    AWS_SECRET_ACCESS_KEY, a profile (with boto3), a web identity, a container's or an instance's role.
+
+    Raises:
+        StoreError: no such bucket or prefix can be, or the environment names an endpoint or profile that cannot be used.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    prefix = prefix.rstrip("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise StoreError(f"run.out: {url}: {bucket or 'nothing'} is no name of a bucket; write s3://bucket/prefix")
+    if prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
+        raise StoreError(
+            f"run.out: {url}: the prefix may have letters, digits, spaces and _ . + = @ - between single slashes"
+        )
+    name = "AWS_ENDPOINT_URL_S3" if os.environ.get("AWS_ENDPOINT_URL_S3") else "AWS_ENDPOINT_URL"
+    endpoint = os.environ.get(name) or None
+    if endpoint is not None and not _is_address(endpoint):
+        shown = endpoint.rpartition("@")[2]
+        raise StoreError(f"{name}: got {shown}; write an address like http://127.0.0.1:9000, without a user or a password")
+    credentials = _profile() if _has_profile() else None
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None and credentials is not None:
+        region = credentials.config.get("region")
+    return BucketStore(bucket, prefix, endpoint=endpoint, region=str(region or "us-east-1"), credentials=credentials)
+
+
+def _is_address(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+        is_port = parts.port is None or parts.port > 0
+        # A password in it would be printed, and handed on to every node.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and is_port and "@" not in parts.netloc
+    except ValueError:
+        return False
+
+
+def _has_profile() -> bool:
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return False
+    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
+    return bool(os.environ.get("AWS_PROFILE")) or file.is_file()
+
+
+def _profile() -> "Boto3CredentialProvider":
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        raise StoreError(
+            'AWS_PROFILE or ~/.aws/credentials: reading a profile needs boto3; pip install "factorial-iwae[s3]", '
+            "or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from None
+    try:
+        return Boto3CredentialProvider(boto3.Session())
+    except (BotoCoreError, ValueError):
+        profile = os.environ.get("AWS_PROFILE", "default")
+        raise StoreError(f"AWS_PROFILE: profile {profile} has no credentials; name another, or log in first") from None

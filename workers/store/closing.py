@@ -1,0 +1,95 @@
+"""Packs that nobody may go on with: marked, fenced off from workers that still run them, and what is left of them; no torch.
+
+A pack that keeps failing is closed, and its trials go on in smaller packs, or end as failed. A worker of the closed pack may
+still be alive on a machine that lost its network. The fence makes it harmless: an empty file under the key of the very next
+commit, create-only as every commit, so that either the worker's rows stand there first or the worker finds the place taken.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
+from workers.contract.settings import FACTORS
+from workers.contract.settings_table import value_of
+from workers.contract.trial import Pack, Trial, next_border
+from workers.store.committed import committed, is_fence
+from workers.store.keys import closed_key, epochs_key, trials_key
+from workers.store.listing import closed_packs
+from workers.store.parquet import decode, encode
+from workers.store.protocol import Store, exists
+
+
+def mark_closed(store: Store, pack_id: str, kind: str, reason: str) -> None:
+    """Say that a pack is to be closed and why; the first reason stays."""
+    store.create(closed_key(pack_id), json.dumps({"kind": kind, "reason": reason}).encode())
+
+
+def is_marked(store: Store, pack_id: str) -> bool:
+    """Whether a pack is to be closed."""
+    return exists(store, closed_key(pack_id))
+
+
+def closing_reasons(store: Store) -> dict[str, str]:
+    """Why each marked pack was closed, by pack_id."""
+    return {pack_id: json.loads(store.read(closed_key(pack_id)))["reason"] for pack_id in closed_packs(store)}
+
+
+def fence(store: Store, pack: Pack) -> None:
+    """Make sure that no worker commits another border of a pack, nor its end."""
+    while True:
+        last = last_epoch(store, pack)
+        border = next_border(pack.borders, last)
+        kind, schema, key = "trials", TRIALS, trials_key(pack.pack_id, pack.epochs)
+        if border is not None:
+            kind, schema, key = "epochs", EPOCHS, epochs_key(pack.pack_id, last + 1, border)
+        footer = {"kind": kind, "pack_id": pack.pack_id, "closed": True}
+        if store.create(key, encode(schema.empty_table(), footer)) or border is None or is_fence(store, key):
+            return
+
+
+def last_epoch(store: Store, pack: Pack) -> int:
+    """The newest epoch stored of a pack or of those that it goes on from; -1 if there is none."""
+    segments = committed(store, pack.pack_id)
+    return segments[-1].last if segments else pack.from_epoch or -1
+
+
+def end_as_failed(store: Store, pack: Pack, ancestors: Sequence[Pack], reason: str, provenance: Mapping[str, Any]) -> None:
+    """Write the row of every trial of a fenced pack: failed, or diverged if its rows ended before the pack's."""
+    last = last_epoch(store, pack)
+    ends = _last_rows(store, (pack, *ancestors))
+    rows = [_ended_row(trial, pack, ends.get(trial.trial_id, -1), last) for trial in pack.trials]
+    footer = {
+        "kind": "trials",
+        "pack_id": pack.pack_id,
+        "closed": True,
+        "reason": reason,
+        "provenance": dict(provenance),
+    }
+    store.create(trials_key(pack.pack_id, pack.epochs), encode(pa.Table.from_pylist(rows, schema=TRIALS), footer))
+
+
+def _last_rows(store: Store, lineage: Sequence[Pack]) -> dict[str, int]:
+    """The newest stored epoch of every trial that has one."""
+    ends: dict[str, int] = {}
+    for pack in lineage:
+        for segment in committed(store, pack.pack_id):
+            table = decode(store.read(segment.key), segment.key, ["trial_id", "epoch"])
+            for trial_id, epoch in zip(*(table[name].to_pylist() for name in ("trial_id", "epoch")), strict=True):
+                ends[trial_id] = max(epoch, ends.get(trial_id, -1))
+    return ends
+
+
+def _ended_row(trial: Trial, pack: Pack, own_last: int, last: int) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(TRIALS.names),
+        "schema_version": SCHEMA_VERSION,
+        "trial_id": trial.trial_id,
+        "pack_id": pack.pack_id,
+        **{name: value_of(trial.settings, name) for name in FACTORS},
+        "status": "failed" if own_last == last else "diverged",
+        "epochs": pack.epochs,
+        "last_epoch": own_last,
+    }

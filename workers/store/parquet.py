@@ -1,0 +1,183 @@
+"""The Arrow schemas of everything stored, and files whose content can be checked; builds no path, trains nothing."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.contract.columns import NOT_CONTENT, SCHEMA_VERSION
+from workers.contract.errors import RecordError, VersionError, damaged
+
+_FOOTER_KEY, _FOOTER_SHA256_KEY = b"study", b"study_sha256"
+
+
+def content_sha256(table: pa.Table) -> str:
+    """Hash of the decoded columns but `seconds` and `device`: names, types and values, however they are stored.
+
+    sha256 over "name:hash;" of every such column, in the order of the table; see column_sha256.
+    """
+    return _content_of({name: column_sha256(table, name) for name in table.column_names}, table.column_names)
+
+
+def column_sha256(table: pa.Table, name: str) -> str:
+    """Hash of one decoded column: its name, its type, its length, which values are null, and the values."""
+    column = table.column(name)
+    # Not str(type): it names the list's items, and Parquet renames them.
+    kind = f"list<{column.type.value_type}>" if pa.types.is_list(column.type) else str(column.type)
+    digest = hashlib.sha256(f"{name}:{kind};".encode())
+    _feed(digest, column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
+    return digest.hexdigest()
+
+
+def _content_of(hashes: Mapping[str, str], names: Sequence[str]) -> str:
+    text = "".join(f"{name}:{hashes[name]};" for name in names if name not in NOT_CONTENT)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _feed(digest: "hashlib._Hash", array: pa.Array) -> None:
+    rows = len(array)
+    digest.update(rows.to_bytes(8, "little"))
+    whole = array.null_count == 0
+    digest.update(_all_valid(rows) if whole else np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).data)
+    if pa.types.is_list(array.type):
+        lengths = array.value_lengths() if whole else array.value_lengths().fill_null(0)
+        digest.update(_bytes_of(lengths))
+        _feed(digest, array.flatten())
+    elif pa.types.is_string(array.type):
+        # The lengths and all letters as Arrow has them: no loop over rows.
+        texts = array if whole else array.fill_null("")
+        _, places, letters = texts.buffers()
+        edges = np.frombuffer(places, np.int32)[texts.offset : texts.offset + rows + 1] if rows else np.zeros(1, np.int32)
+        digest.update(np.diff(edges).data)
+        digest.update(memoryview(letters)[edges[0] : edges[-1]] if letters else b"")
+    elif array.null_count == rows:
+        digest.update(bytes(rows * max(1, array.type.bit_width // 8)))
+    else:
+        digest.update(_bytes_of(array if whole else array.fill_null(pa.scalar(0).cast(array.type))))
+
+
+@lru_cache(maxsize=64)
+def _all_valid(rows: int) -> bytes:
+    return np.packbits(np.ones(rows, bool)).tobytes()
+
+
+def _bytes_of(array: pa.Array) -> Any:
+    """The values as one buffer."""
+    return np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).data if len(array) else b""
+
+
+def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
+    """A whole Parquet file as bytes: page checksums on; the footer carries `footer`, a hash a column and its own."""
+    hashes = {name: column_sha256(table, name) for name in table.column_names}
+    content = {"content_sha256": _content_of(hashes, table.column_names), "columns_sha256": hashes}
+    text = json.dumps({**footer, "schema_version": SCHEMA_VERSION, **content}, sort_keys=True).encode()
+    lists = {field.name for field in table.schema if pa.types.is_list(field.type)}
+    sink = io.BytesIO()
+    with pq.ParquetWriter(
+        sink,
+        table.schema.remove_metadata(),
+        write_page_checksum=True,
+        # Scalars are read at every load, and a page is so small that unpacking it takes longer than reading it.
+        compression={_leaf(field): "zstd" if field.name in lists else "none" for field in table.schema},
+        # A dictionary of random floats only costs time and space.
+        use_dictionary=[
+            field.name for field in table.schema if not (field.name in lists or pa.types.is_floating(field.type))
+        ],
+        # Arrow's own copy of the schema would hold the footer a second time.
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table.replace_schema_metadata(None))
+        writer.add_key_value_metadata({_FOOTER_KEY: text, _FOOTER_SHA256_KEY: hashlib.sha256(text).hexdigest()})
+    return sink.getvalue()
+
+
+def _leaf(field: pa.Field) -> str:
+    """What Parquet calls the values of a column."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+
+
+def decode(raw: bytes, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of a file that `encode` made, or some of its columns; see decode_with_footer.
+
+    Raises:
+        VersionError: the file's schema_version is not this version's.
+        RecordError: the bytes are damaged, not Parquet, or not written by this project.
+    """
+    return decode_with_footer(raw, path, columns)[0]
+
+
+def decode_with_footer(raw: bytes, path: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
+    """The table of a file, or some of its columns, and what its footer says; the checksums of all that is given hold.
+
+    Raises:
+        VersionError, RecordError: as decode.
+    """
+    file, footer = open_file(raw, path)
+    return read_file(file, footer, path, columns), footer
+
+
+def read_footer(raw: bytes, path: str) -> dict[str, Any]:
+    """What `encode` was given beside the table, with schema_version and the hashes of the table; its own checksum holds.
+
+    Raises:
+        VersionError, RecordError: as decode.
+    """
+    return open_file(raw, path)[1]
+
+
+def read_file(file: pq.ParquetFile, footer: Mapping[str, Any], path: str, columns: Sequence[str] | None) -> pa.Table:
+    """The columns of a file that is open, all of them for None; their page checksums and hashes hold.
+
+    Raises:
+        RecordError: they are damaged, or one of them is not there.
+    """
+    hashes: dict[str, str] = footer.get("columns_sha256", {})
+    try:
+        names: list[str] = file.schema_arrow.names
+        # What Parquet says of its columns is under no checksum of its own.
+        is_whole = hashes.keys() == set(names) and _content_of(hashes, names) == footer.get("content_sha256")
+        if is_whole and (lacking := [name for name in columns or () if name not in hashes]):
+            raise RecordError(path, f"has no column {lacking[0]} (kind {footer.get('kind')})", "move it away")
+        # A thread a file, if at all, not a thread a column: the columns of one border are small.
+        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
+        is_whole = is_whole and all(hashes[name] == column_sha256(table, name) for name in table.column_names)
+    except RecordError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise damaged(path, " ".join(str(error).split())) from error
+    # Page checksums leave out the pages' headers and where pages begin.
+    if not is_whole:
+        raise damaged(path, "its content is not what was written")
+    return table
+
+
+def open_file(raw: Any, path: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
+    """A file whose metadata are parsed, once, and its verified footer; of `raw`, a buffer, no column is read.
+
+    Raises:
+        VersionError, RecordError: as decode.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+        metadata = file.schema_arrow.metadata or {}
+        text, checksum = metadata[_FOOTER_KEY], metadata.get(_FOOTER_SHA256_KEY)
+        footer: dict[str, Any] = json.loads(text)
+        version = footer.get("schema_version")
+    except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise damaged(path, f"not a whole Parquet file of a study ({type(error).__name__})") from error
+    if checksum is not None and checksum != hashlib.sha256(text).hexdigest().encode():
+        raise damaged(path, "its footer is not what was written")
+    if version != SCHEMA_VERSION:
+        raise VersionError(
+            path, f"has schema_version {version}, this program reads {SCHEMA_VERSION}", "use the program that wrote it"
+        )
+    # Of another version that is as it should be; here a flipped bit has renamed the key.
+    if checksum is None:
+        raise damaged(path, "its footer has no checksum")
+    return file, footer

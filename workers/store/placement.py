@@ -1,0 +1,210 @@
+"""Whether each stored file stands where it belongs: its name against what it says, its rows, and the plan."""
+
+from collections.abc import Iterable, Mapping
+from itertools import count, pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from workers.contract.errors import RecordError
+from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, epochs_key, plan_key, trials_key
+from workers.store.listing import ended_packs, segments
+from workers.store.parquet import decode_with_footer
+from workers.store.plan_log import Plan
+from workers.store.protocol import Store
+
+_AWAY = "move it away, or give it back its name"
+
+_MOST_LOST = 100
+"""Entries of the plan that may be lost before a number is taken for a wrong name."""
+
+
+class Checked:
+    """A store that hides keys with a problem and names a key that cannot be read."""
+
+    def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
+        """Hide what has a problem now or later."""
+        self.store, self.problems, self.url = store, problems, store.url
+
+    def list(self, folder: str, beginning: str = "") -> list[str]:
+        """See Store.list, without the hidden keys.
+
+        Raises:
+            RecordError: the folder is there and cannot be read.
+        """
+        if folder in self.problems:
+            return []
+        try:
+            return [key for key in self.store.list(folder, beginning) if key not in self.problems]
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+
+    def read(self, key: str) -> bytes:
+        """See Store.read.
+
+        Raises:
+            RecordError: the key is there and cannot be read.
+        """
+        try:
+            return self.store.read(key)
+        except OSError as error:
+            raise _unreadable(key, error) from error
+
+    def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
+        """See Store.read_range.
+
+        Raises:
+            RecordError: the key is there and cannot be read.
+        """
+        try:
+            return self.store.read_range(key, start, stop)
+        except OSError as error:
+            raise _unreadable(key, error) from error
+
+    def create(self, key: str, raw: bytes) -> bool:
+        """See Store.create."""
+        return self.store.create(key, raw)
+
+    def delete(self, key: str) -> None:
+        """See Store.delete."""
+        self.store.delete(key)
+
+
+def _unreadable(key: str, error: OSError) -> RecordError:
+    return RecordError(key, f"cannot be read ({error.strerror})", "check the disk and its rights, or restore it from a copy")
+
+
+def keys_of(store: Store, folder: str, problems: dict[str, str] | None = None) -> list[str]:
+    """The keys of epochs/ or trials/, sorted, each with a name that such a file has.
+
+    Raises:
+        RecordError: a key has another name, or the folder is none; with `problems` it is left out, and put in there.
+    """
+    try:
+        keys = store.list(folder)
+    except RecordError as error:
+        _refuse(error, problems)
+        return []
+    if folder == EPOCHS_FOLDER:
+        good = {epochs_key(one.pack_id, one.first, one.last) for one in segments(store)}
+    else:
+        good = {trials_key(pack_id, epochs) for pack_id, epochs in ended_packs(store)}
+    for key in keys:
+        if key not in good:
+            _refuse(RecordError(key, f"has a name that no file of {folder}/ has", _AWAY), problems)
+    return [key for key in keys if key in good]
+
+
+def refuse_renamed(key: str, table: pa.Table, footer: Mapping[str, Any]) -> None:
+    """Compare the name of a file of epochs/ or trials/ with what is in it.
+
+    Raises:
+        RecordError: it holds another pack, or other epochs.
+    """
+    folder, _, name = key.partition("/")
+    pack_id, *numbers = name.removesuffix(".parquet").split("-")
+    first, last = int(numbers[0]), int(numbers[-1])
+    packs = {footer.get("pack_id"), *(table["pack_id"].unique().to_pylist() if folder == TRIALS_FOLDER else ())}
+    if packs != {pack_id}:
+        other = next(str(pack) for pack in packs if pack != pack_id)
+        raise RecordError(key, f"is in truth of pack {other}", _AWAY)
+    column = "epochs" if folder == TRIALS_FOLDER else "epoch"
+    if table["trial_id"].null_count or table[column].null_count:
+        raise RecordError(key, "has a row without a trial or an epoch", "move it away")
+    epochs = table[column].to_numpy()
+    if not len(epochs):
+        # Where every trial has diverged, rows end before the border, or there are none; a closed pack's fence has none.
+        if folder == EPOCHS_FOLDER or footer.get("closed"):
+            return
+        raise RecordError(key, "holds no trial", _AWAY)
+    low, high = int(epochs.min()), int(epochs.max())
+    is_right = low == first and high <= last if folder == EPOCHS_FOLDER else low == high == last
+    if not is_right:
+        raise RecordError(key, f"holds epochs {low} to {high}" if low != high else f"holds epoch {low}", _AWAY)
+
+
+def refuse_other_borders(keys: Iterable[str], plan: Plan, problems: dict[str, str] | None = None) -> set[str]:
+    """Compare the names of rows files and trials files with the borders of their packs.
+
+    Returns:
+        The keys that do not fit, put into `problems`.
+
+    Raises:
+        RecordError: a file begins or ends where its pack has no border; not with `problems`.
+    """
+    if any(key.startswith(f"{PLAN_FOLDER}/") for key in problems or ()):
+        # The newest borders may stand in the entry that cannot be read.
+        return set()
+    good: set[str] = set()
+    for pack in plan.packs.values():
+        start = pack.from_epoch or -1
+        good |= {epochs_key(pack.pack_id, before + 1, border) for before, border in pairwise((start, *pack.borders))}
+        good |= {trials_key(pack.pack_id, border) for border in pack.borders}
+    wrong = set()
+    for key in keys:
+        pack_id = key.partition("/")[2].partition("-")[0]
+        # Rows of a pack that no entry names are another problem; see drop_unknown.
+        if pack_id in plan.packs and key not in good:
+            _refuse(RecordError(key, f"begins or ends where pack {pack_id} has no border", _AWAY), problems)
+            wrong.add(key)
+    return wrong
+
+
+class Entries(Checked):
+    """The plan's entries in their order, each of which must be one, of this study, and newer than those before it."""
+
+    def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
+        """To be read once, from the first entry to the last."""
+        super().__init__(store, problems)
+        self._borders: dict[str, list[int]] = {}
+        self._study: str | None = None
+
+    def list(self, folder: str, beginning: str = "") -> list[str]:
+        """See Checked.list; always of the whole folder.
+
+        Raises:
+            RecordError: an entry is missing, or a file has a name that no entry has.
+        """
+        keys = super().list(folder)
+        there = {*keys, *(key for key in self.problems if key.startswith(f"{folder}/"))}
+        lost = next(key for key in map(plan_key, count(1)) if key not in there)
+        for key in keys:
+            number = key.removeprefix(f"{folder}/").removesuffix(".parquet")
+            if not number.isdecimal() or key != plan_key(int(number)) or int(number) > len(there) + _MOST_LOST:
+                raise RecordError(key, "has a name that no entry of the plan has", _AWAY)
+            if key > lost:
+                raise RecordError(lost, f"is lost: {key} is there", "restore it from a copy")
+        return keys
+
+    def read(self, key: str) -> bytes:
+        """See Checked.read.
+
+        Raises:
+            RecordError: the file is no entry of this study's plan, or an older one than those before it.
+        """
+        raw = super().read(key)
+        table, footer = decode_with_footer(raw, key)
+        if footer.get("kind") != PLAN_FOLDER:
+            raise RecordError(key, f"is no entry of the plan (kind {footer.get('kind')})", _AWAY)
+        if self._study not in (None, footer.get("study")):
+            raise RecordError(key, f"is an entry of study {footer.get('study')}, not of {self._study}", _AWAY)
+        self._study = footer.get("study")
+        entry = dict(zip(*(table[name].to_pylist() for name in ("pack_id", "borders")), strict=True))
+        for pack_id, borders in entry.items():
+            before = self._borders.get(pack_id, [])
+            # Borders are only ever added to.
+            if before and (len(borders) <= len(before) or borders[: len(before)] != before):
+                raise RecordError(key, f"has pack {pack_id} as it was before, or older: it is no new entry", _AWAY)
+        parents = set(table["parent_pack"].drop_null().to_pylist())
+        if not self.problems and parents - self._borders.keys():
+            raise RecordError(
+                key, f"goes on from pack {min(parents - self._borders.keys())}, which no earlier entry has", _AWAY
+            )
+        self._borders |= entry
+        return raw
+
+
+def _refuse(error: RecordError, problems: dict[str, str] | None) -> None:
+    if problems is None:
+        raise error
+    problems[error.path] = str(error)

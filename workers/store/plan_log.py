@@ -1,0 +1,149 @@
+"""The plan log: which trials a study has, in which packs; append-only, read by everyone, written by the driver."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from workers.contract.columns import PLAN, SCHEMA_VERSION
+from workers.contract.errors import VersionError
+from workers.contract.settings import Settings, layers_above
+from workers.contract.settings_table import flatten, leaves, settings_from, with_seed
+from workers.contract.trial import Pack, Trial
+from workers.store.keys import PLAN_FOLDER, plan_key
+from workers.store.parquet import decode_with_footer, encode
+from workers.store.protocol import Store
+
+UPDATE = "use the program that wrote it, or a later one"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the log says now: the newest entry that names a trial decides where it belongs."""
+
+    entries: int
+    """Entries read; the next one gets this number plus 1."""
+    trials: Mapping[str, Trial]
+    """Every trial ever planned, by trial_id, in the order of planning."""
+    pack_of: Mapping[str, str]
+    """The live pack of every trial."""
+    packs: Mapping[str, Pack]
+    """Every pack ever planned, with its newest borders."""
+    footers: tuple[Mapping[str, Any], ...]
+    """What each entry says beside its table: study, grid text, factors, provenance."""
+
+    def live_packs(self) -> list[Pack]:
+        """The packs that trials belong to now, in the order of planning."""
+        live = set(self.pack_of.values())
+        return [pack for pack_id, pack in self.packs.items() if pack_id in live]
+
+    def factors(self) -> dict[str, list[Any]]:
+        """The levels of every factor over all accepted grids, in the order in which they came."""
+        levels: dict[str, list[Any]] = {}
+        for footer in self.footers:
+            for name, new in footer["factors"].items():
+                known = levels.setdefault(name, [])
+                known.extend(level for level in new if level not in known)
+        return levels
+
+
+def read_plan(store: Store) -> Plan:
+    """Fold the log of a study; an empty study gives an empty plan.
+
+    Raises:
+        VersionError: an entry was written by a later version.
+        RecordError: an entry is damaged; it names the file.
+    """
+    trials: dict[str, Trial] = {}
+    pack_of: dict[str, str] = {}
+    packs: dict[str, Pack] = {}
+    footers: list[Mapping[str, Any]] = []
+    keys = [key for key in store.list(PLAN_FOLDER) if key.endswith(".parquet")]
+    for key in keys:
+        found, footer = _entry(store.read(key), key)
+        footers.append(footer)
+        for pack in found:
+            packs[pack.pack_id] = pack
+            for trial in pack.trials:
+                trials[trial.trial_id] = trial
+                pack_of[trial.trial_id] = pack.pack_id
+    return Plan(len(keys), trials, pack_of, packs, tuple(footers))
+
+
+def lineage_of(pack: Pack, plan: Plan) -> tuple[Pack, ...]:
+    """The pack that this one goes on from, the pack that that one went on from, and so on."""
+    ancestors: list[Pack] = []
+    while pack.parent is not None:
+        pack = plan.packs[pack.parent]
+        ancestors.append(pack)
+    return tuple(ancestors)
+
+
+def append_entry(store: Store, number: int, packs: Iterable[Pack], footer: Mapping[str, Any]) -> bool:
+    """Write entry `number`, create-only; False if somebody else wrote it first: read the plan again, then decide again."""
+    rows = [_row(trial, pack) for pack in packs for trial in pack.trials]
+    table = pa.Table.from_pylist(rows, schema=PLAN)
+    return store.create(plan_key(number), encode(table, {"kind": "plan", **footer}))
+
+
+def _row(trial: Trial, pack: Pack) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "trial_id": trial.trial_id,
+        "pack_id": pack.pack_id,
+        "parent_pack": pack.parent,
+        "from_epoch": pack.from_epoch,
+        "borders": pack.borders,
+        "layer_sizes": [trial.settings.n_z, *(n_z for _, n_z in layers_above(trial.settings.model))],
+        "fingerprint": trial.fingerprint,
+        **flatten(trial.settings),
+    }
+
+
+@lru_cache(maxsize=256)
+def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any]]:
+    """Packs and footer of an entry; by its bytes, as one command reads the log several times and entries never change."""
+    table, footer = decode_with_footer(raw, key)
+    if unknown := set(table.column_names) - set(PLAN.names):
+        raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
+    return tuple(_packs_in(table)), footer
+
+
+def _packs_in(table: pa.Table) -> list[Pack]:
+    trials, members = _trials_in(table), dict[str, list[int]]()
+    pack_ids, borders, parents, starts = (
+        table[name].to_pylist() for name in ("pack_id", "borders", "parent_pack", "from_epoch")
+    )
+    for row, pack_id in enumerate(pack_ids):
+        members.setdefault(pack_id, []).append(row)
+    return [
+        Pack(
+            pack_id=pack_id,
+            trials=tuple(trials[row] for row in rows),
+            borders=tuple(borders[rows[0]]),
+            parent=parents[rows[0]],
+            from_epoch=starts[rows[0]],
+        )
+        for pack_id, rows in members.items()
+    ]
+
+
+def _trials_in(table: pa.Table) -> list[Trial]:
+    # An entry of an earlier version lacks settings that came later: they are at their default, as they were then.
+    known = [name for name in leaves(Settings) if name in table.column_names and name != "seed"]
+    columns = [table[name].to_pylist() for name in known]
+    columns = [
+        list(map(tuple, c)) if pa.types.is_list(table.schema.field(n).type) else c
+        for n, c in zip(known, columns, strict=True)
+    ]
+    ids, fingerprints, seeds = (table[name].to_pylist() for name in ("trial_id", "fingerprint", "seed"))
+    # Most rows differ in the seed alone, and to build and check settings is what takes the time.
+    cells: dict[tuple[Any, ...], Settings] = {}
+    trials = []
+    for trial_id, fingerprint, seed, *values in zip(ids, fingerprints, seeds, *columns, strict=True):
+        if (cell := cells.get(own := tuple(values))) is None:
+            cell = cells[own] = settings_from(dict(zip(known, own, strict=True)))
+        trials.append(Trial(trial_id=trial_id, fingerprint=fingerprint, settings=with_seed(cell, seed)))
+    return trials

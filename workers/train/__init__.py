@@ -1,0 +1,1 @@
+"""Trains a pack: attempts, epochs, steps, checkpoints, commits."""

@@ -1,0 +1,90 @@
+"""Runs one job in this process: device, data, store, then the loop; the only way in for an executor."""
+
+import errno
+import platform
+import secrets
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+
+from workers.contract.errors import PackClosedError
+from workers.contract.failure import WORTH_RETRYING, Failure, failure_of
+from workers.contract.job import Job
+from workers.contract.settings import DataSettings, MeasureSettings
+from workers.model.inputs import Data, load_data
+from workers.replicas.device import prepare_device
+from workers.store.keys import PLAN_FOLDER, stop_key
+from workers.store.open import open_store
+from workers.store.protocol import exists
+from workers.train.loop import Outcome, Progress, train
+
+
+def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
+    """Train the job's pack from where it stands.
+
+    Raises:
+        DataError, RecordError, ConflictError, OSError: see workers.train.loop.train and workers.data.images.load_images.
+    """
+    store = open_store(job.store)
+
+    def should_stop() -> bool:
+        return exists(store, stop_key(job.run_id)) or exists(store, stop_key(job.run_id, job.pack.pack_id))
+
+    if should_stop():
+        # Before anything else: what dies while its end is measured comes to no border at which it could be stopped.
+        return Outcome("stopped", {})
+    if not store.list(PLAN_FOLDER):
+        # The driver asked every node that was there; this one may have come since, and its disk is not the driver's.
+        words = f"there is no plan on {platform.node()}: all nodes must share the results' folder, or it must be a bucket"
+        raise FileNotFoundError(errno.ENOENT, words, job.store)
+    device = prepare_device(job.device, job.precision)
+    settings = job.pack.trials[0].settings
+    where = settings.data.model_copy(update={"root": job.root, "path": job.path})
+    return train(
+        job.pack,
+        _data(where, settings.measure, device),
+        store,
+        device=device,
+        attempt=secrets.token_hex(8),
+        ancestors=job.ancestors,
+        provenance=job.provenance,
+        keep_weights=job.keep_weights,
+        report=report,
+        should_stop=should_stop,
+    )
+
+
+def run_attempts(job: Job, report: Callable[[Progress], None], retried: Callable[[Failure], None]) -> Outcome | Failure:
+    """Run the job until it ends, or until it has failed once too often since its last border.
+
+    Raises:
+        RuntimeError: a fault of a GPU, after which only a new process can go on.
+    """
+    failures, newest = 0, -1
+
+    def reported(progress: Progress) -> None:
+        nonlocal failures, newest
+        if progress.committed > newest:
+            failures, newest = 0, progress.committed
+        report(progress)
+
+    while True:
+        try:
+            return run_job(job, reported)
+        except PackClosedError:
+            return Outcome("closed", {})
+        except Exception as error:  # whatever a pack raises must not take other packs with it
+            failure = failure_of(error)
+            if failure.kind == "device":
+                raise
+        failures += 1
+        if failure.kind not in WORTH_RETRYING or failures > job.max_failures:
+            return failure
+        retried(failure)
+
+
+@lru_cache(maxsize=1)
+def _data(settings: DataSettings, measure: MeasureSettings, device: torch.device) -> Data:
+    # A reused worker keeps the data set of its last pack.
+    return load_data(settings, measure, device)

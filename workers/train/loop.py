@@ -1,0 +1,276 @@
+"""The loop from a pack's newest commit to its last border; runs alike in a test, a notebook or under Ray."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
+from workers.contract.errors import PackClosedError
+from workers.contract.settings import FACTORS, latent_units
+from workers.contract.settings_table import value_of
+from workers.contract.trial import Pack, Trial, next_border
+from workers.measure.activity import active_units
+from workers.measure.at_the_end import Final, measure_final
+from workers.measure.baseline import baseline_bound
+from workers.measure.every_epoch import Measurement, measure
+from workers.measure.posterior import statistics_of
+from workers.model.inputs import Data
+from workers.replicas.device import describe_device
+from workers.store.closing import is_marked
+from workers.store.committed import committed as committed_segments
+from workers.store.keys import trials_key, weights_key
+from workers.store.parquet import decode, encode
+from workers.store.protocol import Store
+from workers.train.checkpoint import State, weights_to_bytes
+from workers.train.commit import agrees, commit, newest_state
+from workers.train.learner import Learner
+
+SCALARS = ("test_bound", "test_elbo", "test_reconstruction", "test_kl", "ess", "saturated_mean", "saturated_log_variance")
+"""Columns of an epoch that Measurement has a number of for every replica."""
+
+VECTORS = tuple(field.name for field in EPOCHS if pa.types.is_list(field.type))
+
+BY_CLASS = "reconstruction_per_class"
+"""The one vector that has no entry a latent unit."""
+
+FINAL_COLUMNS = ("train_bound", "test_bound", "test_elbo", "active_units")
+"""What the row of a finished trial takes over from its last epoch."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a worker tells the driver after every epoch."""
+
+    pack_id: str
+    epoch: int
+    committed: int
+    """The newest border stored; -1 before the first."""
+    diverged: Mapping[str, int]
+    """trial_id of every diverged trial and the epoch in which it did."""
+    seconds: float
+    """Wall time of this epoch."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    status: str
+    """done | stopped"""
+    diverged: Mapping[str, int]
+
+
+def train(
+    pack: Pack,
+    data: Data,
+    store: Store,
+    *,
+    device: torch.device,
+    attempt: str,
+    ancestors: Sequence[Pack] = (),
+    provenance: Mapping[str, Any] | None = None,
+    keep_weights: bool = True,
+    report: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train a pack to its last border, storing every epoch's rows at the borders, and a row a trial at the end.
+
+    A pack whose ancestor's checkpoint is lost begins at the one before, and stores what lies behind `from_epoch` only.
+
+    Raises:
+        PackClosedError: the pack was closed; its trials go on in other packs.
+        ConflictError: stored rows of the same device type and versions differ from these.
+        OSError: the store cannot be written; what is committed stays.
+    """
+    if is_marked(store, pack.pack_id):
+        raise PackClosedError(pack.pack_id)
+    full_provenance = {**(provenance or {}), **describe_device(device), "fingerprint": data.fingerprint}
+    learner = Learner(pack, data, device)
+    state = newest_state(store, pack, ancestors, device)
+    diverged: list[int | None] = [None] * len(pack.trials)
+    # What the ancestors stored is not stored again.
+    floor = pack.from_epoch or -1
+    epoch = -1
+    if state is not None:
+        learner.restore(state)
+        epoch, diverged = state.epoch, list(state.diverged_at)
+    is_exact = epoch >= floor
+    while epoch < floor and None in diverged:
+        # The checkpoint at which the ancestor ended is lost: its last epochs once more.
+        epoch += 1
+        _train_and_measure(learner, data, epoch, diverged)
+        state = learner.state(epoch, tuple(diverged))
+    committed = epoch
+
+    while (border := next_border(pack.borders, epoch)) is not None and None in diverged:
+        if should_stop():
+            return Outcome("stopped", _by_trial(pack, diverged))
+        first, rows = epoch + 1, []
+        for epoch in range(first, border + 1):
+            started = time.perf_counter()
+            objective, bound, measured = _train_and_measure(learner, data, epoch, diverged)
+            seconds = time.perf_counter() - started
+            rows += _rows(pack, learner.betas(epoch), epoch, objective, bound, measured, diverged, seconds)
+            report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), seconds))
+            if None not in diverged:
+                break
+        table = pa.Table.from_pylist(rows, schema=EPOCHS)
+        state = learner.state(epoch, tuple(diverged))
+        facts = {"threshold": pack.trials[0].settings.measure.threshold}
+        if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts, is_exact):
+            # Another worker, on another device, was first: its rows are the study's, so its state is the one to go on from,
+            # unless that is lost; then ours, which is the same up to rounding.
+            theirs = newest_state(store, pack, ancestors, device)
+            if theirs is not None and theirs.epoch >= first:
+                state = theirs
+                learner.restore(state)
+                epoch, diverged = state.epoch, list(state.diverged_at)
+        committed = border
+        report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), 0.0))
+
+    assert state is not None, "a pack has at least one border"
+    _finish(pack, data, store, learner, state, full_provenance, ancestors, keep_weights)
+    return Outcome("done", _by_trial(pack, diverged))
+
+
+def _train_and_measure(
+    learner: Learner, data: Data, epoch: int, diverged: list[int | None]
+) -> tuple[torch.Tensor, torch.Tensor, Measurement]:
+    """One epoch; notes in `diverged` whose numbers are no longer finite."""
+    objective, bound = learner.train_epoch(epoch)
+    measured = measure(learner.parameters, learner.architecture, data, learner.seeds, learner.k, epoch, learner.statistics)
+    finite = torch.isfinite(objective + bound + measured.test_bound + measured.activity.sum(-1)).tolist()
+    for replica, is_finite in enumerate(finite):
+        if diverged[replica] is None and not is_finite:
+            diverged[replica] = epoch
+    return objective, bound, measured
+
+
+def _by_trial(pack: Pack, diverged: list[int | None]) -> dict[str, int]:
+    return {trial.trial_id: epoch for trial, epoch in zip(pack.trials, diverged, strict=True) if epoch is not None}
+
+
+def _factors(trial: Trial) -> dict[str, Any]:
+    return {name: value_of(trial.settings, name) for name in FACTORS}
+
+
+def _rows(
+    pack: Pack,
+    betas: list[float],
+    epoch: int,
+    objective: torch.Tensor,
+    bound: torch.Tensor,
+    measured: Measurement,
+    diverged: list[int | None],
+    seconds: float,
+) -> list[dict[str, Any]]:
+    scalars = {name: _column(getattr(measured, name)) for name in SCALARS}
+    vectors = {name: getattr(measured, name).cpu().numpy().astype(np.float32) for name in VECTORS}
+    active = active_units(measured.activity, pack.trials[0].settings.measure.threshold).tolist()
+    objectives, bounds = objective.tolist(), bound.tolist()
+    return [
+        {
+            "schema_version": SCHEMA_VERSION,
+            "trial_id": trial.trial_id,
+            **_factors(trial),
+            "epoch": epoch,
+            "beta": betas[i],
+            "train_objective": objectives[i],
+            "train_bound": bounds[i],
+            **{name: values[i] for name, values in scalars.items()},
+            "active_units": active[i],
+            **{name: _own(name, values[i], trial) for name, values in vectors.items()},
+            # The trial's share of what its pack took.
+            "seconds": seconds / len(pack.trials),
+        }
+        for i, trial in enumerate(pack.trials)
+        if diverged[i] is None
+    ]
+
+
+def _own(name: str, values: NDArray[np.float32], trial: Trial) -> NDArray[np.float32]:
+    """A trial's part of a vector: that of a padded pack is longer."""
+    return values if name == BY_CLASS else values[: latent_units(trial.settings)]
+
+
+def _finish(
+    pack: Pack,
+    data: Data,
+    store: Store,
+    learner: Learner,
+    state: State,
+    provenance: Mapping[str, Any],
+    ancestors: Sequence[Pack],
+    keep_weights: bool,
+) -> None:
+    """Store the weights, then the trials file, which says that the pack is done."""
+    settings = pack.trials[0].settings.measure
+    where = learner.parameters, learner.architecture
+    statistics, _ = statistics_of(*where, data.measured, learner.seeds, state.epoch, learner.statistics)
+    final = measure_final(*where, data, learner.seeds, settings, state.epoch, learner.statistics)
+    baseline = baseline_bound(data, learner.architecture)
+    last = _last_rows(store, (pack, *ancestors))
+    rows = []
+    for i, trial in enumerate(pack.trials):
+        at = state.diverged_at[i]
+        facts = {"trial_id": trial.trial_id, "epoch": state.epoch, "settings": trial.settings.model_dump(mode="json")}
+        if at is None and keep_weights:
+            weights = weights_to_bytes(state, i, facts, statistics, trial.settings.n_z)
+            store.create(weights_key(trial.trial_id, pack.epochs), weights)
+        rows.append(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "trial_id": trial.trial_id,
+                "pack_id": pack.pack_id,
+                **_factors(trial),
+                "status": "completed" if at is None else "diverged",
+                "epochs": pack.epochs,
+                "last_epoch": pack.epochs if at is None else at - 1,
+                **{name: last.get(trial.trial_id, {}).get(name) for name in FINAL_COLUMNS},
+                **_final_columns(final, i, latent_units(trial.settings), at is not None),
+                "nll_samples": settings.nll_samples,
+                "secondary_samples": settings.secondary_samples,
+                "baseline_bound": baseline,
+                "seconds": state.seconds / len(pack.trials),
+                "device": provenance["device_name"],
+            }
+        )
+    footer = {"kind": "trials", "pack_id": pack.pack_id, "provenance": dict(provenance)}
+    key, table = trials_key(pack.pack_id, pack.epochs), pa.Table.from_pylist(rows, schema=TRIALS)
+    if not store.create(key, encode(table, footer)):
+        agrees(store, key, table, provenance)
+
+
+def _final_columns(final: Final, replica: int, units: int, has_diverged: bool) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for field in fields(final):
+        value = getattr(final, field.name)[replica]
+        if has_diverged:
+            columns[field.name] = None
+        elif value.ndim:
+            columns[field.name] = value[:units].cpu().numpy().astype(np.float32) if len(value) else None
+        else:
+            columns[field.name] = _column(value[None])[0]
+    return columns
+
+
+def _column(values: torch.Tensor) -> list[float | None]:
+    """One entry a replica; null where there is no number."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _last_rows(store: Store, lineage: Sequence[Pack]) -> dict[str, dict[str, Any]]:
+    """The newest stored row of every trial of a pack and of what it went on from, by trial_id."""
+    last: dict[str, dict[str, Any]] = {}
+    for pack in reversed(lineage):
+        for segment in committed_segments(store, pack.pack_id):
+            table = decode(store.read(segment.key), segment.key).select(["trial_id", *FINAL_COLUMNS])
+            last |= {row["trial_id"]: row for row in table.to_pylist()}
+    return last
