@@ -95,8 +95,7 @@ class Column:
 
 def at_the_last_epoch(column: Column) -> Column:
     """A column of `epochs` as it stands in `trials`: taken over from the trial's last epoch."""
-    about = f"{column.about.removesuffix('.')}; that of the last epoch."
-    return replace(column, per="trial", source="last epoch", about=about)
+    return replace(column, per="trial", source="last epoch", about=f"The `{column.name}` of the trial's last epoch.")
 
 
 def schema_of(columns: Iterable[Column]) -> pa.Schema:

@@ -90,11 +90,17 @@ EPOCH_COLUMNS: tuple[Column, ...] = (
         about="The eigenvalues of the covariance of the posterior means on the fixed training images.",
     ),
     _unit_of_epoch(
-        "kl_per_unit", unit="nats per unit", about="KL(q(u given x) to the prior), mean over the fixed training images."
+        "kl_per_unit", unit="nats per unit", about="KL(q(u given x) to the prior), averaged over the fixed training images."
     ),
     _unit_of_epoch("kl_per_unit_test", unit="nats per unit", about="The same KL of each unit on the test images."),
-    _unit_of_epoch("posterior_mean", unit="value of z", about="mu_u(x), mean over the fixed training images."),
-    _unit_of_epoch("posterior_variance", unit="variance of z", about="sigma_u^2(x), mean over the fixed training images."),
+    _unit_of_epoch(
+        "posterior_mean", unit="value of z", about="The mean mu_u(x) of q, averaged over the fixed training images."
+    ),
+    _unit_of_epoch(
+        "posterior_variance",
+        unit="variance of z",
+        about="The variance sigma_u^2(x) of q, averaged over the fixed training images.",
+    ),
     Column(
         "reconstruction_per_class",
         VECTOR,
