@@ -4,13 +4,13 @@
 workers' setup hook. Everything else of a job is the real thing.
 """
 
-from dataclasses import fields
 from typing import Any
 
 import torch
 
 import workers.train.attempts
 import workers.train.loop
+from workers.contract.columns import MEASURED_AT_THE_END, MEASURED_EVERY_EPOCH
 from workers.contract.trial import Pack
 from workers.measure.at_the_end import Final
 from workers.measure.every_epoch import Measurement
@@ -48,15 +48,13 @@ class NullLearner:
 
 def _measured(parameters: Any, learner: NullLearner, *_: Any) -> Measurement:
     vector, number = torch.rand(learner.replicas, learner.n_z), torch.zeros(learner.replicas, dtype=torch.float64)
-    units = {field.name for field in fields(Measurement)} - set(workers.train.loop.SCALARS)
-    values = dict.fromkeys(workers.train.loop.SCALARS, number) | dict.fromkeys(units, vector)
-    return Measurement(**{**values, "reconstruction_per_class": torch.zeros(learner.replicas, 10)})
+    of = {"trial and epoch": number, "latent unit": vector, "class": torch.zeros(learner.replicas, 10)}
+    return Measurement(**{column.name: of[column.per] for column in MEASURED_EVERY_EPOCH})
 
 
 def _final(parameters: Any, learner: NullLearner, *_: Any) -> Final:
-    numbers = {field.name: torch.zeros(learner.replicas, dtype=torch.float64) for field in fields(Final)}
-    vector = torch.rand(learner.replicas, learner.n_z)
-    return Final(**{**numbers, "activity_bin": vector, "activity_grey": vector})
+    vector, number = torch.rand(learner.replicas, learner.n_z), torch.zeros(learner.replicas, dtype=torch.float64)
+    return Final(**{column.name: vector if column.is_vector else number for column in MEASURED_AT_THE_END})
 
 
 class _NoData:

@@ -105,7 +105,9 @@ def row_of(kind: str, packed: Path, other: Path) -> str:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from study.verify.gaps import BAND, NATS, gaps
+    from study.verify.gaps import BAND, gaps
+    from workers.contract.column import NATS
+    from workers.contract.columns import EPOCH_COLUMNS
 
     def read(folder: Path) -> pd.DataFrame:
         return pd.read_parquet(folder / "epochs").sort_values(["trial_id", "epoch"], ignore_index=True)
@@ -114,7 +116,7 @@ def row_of(kind: str, packed: Path, other: Path) -> str:
     assert was[["trial_id", "epoch"]].equals(now[["trial_id", "epoch"]])
     last = (was["epoch"] == was["epoch"].max()).to_numpy()
     scale = was["test_bound"].abs().to_numpy()
-    nats = [name for name in NATS if name in was and name != "reconstruction_per_class"]
+    nats = [column.name for column in EPOCH_COLUMNS if column.unit == NATS and not column.is_vector]
     bounds = np.max([np.abs(was[name] - now[name]).to_numpy() / scale for name in nats], axis=0)
     activity = [np.abs(a.astype(float) - b) for a, b in zip(was["activity"], now["activity"], strict=True)]
     absolute = np.array([a.max() for a in activity])

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from analysis.averages.active_units import count_active
-from analysis.loading.files import TRIAL_MEASURES
 from analysis.loading.labels import cell_text
 from analysis.loading.study import LoadError, Study
-from analysis.loading.vectors import VECTORS
+from workers.contract.columns import TRIAL_MEASURES, VECTORS
 from workers.contract.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -44,7 +43,7 @@ def average(
 
     Args:
         study: what `load` gave.
-        value: a scalar column of `study.epochs`, such as test_bound, or one of stored.TRIAL_MEASURES, such as nll; or a
+        value: a scalar column of `study.epochs`, such as test_bound, or one of columns.TRIAL_MEASURES, such as nll; or a
             value of your own a row of `study.epochs`, as a Series with its index.
         by: factors whose levels get a row each; None: every factor that varies.
         at: factor to level, or to a list of levels: only those trials.

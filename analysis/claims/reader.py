@@ -5,15 +5,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import yaml
 from pydantic import ValidationError
 
 from analysis.claims.claim import BASE, LONGEST, Claim, ClaimsError, Part
 from analysis.claims.values import LATENT_COLUMNS, VALUES
-from analysis.loading.files import TRIAL_MEASURES
-from analysis.loading.vectors import VECTORS
-from workers.contract.columns import EPOCHS
+from workers.contract.columns import CURVES, TRIAL_MEASURES, VECTORS
 from workers.contract.settings_table import adapter_of, leaves
 
 PAPER = Path(__file__).with_name("paper.yaml")
@@ -63,12 +60,6 @@ _TESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 _OF_ALL_TRIALS = ("greater", "less", "equal")
-
-_SCALARS = tuple(
-    field.name
-    for field in EPOCHS
-    if (pa.types.is_floating(field.type) or field.name == "active_units") and field.name not in ("seconds", "beta")
-)
 
 _STREAM_ONLY = ("slope", "epochs_to_target", "over_epochs")
 
@@ -206,13 +197,13 @@ class _Reader:
         for key in ("column", "minus", "with"):
             if key not in how or key not in table:
                 continue
-            known: Iterable[str] = (*_SCALARS, *TRIAL_MEASURES)
+            known: Iterable[str] = (*CURVES, *TRIAL_MEASURES)
             if VALUES[value].needs_latent:
                 known = LATENT_COLUMNS
             elif value == "by_class":
                 known = VECTORS
             elif value in _STREAM_ONLY:
-                known = _SCALARS
+                known = CURVES
             if how[key] not in known:
                 self._wrong(
                     table[key][0], f"{label}: {key} {how[key]} is nothing that {value} can read{_near(how[key], known)}"

@@ -15,7 +15,7 @@ from analysis.claims.claim import LONGEST, Claim, Part
 from analysis.claims.values import LEAST_DROP, PEAK_EPOCHS, VALUES, Floats, Trial, early_epoch, least_variance, lost
 from analysis.loading.labels import cell_text
 from analysis.loading.study import Study
-from analysis.loading.vectors import VECTORS
+from workers.contract.columns import VECTORS
 from workers.contract.settings import FACTORS
 from workers.contract.settings_table import default_of, leaves
 

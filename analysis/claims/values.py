@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from analysis.averages.active_units import gap
 from analysis.effects.seed_table import direction_of
 from analysis.stats.estimate import COUNT_FLOOR
+from workers.contract.column import UNITS
+from workers.contract.columns import unit_of_column
 
 Floats = NDArray[np.float64]
 
@@ -301,42 +303,25 @@ VALUES: Mapping[str, Value] = {
     "latent": Value(latent, _COLUMN, needs_latent=True),
 }
 
-_NATS = (
-    *("train_bound", "test_bound", "test_elbo", "test_reconstruction", "test_kl", "test_cross_entropy", "nll"),
-    *(
-        "nll_comparable",
-        "l_1",
-        "l_5",
-        "l_64",
-        "ablation_low",
-        "ablation_between",
-        "ablation_low_elbo",
-        "ablation_between_elbo",
-        "bound_bin",
-    ),
-    *("mutual_information", "marginal_kl", "reconstruction_per_class"),
-)
-
 
 def least_variance(value: str, trial: Trial, how: Parameters) -> float:
     """See `Value.least_sd`."""
     least = VALUES[value].least_sd
-    if least is None and how.get("column") == "active_units":
+    if least is None and unit_of_column(how.get("column", "")) == UNITS:
         least = rounding
     return 0.0 if least is None else least(trial, how) ** 2
 
 
 def unit_of(value: str, column: str) -> str:
     """In what a value is counted; empty if it has no unit."""
-    if value == "slope" and column in _NATS:
-        return "nats an epoch"
     if value == "latent":
         return "rho" if column.startswith("spearman") else "share"
-    return VALUES[value].unit or ("nats" if column in _NATS else "units" if column == "active_units" else "")
+    unit = unit_of_column(column).removesuffix(" per example")
+    if value == "slope":
+        return f"{unit} an epoch".strip()
+    return VALUES[value].unit or unit
 
 
 def better_of(value: str, column: str) -> bool | None:
     """Whether a higher value is better; None where neither is, so that a verdict has to survive both extremes."""
-    if value == "by_class":
-        return True if column == "reconstruction_per_class" else None
-    return direction_of(column) if value == "final" else None
+    return direction_of(column) if value in ("final", "by_class") else None

@@ -11,13 +11,13 @@ from analysis.averages.average import select, values_by_epoch
 from analysis.loading.labels import cell_text
 from analysis.loading.study import Study
 from analysis.stats.estimate import COUNT_FLOOR, Floats
+from workers.contract.column import UNITS
+from workers.contract.columns import COLUMNS, unit_of_column
 
-LOWER_IS_BETTER = ("nll", "nll_comparable", "test_mse", "test_cross_entropy", "epochs_to_target")
+_BETTER = {"higher": True, "lower": False}
 
-HIGHER_IS_BETTER = ("test_bound", "test_elbo", "train_bound", "train_objective", "l_1", "l_5", "l_64", "test_reconstruction")
-
-COUNTS = ("active_units",)
-"""Values that are whole numbers: their variance has a floor."""
+_EPOCHS_TO_TARGET = "epochs_to_target"
+"""The one number of `convergence` that is better where it is lower; no stored column."""
 
 NOT_SHARED = ("k", "n_z", "fingerprint", "training.batch_size", "objective.iwae_tile_bug")
 """Factors across which random streams differ in shape, so that equal seeds share little."""
@@ -117,13 +117,15 @@ def per_seed(
 
 
 def floor_of(name: str) -> float:
-    """Least variance of a value: that of rounding for counts."""
-    return COUNT_FLOOR if name in COUNTS else 0.0
+    """Least variance of a value: that of rounding for counts of units."""
+    return COUNT_FLOOR if unit_of_column(name) == UNITS else 0.0
 
 
 def direction_of(name: str) -> bool | None:
     """Whether higher is better; None where neither is."""
-    return True if name in HIGHER_IS_BETTER else False if name in LOWER_IS_BETTER else None
+    if name == _EPOCHS_TO_TARGET:
+        return False
+    return _BETTER.get(COLUMNS[name].better) if name in COLUMNS else None
 
 
 def is_paired(factors: tuple[str, ...]) -> bool:

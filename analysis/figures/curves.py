@@ -27,6 +27,7 @@ from analysis.figures.style import STYLE as STYLE
 from analysis.figures.style import typeset as typeset
 from analysis.figures.units import activity_spectrum as activity_spectrum
 from analysis.figures.units import kl_spectrum as kl_spectrum
+from analysis.loading.labels import measure_in_words
 
 
 def bound_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
@@ -50,7 +51,7 @@ def bound_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes
         axes.annotate(words, (1, place), xytext=(-3, 2.5), ha="right", color=GREY, fontsize=7.5, bbox=VEIL, **look)
     if notes:
         _below(axes, "\u2193 below the axis: " + "; ".join(notes))
-    axes.set_ylabel("test bound (nats per example)")
+    axes.set_ylabel(measure_in_words("test_bound"))
     name_curves(curves, axes, names)
     return axes
 

@@ -17,10 +17,8 @@ from analysis.figures import effects, units
 from analysis.figures.captions import evidence, foot, methods_base
 from analysis.figures.layout import Panel, Sheet
 from analysis.figures.picture import WIDE_MM, Picture, picture
-from analysis.loading.labels import INTERVAL
+from analysis.loading.labels import INTERVAL, measure_in_words
 from analysis.loading.study import Study
-
-WORDS = {"nll": "nll (nats per example)", "active_units": "active units"}
 
 LINES = f"Lines: mean over seeds; bands: {INTERVAL}."
 
@@ -129,7 +127,7 @@ def effects_picture(study: Study, decoder: str, name: str) -> Picture | None:
     for letter, value in (("a", "nll"), ("b", "active_units")):
         table = marginal.main_effects(study, decoder, value)
         if len(table) and table["n"].gt(0).any():
-            panels.append(Panel(table, effects.main_effects, "", (), {"value": WORDS[value]}, above=10.0))
+            panels.append(Panel(table, effects.main_effects, "", (), {"value": measure_in_words(value)}, above=10.0))
             tables.append(table.assign(panel=letter, value=value))
     if not panels:
         return None
@@ -155,21 +153,22 @@ def effects_picture(study: Study, decoder: str, name: str) -> Picture | None:
 
 def interactions_picture(study: Study, decoder: str, name: str, value: str) -> Picture | None:
     """Means of all pairs of levels of each two factors."""
+    words = measure_in_words(value)
     pairs = [(title, table) for title, table in marginal.interactions(study, decoder, value) if table["n"].gt(0).any()]
     if not pairs:
         return None
     panels = [
-        Panel(table, effects.interaction, "", _names(table), {"value": WORDS[value]}, str(table["x_title"].iloc[0]))
+        Panel(table, effects.interaction, "", _names(table), {"value": words}, str(table["x_title"].iloc[0]))
         for _, table in pairs
     ]
     whole = pd.concat([table.assign(panel=title) for title, table in pairs], ignore_index=True)
     base = f"{study.labels.label_of('decoder', decoder)} decoder, all its cells with equal weight"
     caption = (
-        f"Interactions: mean {WORDS[value]} of every pair of levels over all cells that have both, each with the same "
+        f"Interactions: mean {words} of every pair of levels over all cells that have both, each with the same "
         f"weight; {base}. Parallel lines: the effect of one factor does not depend on the other. At the last planned epoch. "
         f"Bars: {INTERVAL}. {evidence(whole, 'a point')}"
     )
-    title = f"Interactions of the factors: {WORDS[value].split(' (')[0]}"
+    title = f"Interactions of the factors: {words.split(' (')[0]}"
     small = foot(base, whole, f"bars: {INTERVAL}")
     sheet = Sheet(title, panels, small, columns=3 if len(panels) > 2 else 2, default_mm=WIDE_MM, shares_y=True)
     return picture(name, caption, whole, sheet)

@@ -14,6 +14,7 @@ from analysis.figures.layout import Bar, Panel, Sheet
 from analysis.figures.picture import WIDE_MM, Picture, picture
 from analysis.loading.labels import INTERVAL
 from analysis.loading.study import Study
+from workers.contract.column import NATS
 
 VALUES = {
     "test_bound": ("Test bound", "bound", figures.bound_curves),
@@ -101,7 +102,7 @@ def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str
     )
     if gone := absent(whole):
         caption += f" Missing: {gone}."
-    bar = Bar("KL (nats per example)", None) if kl else Bar("log10 activity, mean over seeds", study.threshold)
+    bar = Bar(f"KL ({NATS})", None) if kl else Bar("log10 activity, mean over seeds", study.threshold)
     sorting = "rows: units, each seed's sorted by its own activity at epoch 1"
     title = what if len(maps) > 1 else f"{what}: {maps[0][0]}"
     sheet = Sheet(

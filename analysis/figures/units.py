@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.curve_names import Curve, Names, name_curves
 from analysis.figures.style import GREY, MARKS, SMALL, VEIL, looks
+from workers.contract.column import NATS
 
 
 def activity_spectrum(
@@ -49,7 +50,7 @@ def kl_spectrum(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
     curves = _ranked(table, axes)
     known = table[table["n"] > 0]
     axes.set_ylim(0, 1.08 * max(float(known["mean"].max()) if len(known) else 0.0, 0.1))
-    axes.set_ylabel("KL (nats per example)")
+    axes.set_ylabel(f"KL ({NATS})")
     name_curves(curves, axes, names)
     return axes
 

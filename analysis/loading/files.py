@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.loading.vectors import VECTORS, in_order, keep, threads_for
-from workers.contract.columns import EPOCHS, TRIALS
+from analysis.loading.vectors import in_order, keep, threads_for
+from workers.contract.columns import EPOCHS, TRIALS, VECTORS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS, layers_above
 from workers.contract.settings_table import flatten
@@ -47,12 +47,6 @@ _BASELINE_OF = [
     "data.classes",
     "data.subset",
 ]
-
-TRIAL_MEASURES = (
-    *(field.name for field in TRIALS if pa.types.is_floating(field.type) and field.name not in EPOCHS.names),
-    "seconds",
-)
-"""Measured once a trial, at its end; every other value is a column of the stream."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.loading.files import STREAM, File
-from analysis.loading.vectors import VECTORS, Vectors
-from workers.contract.columns import EPOCHS, SCHEMA_VERSION
+from analysis.loading.vectors import Vectors
+from workers.contract.columns import EPOCHS, SCHEMA_VERSION, VECTORS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS
 from workers.store.keys import EPOCHS_FOLDER

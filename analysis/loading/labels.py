@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from workers.contract.column import UNITS
+from workers.contract.columns import unit_of_column
 from workers.contract.errors import UserError
 from workers.contract.settings import Settings
 from workers.contract.settings_table import leaves
@@ -97,6 +99,12 @@ def label_of(factor: str, level: Any) -> str:
 def in_words(levels: Mapping[str, Any]) -> str:
     """A cell in the usual words."""
     return PLAIN.in_words(levels)
+
+
+def measure_in_words(column: str) -> str:
+    """A measure with its unit: 'nll (nats per example)', 'active units'."""
+    words, unit = column.replace("_", " "), unit_of_column(column)
+    return words if unit in ("", UNITS) else f"{words} ({unit})"
 
 
 def cell_text(levels: Mapping[str, Any]) -> str:

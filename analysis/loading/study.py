@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.loading.labels import PLAIN, Labels
-from analysis.loading.vectors import VECTORS, Block, Vectors
+from analysis.loading.vectors import Block, Vectors
+from workers.contract.columns import VECTORS
 from workers.contract.errors import RecordError, StoreError, UserError
 
 

@@ -11,13 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from workers.contract.columns import EPOCHS
+from workers.contract.columns import VECTORS
 from workers.contract.errors import RecordError
 from workers.store.partial_read import read_columns
 from workers.store.protocol import Store
-
-VECTORS = tuple(each.name for each in EPOCHS if pa.types.is_list(each.type))
-"""Columns of `epochs` with an entry a latent unit (or a class)."""
 
 KEPT_BYTES = 500_000_000
 """Of what was read first, which is then read from memory: all vectors of some 500 trials of 300 epochs and 50 units."""

@@ -16,11 +16,10 @@ from analysis.effects.variance_shares import variance_shares
 from analysis.figures.picture import Picture
 from analysis.loading.study import Study
 from analysis.report.section import NONE, Section, Table, text_of
+from workers.contract.columns import unit_of_column
 from workers.store.keys import FIGURES_FOLDER, LATENT_CAPTIONS
 
 MEASURES = ("nll", "active_units")
-
-_UNITS = {"nll": "nats per example", "active_units": "units"}
 
 
 """What `python -m analysis.latent` says of each picture that it wrote: name, title, caption, number."""
@@ -37,7 +36,7 @@ def effects_section(study: Study) -> Section | None:
             name, words = f"{value.replace('_', '-')}-{decoder}", study.labels.label_of("decoder", decoder)
             simple = _simple(study, value, decoder)
             if len(simple):
-                title = f"Simple effects on {value} ({_UNITS[value]}), {words} decoder"
+                title = f"Simple effects on {value} ({unit_of_column(value)}), {words} decoder"
                 tables.append(Table(f"effects-{name}", title, simple, _shown(study, simple)))
             secondary: dict[str, Callable[[], pd.DataFrame]] = {
                 "main": lambda value=value, at=at: main_effects(study, value, at=at),  # type: ignore[misc]

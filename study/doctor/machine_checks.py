@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.doctor.versions import version_problems
-from study.forecast.amounts import in_bytes
-from study.forecast.space import bytes_of
+from study.forecast.amounts import in_bytes, size
+from study.forecast.forecast import stored_bytes
 from study.grid.design import DesignError, cells_by_settings, trials_of
 from study.grid.grid import Grid, GridError
-from study.plan.machine import MachineError, cores, gpu_count, in_words, this_machine
+from study.plan.machine import Machine, MachineError, cores, gpu_count, in_words, this_machine
+from study.plan.packing import pack_trials
 from workers.contract.errors import DamagedDataError, DataError, StoreError
 from workers.contract.settings import RunSettings
-from workers.data.images import known, load_images
+from workers.data.images import Known, known, load_images
 from workers.store.open import open_store
 
 _PROBE_TORCH = "import torch; print(torch.cuda.device_count())"
@@ -113,11 +114,23 @@ def check_space(grid: Grid, out: str) -> Check:
     try:
         data = known(grid.base.data)
         cells_by_settings(grid)
-        need = bytes_of(trials_of(grid, data.fingerprint), data)
+        need = _bytes_of(grid, data)
     except (DataError, DesignError, GridError) as error:
         return Check(2, f"space: {error}")
-    text = f"space: {in_bytes(free)} free, the grid takes about {in_bytes(need)}"
+    text = f"space: {in_bytes(free)} free, the grid takes about {size(need)}"
     return Check(0, text) if free > need else Check(2, f"{text}; free some, or name another --out")
+
+
+def _bytes_of(grid: Grid, data: Known) -> float:
+    """What the forecast of a run from the beginning foresees on this machine."""
+    try:
+        machine = this_machine(grid.run)
+    except MachineError:
+        # The device has its own line; what is stored is nearly the same on any.
+        machine = Machine("cpu", cores())
+    packs = pack_trials(trials_of(grid, data.fingerprint), grid.run, machine.device, machine.slots, data)
+    done = dict.fromkeys((pack.pack_id for pack in packs), -1)
+    return stored_bytes(packs, data, done, grid.run.keep_weights == "all")
 
 
 def check_data(grid: Grid) -> Iterator[Check]:

@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from study.forecast.rates import Rates
-from study.forecast.work import of_pack, parameters_of, shape_of, units_of
-from workers.contract.settings import Settings
+from study.forecast.work import of_pack, parameters_of, shape_of
+from workers.contract.columns import EPOCH_COLUMNS
+from workers.contract.settings import Settings, latent_units
 from workers.contract.trial import Pack, Trial
 from workers.data.images import Known
 from workers.store.listing import segments
@@ -24,8 +25,8 @@ ROWS_FILE, ROW, TRIALS_FILE, TRIALS_ROW, PLAN_ENTRY, PLAN_ROW = 11_700, 115, 13_
 MODEL_FILE = 2_500
 """Bytes of a file of weights or of a checkpoint beside its tensors."""
 
-VECTORS, FLOAT = 7, 4
-"""Columns of an epoch's row with a value a latent unit, and the bytes of a value."""
+VECTORS, FLOAT = sum(column.per == "latent unit" for column in EPOCH_COLUMNS), 4
+"""Columns of an epoch's row with one value per latent unit, and the bytes of a value."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def stored_bytes(packs: Sequence[Pack], data: Known, done: Mapping[str, int], ke
     """What packs add to the study's folder: rows, ends, weights, plan, and the one checkpoint that a pack keeps."""
     total = 0.0
     for pack in packs:
-        replicas, units, behind = len(pack.trials), units_of(shape_of(pack)), done[pack.pack_id]
+        replicas, units, behind = len(pack.trials), latent_units(shape_of(pack)), done[pack.pack_id]
         rows = replicas * (pack.epochs - behind)
         total += sum(border > behind for border in pack.borders) * ROWS_FILE + rows * (ROW + VECTORS * FLOAT * units)
         total += TRIALS_FILE + replicas * TRIALS_ROW + checkpoint_bytes(pack, data)

@@ -8,35 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from workers.contract.columns import NOT_CONTENT
-
-NATS = (
-    "train_objective",
-    "train_bound",
-    "test_bound",
-    "test_elbo",
-    "test_reconstruction",
-    "test_kl",
-    "reconstruction_per_class",
-    "nll",
-    "l_1",
-    "l_5",
-    "l_64",
-    "nll_comparable",
-    "mutual_information",
-    "marginal_kl",
-    "ablation_low",
-    "ablation_between",
-    "ablation_low_elbo",
-    "ablation_between_elbo",
-    "bound_bin",
-    "baseline_bound",
-)
-"""Columns in nats per example: measured against the size of the row's test bound. Every other number is one of a unit."""
-
-
-# Which pack a trial was in is no number of it.
-_LEFT_OUT = (*NOT_CONTENT, "pack_id")
+from workers.contract.column import NATS
+from workers.contract.columns import COLUMNS, unit_of_column
 
 
 @dataclass(frozen=True)
@@ -44,9 +17,9 @@ class Band:
     """How far apart numbers may lie that are the same but for rounding."""
 
     nats: float
-    """Of the row's |test_bound|."""
+    """Of the row's |test_bound|, for columns in nats per example."""
     unit: float
-    """Absolute, for activities and all else that is not in nats."""
+    """Absolute, for columns in any other unit."""
     unit_share: float
     """Beside `unit`, of the number itself."""
 
@@ -84,7 +57,8 @@ def gaps(stored: pa.Table, now: pa.Table, band: Band, threshold: float) -> list[
     found = [
         gap
         for name in stored.column_names
-        if name not in _LEFT_OUT
+        # Which pack a trial was in, when and where, is no number of it.
+        if name not in COLUMNS or COLUMNS[name].is_of_the_trial
         for gap in _gaps_of(name, stored, now, epochs, band, threshold)
     ]
     return sorted(found, key=lambda gap: gap.of_band, reverse=True)
@@ -104,7 +78,7 @@ def _gaps_of(
     before, after, row = was[at].astype(np.float64), new[at].astype(np.float64), rows[at]
     with np.errstate(invalid="ignore", divide="ignore"):
         absolute = np.abs(before - after)
-        if name in NATS:
+        if unit_of_column(name) == NATS:
             scale = _bound_of(stored)[row]
             scale = np.where(np.isfinite(scale), scale, np.abs(before))
             allowed = band.nats * scale

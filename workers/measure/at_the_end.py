@@ -1,11 +1,13 @@
 """What is measured once, at the end of training, because it is dear: nll and its kin, ablations, other readings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workers.contract.column import refuse_other_fields
+from workers.contract.columns import MEASURED_AT_THE_END
 from workers.contract.settings import MeasureSettings
 from workers.contract.streams import Stream
 from workers.measure.importance import bound_of, importance_bounds
@@ -26,7 +28,7 @@ LOW_THRESHOLD = 0.01
 
 @dataclass(frozen=True)
 class Final:
-    """The measured columns of an ended trial (design: records.TRIALS), one entry a replica; NaN where not applicable."""
+    """The measured columns of an ended trial (see contract/columns.py), one entry per replica; NaN: not applicable."""
 
     nll: Float[Tensor, "replica"]
     l_1: Float[Tensor, "replica"]
@@ -45,6 +47,9 @@ class Final:
     bound_bin: Float[Tensor, "replica"]
     activity_bin: Float[Tensor, "replica _unit"]
     activity_grey: Float[Tensor, "replica _unit"]
+
+
+refuse_other_fields("Final", (field.name for field in fields(Final)), MEASURED_AT_THE_END)
 
 
 @torch.no_grad()

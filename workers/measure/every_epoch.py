@@ -1,11 +1,13 @@
 """What is measured of a pack in every epoch, on fixed images and at beta 1; changes no parameter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workers.contract.column import refuse_other_fields
+from workers.contract.columns import MEASURED_EVERY_EPOCH
 from workers.contract.streams import Stream
 from workers.measure.importance import weigh
 from workers.measure.posterior import (
@@ -31,7 +33,7 @@ from workers.replicas.seeds import Seeds
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measured columns of an epoch (design: records.EPOCHS), one entry a replica; nats per example."""
+    """The measured columns of an epoch (see contract/columns.py), one entry per replica; NaN: not applicable."""
 
     test_bound: Float[Tensor, "replica"]
     test_elbo: Float[Tensor, "replica"]
@@ -48,6 +50,9 @@ class Measurement:
     posterior_mean: Float[Tensor, "replica unit"]
     posterior_variance: Float[Tensor, "replica unit"]
     reconstruction_per_class: Float[Tensor, "replica label"]
+
+
+refuse_other_fields("Measurement", (field.name for field in fields(Measurement)), MEASURED_EVERY_EPOCH)
 
 
 @torch.no_grad()

@@ -3,15 +3,23 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
+from workers.contract.column import Column
+from workers.contract.columns import (
+    AT_THE_LAST_EPOCH,
+    EPOCHS,
+    MEASURED_AT_THE_END,
+    MEASURED_EVERY_EPOCH,
+    SCHEMA_VERSION,
+    TRIALS,
+    table_of,
+)
 from workers.contract.errors import PackClosedError
 from workers.contract.settings import FACTORS, latent_units
 from workers.contract.settings_table import value_of
@@ -31,17 +39,6 @@ from workers.store.protocol import Store
 from workers.train.checkpoint import State, weights_to_bytes
 from workers.train.commit import agrees, commit, newest_state
 from workers.train.learner import Learner
-
-SCALARS = ("test_bound", "test_elbo", "test_reconstruction", "test_kl", "ess", "saturated_mean", "saturated_log_variance")
-"""Columns of an epoch that Measurement has a number of for every replica."""
-
-VECTORS = tuple(field.name for field in EPOCHS if pa.types.is_list(field.type))
-
-BY_CLASS = "reconstruction_per_class"
-"""The one vector that has no entry a latent unit."""
-
-FINAL_COLUMNS = ("train_bound", "test_bound", "test_elbo", "active_units")
-"""What the row of a finished trial takes over from its last epoch."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def train(
             report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), seconds))
             if None not in diverged:
                 break
-        table = pa.Table.from_pylist(rows, schema=EPOCHS)
+        table = table_of(rows, EPOCHS)
         state = learner.state(epoch, tuple(diverged))
         facts = {"threshold": pack.trials[0].settings.measure.threshold}
         if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts, is_exact):
@@ -171,8 +168,7 @@ def _rows(
     diverged: list[int | None],
     seconds: float,
 ) -> list[dict[str, Any]]:
-    scalars = {name: _column(getattr(measured, name)) for name in SCALARS}
-    vectors = {name: getattr(measured, name).cpu().numpy().astype(np.float32) for name in VECTORS}
+    values = {column: _per_replica(getattr(measured, column.name), column) for column in MEASURED_EVERY_EPOCH}
     active = active_units(measured.activity, pack.trials[0].settings.measure.threshold).tolist()
     objectives, bounds = objective.tolist(), bound.tolist()
     return [
@@ -184,9 +180,8 @@ def _rows(
             "beta": betas[i],
             "train_objective": objectives[i],
             "train_bound": bounds[i],
-            **{name: values[i] for name, values in scalars.items()},
             "active_units": active[i],
-            **{name: _own(name, values[i], trial) for name, values in vectors.items()},
+            **{column.name: _own(column, each[i], trial) for column, each in values.items()},
             # The trial's share of what its pack took.
             "seconds": seconds / len(pack.trials),
         }
@@ -195,9 +190,14 @@ def _rows(
     ]
 
 
-def _own(name: str, values: NDArray[np.float32], trial: Trial) -> NDArray[np.float32]:
-    """A trial's part of a vector: that of a padded pack is longer."""
-    return values if name == BY_CLASS else values[: latent_units(trial.settings)]
+def _per_replica(values: torch.Tensor, column: Column) -> NDArray[np.float32] | list[float | None]:
+    """What is measured of a pack, as it is stored; one entry per replica."""
+    return values.cpu().numpy().astype(np.float32) if column.is_vector else _column(values)
+
+
+def _own(column: Column, value: Any, trial: Trial) -> Any:
+    """A trial's part of what its replica has: the vectors of a padded pack are longer."""
+    return value[: latent_units(trial.settings)] if column.per == "latent unit" else value
 
 
 def _finish(
@@ -233,8 +233,8 @@ def _finish(
                 "status": "completed" if at is None else "diverged",
                 "epochs": pack.epochs,
                 "last_epoch": pack.epochs if at is None else at - 1,
-                **{name: last.get(trial.trial_id, {}).get(name) for name in FINAL_COLUMNS},
-                **_final_columns(final, i, latent_units(trial.settings), at is not None),
+                **{name: last.get(trial.trial_id, {}).get(name) for name in AT_THE_LAST_EPOCH},
+                **_final_columns(final, i, trial, at is not None),
                 "nll_samples": settings.nll_samples,
                 "secondary_samples": settings.secondary_samples,
                 "baseline_bound": baseline,
@@ -243,21 +243,19 @@ def _finish(
             }
         )
     footer = {"kind": "trials", "pack_id": pack.pack_id, "provenance": dict(provenance)}
-    key, table = trials_key(pack.pack_id, pack.epochs), pa.Table.from_pylist(rows, schema=TRIALS)
+    key, table = trials_key(pack.pack_id, pack.epochs), table_of(rows, TRIALS)
     if not store.create(key, encode(table, footer)):
         agrees(store, key, table, provenance)
 
 
-def _final_columns(final: Final, replica: int, units: int, has_diverged: bool) -> dict[str, Any]:
+def _final_columns(final: Final, replica: int, trial: Trial, has_diverged: bool) -> dict[str, Any]:
+    if has_diverged:
+        return dict.fromkeys(column.name for column in MEASURED_AT_THE_END)
     columns: dict[str, Any] = {}
-    for field in fields(final):
-        value = getattr(final, field.name)[replica]
-        if has_diverged:
-            columns[field.name] = None
-        elif value.ndim:
-            columns[field.name] = value[:units].cpu().numpy().astype(np.float32) if len(value) else None
-        else:
-            columns[field.name] = _column(value[None])[0]
+    for column in MEASURED_AT_THE_END:
+        value = _own(column, _per_replica(getattr(final, column.name)[replica][None], column)[0], trial)
+        # A vector without entries is one that the trial does not have.
+        columns[column.name] = None if column.is_vector and not len(value) else value
     return columns
 
 
@@ -271,6 +269,6 @@ def _last_rows(store: Store, lineage: Sequence[Pack]) -> dict[str, dict[str, Any
     last: dict[str, dict[str, Any]] = {}
     for pack in reversed(lineage):
         for segment in committed_segments(store, pack.pack_id):
-            table = decode(store.read(segment.key), segment.key).select(["trial_id", *FINAL_COLUMNS])
+            table = decode(store.read(segment.key), segment.key).select(["trial_id", *AT_THE_LAST_EPOCH])
             last |= {row["trial_id"]: row for row in table.to_pylist()}
     return last

@@ -10,15 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.commands.main import main
+from study.commands.run import main as run
 from study.doctor import machine_checks as checkup
 from study.doctor import versions
 from study.doctor.stored_files import examine
 from study.doctor.versions import is_within
 from study.drive.lease import hold
-from study.forecast.space import bytes_of
 from tests.study.finished_study import TINY, changed
-from tests.study.small_study import grid_of, trials_in
-from workers.data.images import KNOWN
 from workers.store.folder import FolderStore
 from workers.store.open import open_store
 from workers.store.parquet import decode_with_footer, encode
@@ -236,13 +234,20 @@ def test_too_little_space_for_the_grid(capsys, monkeypatch):
     assert re.search(r"space: 1\.0 kB free, the grid takes about [0-9.]+ .?B; free some, or name another --out", problem)
 
 
-def test_the_space_of_a_real_study_is_about_right(tiny):
-    """Rows of a tiny study are mostly what Parquet writes around them: compare what grows, the models."""
-    grid = grid_of("model: {hidden: [200, 200]}", "factors: {n_z: [50]}", "training: {epochs: 300}")
-    need = bytes_of(trials_in(grid), KNOWN["digits"])
+@pytest.mark.parametrize(("keep", "copies"), [("all", 4), ("none", 3)])
+def test_the_space_of_a_grid_is_what_the_forecast_of_its_run_says(capsys, keep, copies):
+    """Rows of seven vectors, and of the parameters a checkpoint (with two moments) and, if kept, the weights."""
+    Path("g.yaml").write_text(
+        "study: s\nmodel: {hidden: [200, 200]}\nfactors: {n_z: [50], seed: [0]}\ntraining: {epochs: 300}\n"
+        f"run: {{device: cpu, commit_every: 300, keep_weights: {keep}}}\n"
+    )
+    takes = next(match[1] for line in doctor(capsys, "--data", "g.yaml") if (match := re.search(r"takes about (.+)$", line)))
+    assert run(["g.yaml", "--plan", "--executor", "inline"]) == 0
+    assert f", {takes} more on disk" in capsys.readouterr().out
     parameters = 64 * 200 + 200 * 200 + 200 * 100 + 50 * 200 + 200 * 200 + 200 * 64
-    rows = 301 * 4 * 7 * 50
-    assert rows + 7 * 4 * parameters < need < 2.5 * (rows + 7 * 4 * parameters)
+    least = 301 * 4 * 7 * 50 + copies * 4 * parameters
+    assert takes.endswith(" MB")
+    assert least < 1e6 * float(takes.split()[0]) < 1.1 * least
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """Two runs of a trial: every bit, the band, and what no rounding explains."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from study.verify.gaps import BAND as PUBLISHED
-from study.verify.gaps import NATS, Band, gaps, weights_gap
+from study.verify.gaps import Band, gaps, weights_gap
 from tests import ROOT
-from workers.contract.columns import EPOCHS, TRIALS
+from workers.contract.columns import COLUMNS, EPOCHS, TRIALS
 
 BAND = Band(nats=1e-4, unit=1e-2, unit_share=1e-1)
 THRESHOLD = 0.1
@@ -65,23 +67,57 @@ def test_a_change_in_any_other_column_is_seen(name):
     assert (0 < gap.of_band < 1e-3) if floating else gap.of_band == np.inf
 
 
+NOT_IN_NATS = {
+    *("beta", "ess", "saturated_mean", "saturated_log_variance", "posterior_mean", "posterior_variance"),
+    *("activity", "activity_test", "activity_pca", "activity_bin", "activity_grey"),
+    *("kl_per_unit", "kl_per_unit_test", "test_mse", "saturated_pixels"),
+}
+"""Every other number that is no count is in nats per example; docs/verify.md gives KL per unit the band of activities."""
+
+NUMBERS = {
+    (part, field.name)
+    for part, schema in (("epochs", EPOCHS), ("trials", TRIALS))
+    for field in schema
+    if (pa.types.is_floating(field.type) or pa.types.is_list(field.type)) and field.name != "seconds"
+}
+
+
+def gap_of(part, name):
+    """A column that is -8 and then -8 + 2^-8, in a row with the test bound -50."""
+    schema = {"epochs": EPOCHS, "trials": TRIALS}[part]
+    is_list = pa.types.is_list(schema.field(name).type)
+    rows = [{"test_bound": -50.0, name: [value] if is_list else value} for value in (-8.0, -8.0 + 2**-8)]
+    return only(gaps(*(pa.Table.from_pylist([row], schema=schema) for row in rows), BAND, THRESHOLD))
+
+
+def bands():
+    """Which numbers are compared in the band of nats, found by what `gaps` gives."""
+    found = {}
+    for part, name in NUMBERS:
+        gap = gap_of(part, name)
+        scale = 8.0 if name == "test_bound" else 50.0
+        in_nats = (2**-8 / (1e-4 * scale), 2**-8 / scale)
+        others = (2**-8 / (1e-2 + 1e-1 * 8), 2**-8 / 8)
+        assert gap.absolute == 2**-8
+        is_nats = (gap.of_band, gap.relative) == pytest.approx(in_nats)
+        assert is_nats or (gap.of_band, gap.relative) == pytest.approx(others)
+        found[part, name] = is_nats
+    return found
+
+
+def test_nats_are_measured_against_the_bound_and_others_against_themselves():
+    assert bands() == {(part, name): name not in NOT_IN_NATS for part, name in NUMBERS}
+
+
 @pytest.mark.parametrize(
-    "name", [field.name for field in TRIALS if pa.types.is_floating(field.type) and field.name != "seconds"]
+    ("name", "unit"), [("nll", "share"), ("test_cross_entropy", "nats per unit"), ("ess", "nats per example")]
 )
-def test_bounds_are_measured_against_the_bound_and_others_against_themselves(name):
-    rows = {field.name: None for field in TRIALS} | {"test_bound": -50.0, name: -8.0}
-    was = pa.Table.from_pylist([rows], schema=TRIALS)
-    now = pa.Table.from_pylist([rows | {name: -8.0 + 0.004}], schema=TRIALS)
-    scale = 8.0 if name == "test_bound" else 50.0
-    gap = only(gaps(was, now, BAND, THRESHOLD))
-    expected = 0.004 / (1e-4 * scale) if name in NATS else 0.004 / (1e-2 + 1e-1 * 8)
-    assert gap.of_band == pytest.approx(expected)
-    assert gap.absolute == pytest.approx(0.004)
-    assert gap.relative == pytest.approx(0.004 / (scale if name in NATS else 8))
-
-
-def test_every_name_of_a_bound_is_a_column():
-    assert set(NATS) <= set(EPOCHS.names) | set(TRIALS.names)
+def test_a_column_with_the_wrong_unit_gets_another_band(monkeypatch, name, unit):
+    """The planted fault that the test above has to see."""
+    monkeypatch.setitem(COLUMNS, name, replace(COLUMNS[name], unit=unit))
+    found = bands()
+    wrong = {column for (_, column), is_nats in found.items() if is_nats is (column in NOT_IN_NATS)}
+    assert wrong == {name}
 
 
 @pytest.mark.parametrize(("off", "is_within"), [(0.0039, True), (0.0041, False)])
