@@ -249,7 +249,7 @@ def test_the_space_of_a_real_study_is_about_right(tiny):
     ("data", "text", "code"),
     [
         ("{name: binarized_mnist, root: none}", "binarized_mnist", 2),
-        ("{name: npz, path: tiny.yaml}", "tiny.yaml is no .npz file", 3),
+        ("{name: npz, path: tiny.yaml}", "tiny.yaml is not an .npz file", 3),
     ],
     ids=["not there", "damaged"],
 )
