@@ -86,10 +86,13 @@ def test_a_thousand_problems_are_counted_and_a_hundred_shown():
         (["data: {n_valid: 2000}"], r"grid\.yaml:2:17: data\.n_valid: 2000 leaves no image of 1437"),
         (["run: {device: mps}"], r"grid\.yaml:2:15: run\.device: got mps"),
         (["run: {device: cuda}"], r"grid\.yaml:2:15: run\.device: got cuda"),
-        (["data: {name: npz, path: nowhere.npz}"], r"grid\.yaml:2:25: data\.path: nowhere\.npz is no file"),
+        (["data: {name: npz, path: nowhere.npz}"], r"grid\.yaml:2:25: data\.path: nowhere\.npz is not a file"),
         (['run: {out: "a\\0b"}'], r"grid\.yaml:2:12: run\.out: got .*; allowed: characters that can be shown"),
-        (["run: {out: 's3://b'}"], r"grid\.yaml:2:12: run\.out: s3://b/x: b is no name of a bucket"),
-        (["run: {out: grid.yaml}"], r"grid\.yaml:2:12: run\.out: grid\.yaml/x cannot be made, as grid\.yaml is a file"),
+        (["run: {out: 's3://b'}"], r"grid\.yaml:2:12: run\.out: s3://b/x: b is not a valid bucket name"),
+        (
+            ["run: {out: grid.yaml}"],
+            r"grid\.yaml:2:12: run\.out: grid\.yaml/x cannot be created, because grid\.yaml is a file",
+        ),
     ],
 )
 def test_what_is_found_after_the_file_is_read_has_a_place_too(lines, words, tmp_path, monkeypatch, capsys):

@@ -82,7 +82,7 @@ def test_with_ray_then_read_and_reported(environment, tmp_path):
     [
         ("s3://results/nothing", r"s3://results/nothing: no study here \(plan/ holds no entry\)"),
         ("s3://nowhere/short", "there is no bucket nowhere"),
-        ("s3://A/short", "A is no name of a bucket"),
+        ("s3://A/short", "A is not a valid bucket name"),
     ],
 )
 def test_what_is_no_study_is_said(environment, url, words):
@@ -95,5 +95,5 @@ def test_a_bucket_that_is_not_there_ends_before_anything_runs(environment, tmp_p
     grid.write_text(GRID)
     done = run("study.run", str(grid), "--out", "s3://nowhere")
     assert done.returncode == 2
-    assert "there is no bucket nowhere; create it, or name another in run.out" in done.stderr
+    assert "there is no bucket nowhere; create it, or name another one in run.out" in done.stderr
     assert "Traceback" not in done.stderr

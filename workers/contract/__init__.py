@@ -1,1 +1,1 @@
-"""What study, workers and analysis agree on: settings, trials, columns, errors. Needs no torch and reads no file."""
+"""The contract between study, workers and analysis: settings, trials, columns and errors. Does not need torch."""

@@ -1,14 +1,14 @@
-"""Which settings make no sense together, and which have no effect in a trial; knows neither grids nor files."""
+"""Find settings that make no sense together, and settings that have no effect in a trial."""
 
 from workers.contract.settings import Settings
 from workers.contract.settings_table import default_of, value_of
 
 CONTINUOUS = ("frey_faces",)
-"""Data whose pixels are grey levels and no probabilities."""
+"""Data sets whose pixels are grey levels and not probabilities."""
 
 
 def closed_form_kl(settings: Settings) -> bool:
-    """Whether the variational term is taken in closed form (where a deep model has one: in its top layer)."""
+    """Return whether the variational term is computed in closed form (in a deep model: that of its top layer)."""
     objective = settings.objective
     if objective.kl == "auto":
         return settings.k == 1 and objective.gradient == "standard"
@@ -16,7 +16,7 @@ def closed_form_kl(settings: Settings) -> bool:
 
 
 def refusals(settings: Settings) -> list[tuple[str, str]]:
-    """Why a trial cannot be run: for each reason the setting to change, and the reason with what to do."""
+    """Return the reasons why a trial cannot be run: for each the setting to change, and the reason with the remedy."""
     objective, found = settings.objective, []
     weighted = objective.bound == "iwae" and settings.k > 1
 
@@ -24,39 +24,39 @@ def refusals(settings: Settings) -> list[tuple[str, str]]:
         found.append((name, f"got {value_of(settings, name)}: {reason}"))
 
     if objective.kl == "analytic" and weighted:
-        refuse("objective.kl", "importance weights of k > 1 samples need log q(z|x) at each; take sampled, or bound: vae")
+        refuse("objective.kl", "each importance weight of k > 1 needs log q(z|x) at its sample; use sampled, or bound: vae")
     if objective.kl == "analytic" and objective.gradient != "standard":
-        refuse("objective.kl", "stl and dreg differentiate the sampled form; take sampled or auto")
+        refuse("objective.kl", "stl and dreg differentiate the sampled form; use sampled or auto")
     if objective.kl == "analytic" and settings.model.layers_above != "none":
-        refuse("objective.kl", "only the top layer of several has a closed form; auto takes it there at k = 1")
+        refuse("objective.kl", "only the top layer of several has a closed form; use auto, which uses it there at k = 1")
     if objective.gradient == "dreg" and objective.bound == "vae":
-        refuse("objective.gradient", "a mean of log weights has no weights to reparameterise; take stl")
+        refuse("objective.gradient", "a mean of log weights has no weights to reparameterise; use stl")
     if objective.gradient == "dreg" and objective.beta_place == "outside":
-        refuse("objective.gradient", "its weights are derived for beta inside the importance weights only; take inside")
+        refuse("objective.gradient", "its weights are derived only for beta inside the importance weights; use inside")
     if objective.free_bits > 0:
         if weighted:
-            refuse("objective.free_bits", "KL a unit is no term of an importance-weighted bound; take bound: vae or k: 1")
+            refuse("objective.free_bits", "an importance-weighted bound has no KL per unit; use bound: vae or k: 1")
         elif not closed_form_kl(settings):
-            refuse("objective.free_bits", "need KL a unit in closed form; take kl: analytic and gradient: standard")
+            refuse("objective.free_bits", "it needs the KL per unit in closed form; use kl: analytic and gradient: standard")
         if settings.model.layers_above != "none":
-            refuse("objective.free_bits", "KL a unit of several layers has no closed form; take one layer")
+            refuse("objective.free_bits", "the KL per unit of several layers has no closed form; use one layer")
     if objective.iwae_tile_bug:
         if objective.bound == "vae":
-            refuse("objective.iwae_tile_bug", "a mean of log weights is the same however they are grouped; take iwae")
+            refuse("objective.iwae_tile_bug", "a mean of log weights is the same however they are grouped; use iwae")
         if objective.gradient != "standard" or objective.beta_place == "outside":
-            refuse("objective.iwae_tile_bug", "imitates a known program: take gradient: standard and beta_place: inside")
+            refuse("objective.iwae_tile_bug", "it imitates a known program; use gradient: standard and beta_place: inside")
     if settings.decoder == "continuous_bernoulli":
         if settings.data.name == "binarized_mnist":
-            refuse("decoder", "its density has no upper bound on the 0s and 1s of binarized_mnist; take other data")
+            refuse("decoder", "its density has no upper bound on the 0s and 1s of binarized_mnist; use other data")
         elif settings.data.input != "grey":
-            refuse("decoder", "its density has no upper bound on pixels of 0 and 1; take data.input: grey")
+            refuse("decoder", "its density has no upper bound on pixels of 0 and 1; use data.input: grey")
     if settings.data.name in CONTINUOUS and settings.data.input in ("dynamic", "static"):
-        refuse("data.input", f"the pixels of {settings.data.name} are no probabilities; take grey or threshold")
+        refuse("data.input", f"the pixels of {settings.data.name} are not probabilities; use grey or threshold")
     return found
 
 
 def without_effect(settings: Settings) -> list[str]:
-    """Settings of a trial that are not at their default and change nothing in it."""
+    """Return the settings of a trial that differ from their default but have no effect in it."""
     model, objective = settings.model, settings.objective
     has_heads = settings.decoder == "gaussian"
     idle = {

@@ -1,4 +1,4 @@
-"""The errors that a user can act on, the exit code of each, and the one place where every command ends."""
+"""The errors that a user can act on, the exit code of each, and the function in which every command ends."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ DONE, INCOMPLETE, BAD_INPUT, DAMAGED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class UserError(ValueError):
-    """The root of every error that is reported to the user in one sentence: what happened, where, and what to do."""
+    """The base of every error that is reported to the user in one sentence: what happened, where, and what to do."""
 
     exit_code: ClassVar[int] = BAD_INPUT
 
@@ -28,13 +28,13 @@ class DataError(UserError):
 
 
 class DamagedDataError(DataError):
-    """A data file is there but is not what it should be; the sentence names it."""
+    """A data file exists, but its content is not what it should be; the message names it."""
 
     exit_code = DAMAGED
 
 
 class RecordError(UserError):
-    """A stored file is damaged or of a kind that this version does not read; `path` names it."""
+    """A stored file is damaged, or is of a kind that this version cannot read; `path` names it."""
 
     exit_code = DAMAGED
 
@@ -45,7 +45,7 @@ class RecordError(UserError):
 
 
 class VersionError(RecordError):
-    """A stored file is whole, but was written by a version with another schema."""
+    """A stored file is intact, but was written by a version with another schema."""
 
     exit_code = BAD_INPUT
 
@@ -59,31 +59,31 @@ class ConflictError(UserError):
         """Name the file and what to do."""
         self.key = key
         super().__init__(
-            f"{key}: holds other numbers than this run computed on the same device type and versions; "
-            "keep both results apart: run into another --out folder and compare"
+            f"{key}: contains other numbers than this run computed on the same type of device with the same versions; "
+            "to keep both results, run the study into another --out folder, then compare them"
         )
 
 
 class PackClosedError(RuntimeError):
-    """The pack that this worker trains was closed; its trials continue in other packs. No user sees this."""
+    """The pack that this worker trains was closed; its trials continue in other packs. It is never shown to the user."""
 
 
 def printable(text: str) -> str:
-    """The text as one line that a terminal shows as it is."""
+    """Return the text as one line without characters that a terminal would interpret."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def damaged(path: str, problem: str) -> RecordError:
-    """The error of a file that is not what was written."""
+    """Return the error for a file whose content is not what was written."""
     return RecordError(path, f"damaged: {problem}", "restore it from a copy, or move it away and run the study again")
 
 
 def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """Carry out a command and return its exit code; whatever goes wrong on the way is reported in one sentence.
+    """Carry out a command and return its exit code; every failure is reported in one sentence.
 
     Args:
-        work: the command; its own exit code is returned.
-        interrupted: printed after Ctrl-C.
+        work: the command, which returns its exit code.
+        interrupted: the sentence that is printed after Ctrl-C.
     """
     try:
         return work()
@@ -91,7 +91,7 @@ def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> i
         report_error(interrupted)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has seen enough, as `| head` has; the interpreter would complain once more at its end.
+        # The reader of our output, such as `| head`, closed it; without this the interpreter would report that at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
     except UserError as error:
@@ -99,14 +99,14 @@ def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> i
         return error.exit_code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sentence = f"{where}cannot be read or written ({error.strerror or error}); check the disk, its space and its rights"
-        report_error(printable(sentence))
+        reason = f"cannot be read or written ({error.strerror or error})"
+        report_error(printable(f"{where}{reason}; check the disk, its free space and the permissions"))
         return BAD_INPUT
 
 
 def report_error(sentence: str) -> None:
     """Print a sentence for the user on stderr."""
-    # Late, as many modules import this one for its errors alone.
+    # Imported late, because many modules import this one only for its errors.
     from rich.console import Console
 
     Console(stderr=True, soft_wrap=True, emoji=False).print(sentence, markup=False, highlight=False, style="red")

@@ -1,4 +1,4 @@
-"""What can go wrong with a pack, in words that a user can act on; knows no torch."""
+"""Describe what went wrong with a pack in words that a user can act on."""
 
 import errno
 import traceback
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from workers.contract.errors import ConflictError, DamagedDataError, DataError, RecordError
 
 WORTH_RETRYING = ("error", "store")
-"""Kinds that may end otherwise when tried again."""
+"""Kinds of failure that may not happen again when the pack is retried."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -18,36 +18,36 @@ _DEVICE_FAULT = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a pack ended without being done."""
+    """Why a pack ended before it was done."""
 
     kind: str
     """memory | full | store | data | damaged_data | damaged | conflict | device | error | death | closed"""
     sentence: str
     details: str
-    """The traceback, for whoever looks for the fault."""
+    """The traceback, for anyone who looks for the fault."""
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Name an exception that a pack has raised."""
+    """Return the failure that an exception raised by a pack stands for."""
     kind = _kind(error)
     text = f"{type(error).__name__}: {error}"
     sentence = {
         "memory": f"out of memory ({_first_line(text)})",
         "full": f"the disk of the results is full ({_first_line(str(error))}); "
-        "free some space, and the same command goes on",
+        "free some space, then run the same command again to continue",
         "store": f"the results cannot be read or written ({_first_line(str(error))}); "
-        "mend that, and the same command goes on",
+        "fix this, then run the same command again to continue",
     }.get(kind, str(error) if kind in ("data", "damaged_data", "damaged", "conflict") else _first_line(text))
     return Failure(kind, sentence, "".join(traceback.format_exception(error)))
 
 
 def death(reason: str) -> Failure:
-    """The failure of a pack whose process ended again and again without an exception of its own."""
+    """Return the failure of a pack whose process died repeatedly without raising an exception."""
     return Failure("death", f"its worker process died ({_first_line(reason)})", reason)
 
 
 def _kind(error: BaseException) -> str:
-    # torch.OutOfMemoryError by its name: this file needs no torch.
+    # torch.OutOfMemoryError is recognised by its name, so that this file does not need torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "memory"
     for kinds, kind in (

@@ -1,4 +1,4 @@
-"""One pack with everything that a worker needs to train it, as text that crosses processes; knows no torch."""
+"""A pack with everything that a worker needs to train it, as a record that is sent to another process as text."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from workers.contract.trial import Pack
 
 
 class Job(Frozen):
-    """A pack, where its data and results lie, and who asked for it."""
+    """A pack, the places of its data and results, and the run that asked for it."""
 
     pack: Pack
     ancestors: tuple[Pack, ...]
-    """The pack that this one goes on from, the pack that that one went on from, and so on."""
+    """The parent of the pack, which it continues from, the parent of that pack, and so on."""
     root: str | None
-    """The data folder of this run; where data lie is no property of a trial."""
+    """The data folder of this run; the place of the data is not a property of a trial."""
     path: str | None
     """The .npz file of this run."""
     store: str
@@ -22,5 +22,5 @@ class Job(Frozen):
     run_id: str
     keep_weights: bool
     max_failures: int
-    """Times that an error is tried again between two borders."""
+    """How often the pack is retried after an error between two borders."""
     provenance: dict[str, Any]

@@ -5,21 +5,21 @@ from itertools import accumulate
 from workers.contract.settings import ObjectiveSettings, TrainingSettings
 
 BURDA_STAGES = tuple(3**i for i in range(8))
-"""Passes a stage: 1 + 3 + ... + 2187 = 3280; Burda et al. 2016, sec. 5 (arXiv:1509.00519)."""
+"""Passes per stage: 1 + 3 + ... + 2187 = 3280; Burda et al. 2016, sec. 5 (arXiv:1509.00519)."""
 
 BURDA_SHARES = tuple(round(10 ** (1 - i / 7), 1) / 10 for i in range(8))
-"""Share of the first learning rate in every stage, rounded as in their code: 1e-4 * round(10^(1 - i/7), 1)."""
+"""The learning rate of every stage divided by the first, rounded as in their code: 1e-4 * round(10^(1 - i/7), 1)."""
 
 
 def beta_at(progress: float, warmup: int, objective: ObjectiveSettings) -> float:
-    """Weight of the variational term after `progress` epochs of training (the first epoch begins at 0).
+    """Return the weight of the variational term after `progress` epochs of training (the first epoch begins at 0).
 
         beta * min(1, progress / warmup)          Sonderby et al. 2016, sec. 2.2; the paper's eq. 4
         cyclical: progress counts from the start of its cycle of warmup / warmup_share epochs; beta after the last one
                                                   Fu et al. 2019 (arXiv:1903.10145)
 
-    Without warm-up it is `beta`. By epoch, epoch e has progress e - 1: the first trains with 0, epoch warmup + 1 is the
-    first with the whole weight.
+    Without warm-up the weight is `beta`. With `warmup_by: epoch`, epoch e has progress e - 1: the first epoch trains with
+    weight 0, and epoch warmup + 1 is the first with the full weight.
     """
     if warmup == 0:
         return objective.beta
@@ -30,11 +30,11 @@ def beta_at(progress: float, warmup: int, objective: ObjectiveSettings) -> float
 
 
 def learning_rate_at(epoch: int, training: TrainingSettings) -> float:
-    """Adam's step size in an epoch (from 1); the stages of a schedule are spread over `schedule_over` epochs."""
+    """Return Adam's step size in an epoch (from 1); the stages of a schedule are spread over `schedule_over` epochs."""
     if training.schedule == "constant":
         return training.learning_rate
     whole = sum(BURDA_STAGES)
     ends = (end * training.schedule_over / whole for end in accumulate(BURDA_STAGES))
-    # Half an epoch: rounded sums must not move an edge that falls on a whole epoch.
+    # Compare half an epoch early, so that rounding errors cannot move an edge that falls on a whole epoch.
     stage = next((i for i, end in enumerate(ends) if epoch - 0.5 <= end), len(BURDA_STAGES) - 1)
     return training.learning_rate * BURDA_SHARES[stage]

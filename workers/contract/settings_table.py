@@ -1,4 +1,4 @@
-"""Settings as a flat table: dotted names, defaults, values from text."""
+"""Settings as a flat table of dotted names, with their defaults and validators."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -17,7 +17,7 @@ from workers.contract.settings import (
 
 @cache
 def leaves(model: type[Frozen] = Settings) -> Mapping[str, FieldInfo]:
-    """All settings of a model by dotted name, in the order in which they are declared."""
+    """Return all settings of a model by dotted name, in the order in which they are declared."""
     return dict(_walk(model, ""))
 
 
@@ -31,16 +31,16 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]
 
 @cache
 def default_of(name: str, model: type[Frozen] = Settings) -> SettingValue:
-    """The default of a setting by dotted name."""
+    """Return the default of a setting by dotted name."""
     value: SettingValue = leaves(model)[name].default
     return value
 
 
 @cache
 def adapter_of(name: str, model: type[Frozen] = Settings) -> TypeAdapter[Any]:
-    """A validator of one setting by dotted name."""
+    """Return a validator of one setting by dotted name."""
     field = leaves(model)[name]
-    # FieldInfo keeps the range apart from the type: put both together again.
+    # FieldInfo separates the range from the type, so put them together again.
     annotation: Any = field.annotation
     for constraint in field.metadata:
         annotation = Annotated[annotation, constraint]
@@ -48,18 +48,18 @@ def adapter_of(name: str, model: type[Frozen] = Settings) -> TypeAdapter[Any]:
 
 
 def flatten(settings: Frozen) -> dict[str, SettingValue]:
-    """The settings as a table from dotted name to value."""
+    """Return the settings as a table from dotted name to value."""
     return dict(zip(leaves(type(settings)), _values_of(type(settings))(settings), strict=True))
 
 
 @cache
 def _values_of(model: type[Frozen]) -> Callable[[Frozen], tuple[SettingValue, ...]]:
-    """All settings of a model at once; one by one they take most of the time of a plan."""
+    """Return a getter of all settings of a model at once; reading them one by one takes most of the time of a plan."""
     return attrgetter(*leaves(model))
 
 
 def value_of(settings: Frozen, name: str) -> SettingValue:
-    """One setting by dotted name."""
+    """Return one setting by dotted name."""
     value: Any = settings
     for part in name.split("."):
         value = getattr(value, part)
@@ -67,7 +67,7 @@ def value_of(settings: Frozen, name: str) -> SettingValue:
 
 
 def build(values: Mapping[str, SettingValue]) -> dict[str, Any]:
-    """Nest a table of dotted names into the keyword arguments of a model."""
+    """Return a table of dotted names as the nested keyword arguments of a model."""
     nested: dict[str, Any] = {}
     for name, value in values.items():
         *rooms, leaf = name.split(".")
@@ -79,7 +79,7 @@ def build(values: Mapping[str, SettingValue]) -> dict[str, Any]:
 
 
 def settings_from(values: Mapping[str, SettingValue]) -> Settings:
-    """Settings from a table of dotted names; what is absent takes its default.
+    """Return settings from a table of dotted names; a missing setting takes its default.
 
     Raises:
         pydantic.ValidationError: a name is unknown or a value is not allowed.
@@ -88,7 +88,7 @@ def settings_from(values: Mapping[str, SettingValue]) -> Settings:
 
 
 def with_seed(settings: Settings, seed: SettingValue) -> Settings:
-    """The same settings with another seed; nothing else is checked again.
+    """Return the same settings with another seed; only the seed is checked.
 
     Raises:
         pydantic.ValidationError: the seed is not allowed.

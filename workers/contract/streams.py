@@ -1,15 +1,15 @@
-"""The independent random sequences of a seed, and a generator at the start of any step of one."""
+"""The independent random streams of a seed, and a generator at the start of any step of a stream."""
 
 from enum import IntEnum
 
 import numpy as np
 
 EVALUATION_SEED = 0
-"""Of the evaluation images and their binarisation; never a trial's seed."""
+"""The seed of the choice of evaluation images and of their binarisation, in place of a trial's seed."""
 
 
 class Stream(IntEnum):
-    """Independent sequences of one seed. A number, once used, keeps its meaning."""
+    """The independent streams of a seed. A number, once used, keeps its meaning."""
 
     WEIGHTS = 0
     ORDER = 1
@@ -28,10 +28,10 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, step: int, part: int = 0) -> np.random.Generator:
-    """A generator that stands at the start of a step.
+    """Return a generator at the start of a step.
 
-    Philox4x64 (Salmon et al. 2011): key = (seed, stream); the counter's upper words hold step and part, so that no two
-    steps overlap before 2^128 draws.
+    It is Philox4x64 (Salmon et al. 2011) with the key (seed, stream). The upper words of the counter hold step and part, so
+    that no two steps overlap before 2^128 draws.
     """
     key = np.array([seed, stream], dtype=np.uint64)
     counter = np.array([0, 0, part, step], dtype=np.uint64)

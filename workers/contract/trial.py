@@ -1,4 +1,4 @@
-"""Trial, Pack and their identities: the contract between study, workers and analysis; no torch, no ray, no files."""
+"""Trial, Pack and their identities: the contract between study, workers and analysis."""
 
 import hashlib
 import json
@@ -11,10 +11,10 @@ from workers.contract.settings_table import default_of, flatten
 
 
 class Trial(Frozen):
-    """One cell with one seed: one model trained once."""
+    """One cell with one seed: one model, trained once."""
 
     trial_id: str = Field(pattern=r"^[0-9a-f]{16}$")
-    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the data set")
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="fingerprint of the data set")
     settings: Settings
 
 
@@ -23,8 +23,8 @@ class Pack(Frozen):
 
     pack_id: str = Field(pattern=r"^[0-9a-f]{16}$")
     trials: tuple[Trial, ...] = Field(min_length=1)
-    borders: tuple[int, ...] = Field(min_length=1, description="rising; the last one is the number of epochs")
-    parent: str | None = Field(None, description="the pack whose state at from_epoch this one goes on from")
+    borders: tuple[int, ...] = Field(min_length=1, description="increasing; the last one is the number of epochs")
+    parent: str | None = Field(None, description="the pack from whose state at from_epoch this pack continues")
     from_epoch: int = Field(0, ge=0, description="0 unless there is a parent")
 
     @property
@@ -34,7 +34,7 @@ class Pack(Frozen):
 
 
 def identity(settings: Settings, fingerprint: str) -> dict[str, object]:
-    """What makes a trial this trial: its training settings that are not at their default, and the data."""
+    """Return what identifies a trial: its training settings that differ from their default, and the data."""
     varied = {
         name: value
         for name, value in flatten(settings).items()
@@ -44,24 +44,24 @@ def identity(settings: Settings, fingerprint: str) -> dict[str, object]:
 
 
 def trial_of(settings: Settings, fingerprint: str) -> Trial:
-    """The trial of these settings on this data; equal training settings give an equal trial_id in any study."""
+    """Return the trial of these settings on this data; equal training settings give an equal trial_id in any study."""
     return Trial(trial_id=_short_hash(identity(settings, fingerprint)), fingerprint=fingerprint, settings=settings)
 
 
 def pack_id_of(trial_ids: Iterable[str], parent: str | None, from_epoch: int) -> str:
-    """The id of a pack: a function of its members and where they start from."""
+    """Return the id of a pack, a function of its members and of the state from which they start."""
     return _short_hash([sorted(trial_ids), parent, from_epoch])
 
 
 def next_border(borders: Iterable[int], epoch: int) -> int | None:
-    """The first border after an epoch, or None behind the last one."""
+    """Return the first border after an epoch, or None after the last border."""
     return min((border for border in borders if border > epoch), default=None)
 
 
 def extend_borders(borders: tuple[int, ...], every: int, epochs: int) -> tuple[int, ...]:
-    """Borders each `every` epochs up to `epochs`; those that are fixed already stay where they are.
+    """Return `borders` continued every `every` epochs up to `epochs`.
 
-    A fixed border never moves: a worker that still holds the old plan then writes files of the same names.
+    Borders that exist never move, so that a worker with an old plan writes files with the same names.
     """
     last = borders[-1] if borders else 0
     new = (border for border in range(last + every, epochs, every))

@@ -1,1 +1,1 @@
-"""Data sets: files read and checked, images of a study, subsets of their classes. Needs no torch."""
+"""Data sets: reads and checks their files, and chooses the images that a study uses. Does not need torch."""

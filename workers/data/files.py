@@ -1,4 +1,4 @@
-"""Every data set's files: found, downloaded once, read as arrays; what is in them is checked by workers.data.images."""
+"""Find the files of every data set, download them once if needed, and read them as arrays."""
 
 import gzip
 import shutil
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from workers.contract.errors import DamagedDataError, DataError
 from workers.contract.settings import DataSettings
 
-_COPY = "copy it anew"
+_COPY = "copy it again"
 
 DEFAULT_ROOT = "~/.cache/factorial-iwae"
 
@@ -27,7 +27,7 @@ _IDX_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10
 
 @dataclass(frozen=True)
 class Images:
-    """A data set: images [n, height, width], either uint8 0..255 or float32 in [0, 1]; labels may be absent."""
+    """A data set: images [n, height, width], either uint8 from 0 to 255 or float32 in [0, 1]; labels may be absent."""
 
     train: NDArray[np.uint8] | NDArray[np.float32]
     test: NDArray[np.uint8] | NDArray[np.float32]
@@ -36,11 +36,11 @@ class Images:
 
 
 def read_images(settings: DataSettings) -> Images:
-    """The data set as its files have it, whole.
+    """Return the whole data set as its files hold it.
 
     Raises:
-        DataError: it is not there, cannot be fetched, or has another form.
-        DamagedDataError: a file is there, but cannot be read as what it should be.
+        DataError: the data set is missing, cannot be downloaded, or does not have the expected form.
+        DamagedDataError: a file exists but cannot be read in its format.
     """
     if settings.name == "digits":
         return _digits()
@@ -54,7 +54,7 @@ def read_images(settings: DataSettings) -> Images:
 
 
 def root_of(settings: DataSettings) -> Path:
-    """The folder above the data sets' files."""
+    """Return the folder that holds the files of all data sets."""
     return Path(settings.root or DEFAULT_ROOT).expanduser()
 
 
@@ -63,7 +63,8 @@ def _digits() -> Images:
     from sklearn.model_selection import train_test_split
 
     digits = load_digits()
-    # Sixteen grey levels. RandomState, behind random_state, is frozen by numpy: the split is the same everywhere.
+    # Sixteen grey levels. numpy guarantees that RandomState, which random_state uses, never changes, so the split is the
+    # same everywhere.
     images = (digits.images / 16).astype(np.float32)
     train, test, train_labels, test_labels = train_test_split(
         images, digits.target.astype(np.int64), test_size=360, stratify=digits.target, random_state=0
@@ -73,9 +74,9 @@ def _digits() -> Images:
 
 def _npz(path: str | None) -> Images:
     if path is None:
-        raise DataError("data.path: name the file of `data: {name: npz, path: mine.npz}`")
+        raise DataError("data.path: no file is named; write for example `data: {name: npz, path: mine.npz}`")
     if not Path(path).is_file():
-        raise DataError(f"data.path: {path} is no file (looked from {Path.cwd()}); name an .npz file")
+        raise DataError(f"data.path: {path} is not a file (relative to {Path.cwd()}); name an .npz file")
     arrays = _read_npz(Path(path), "data.path", "write it with np.savez")
     if {"train_images", "test_images"} <= arrays.keys():
         train, test = (_pixels(path, name, arrays[name]) for name in ("train_images", "test_images"))
@@ -84,24 +85,27 @@ def _npz(path: str | None) -> Images:
             for name, images in (("train_labels", train), ("test_labels", test))
         )
         if train.shape[1:] != test.shape[1:]:
-            raise DataError(f"data.path: {path}: train_images {train.shape} and test_images {test.shape} differ in size")
+            raise DataError(
+                f"data.path: {path}: train_images {train.shape} and test_images {test.shape} differ in image size; "
+                "give both the same height and width"
+            )
         return Images(train, test, *labels)
     if "images" in arrays:
         images = _pixels(path, "images", arrays["images"])
         return _split(images, _labels(path, "labels", arrays.get("labels"), len(images)))
     raise DataError(
-        f"data.path: {path} holds {', '.join(sorted(arrays)) or 'nothing'}; "
-        "allowed are images (and labels), or train_images and test_images (and train_labels, test_labels)"
+        f"data.path: {path} contains {', '.join(sorted(arrays)) or 'no arrays'}; it must contain images (optionally with "
+        "labels), or train_images and test_images (optionally with train_labels and test_labels)"
     )
 
 
 def _read_npz(path: Path, setting: str, remedy: str) -> dict[str, NDArray[np.generic]]:
     try:
-        # Not np.load: it takes other files for archives, keeps members that are no arrays, and can be told to unpickle.
+        # Not np.load, which also accepts files that are no archives, keeps members that are not arrays, and can unpickle.
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy"): _read_npy(archive, name) for name in archive.namelist()}
-    except Exception as error:  # any byte may be wrong, and each of three formats complains in its own way
-        raise DamagedDataError(f"{setting}: {path} is no .npz file of plain arrays ({error}); {remedy}") from error
+    except Exception as error:  # any byte may be wrong, and each of the three formats raises errors of other types
+        raise DamagedDataError(f"{setting}: {path} is not an .npz file of plain arrays ({error}); {remedy}") from error
 
 
 def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
@@ -113,7 +117,7 @@ def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
 def _pixels(path: str, name: str, array: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray[np.float32]:
     if array.ndim not in (2, 3) or 0 in array.shape or len(array) < 2:
         raise DataError(
-            f"data.path: {path}: {name} has shape {array.shape}; allowed is [n, height, width] or [n, pixels], n > 1"
+            f"data.path: {path}: {name} has shape {array.shape}; it must be [n, height, width] or [n, pixels] with n > 1"
         )
     images = array if array.ndim == 3 else array[:, None, :]
     if images.dtype == np.uint8:
@@ -122,20 +126,25 @@ def _pixels(path: str, name: str, array: NDArray[np.generic]) -> NDArray[np.uint
         scaled = images.astype(np.float32)
         if np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1:
             return scaled
-    raise DataError(f"data.path: {path}: {name} is {array.dtype}; allowed are uint8 from 0 to 255 and floats from 0 to 1")
+    raise DataError(
+        f"data.path: {path}: {name} is {array.dtype}, or has values outside the allowed range; "
+        "allowed are uint8 from 0 to 255 and floats from 0 to 1"
+    )
 
 
 def _labels(path: str, name: str, array: NDArray[np.generic] | None, n: int) -> NDArray[np.int64] | None:
     if array is None:
         return None
     if array.shape != (n,) or array.dtype.kind not in "iu" or array.min() < 0:
-        raise DataError(f"data.path: {path}: {name} must be {n} integers from 0, one an image")
+        raise DataError(
+            f"data.path: {path}: {name} is {array.dtype} {array.shape}; it must hold {n} integers from 0 up, one per image"
+        )
     return array.astype(np.int64)
 
 
 def _split(images: NDArray[np.uint8] | NDArray[np.float32], labels: NDArray[np.int64] | None) -> Images:
-    # A fifth, at least one, for the test; the same images in every run.
-    order = np.random.RandomState(0).permutation(len(images))  # frozen by numpy, unlike Generator
+    # A fifth of the images, but at least one, is the test set; the choice is the same in every run.
+    order = np.random.RandomState(0).permutation(len(images))  # numpy guarantees its numbers, but not Generator's
     n_test = max(1, len(images) // 5)
     test, train = np.sort(order[:n_test]), np.sort(order[n_test:])
     if labels is None:
@@ -154,7 +163,7 @@ def _binarized_mnist(root: Path) -> Images:
     else:
         lacking = " and ".join(path.name for path in texts if not path.is_file())
         raise _by_hand("binarized_mnist", root, f"{packed.name}, or Larochelle's text files (missing: {lacking}),")
-    # 0 and 255 are exactly 0 and 1 once divided, and take a quarter of the memory of floats until then.
+    # Dividing 0 and 255 by 255 gives exactly 0 and 1; until then bytes take a quarter of the memory of floats.
     return Images(train.reshape(-1, 28, 28) * np.uint8(255), test.reshape(-1, 28, 28) * np.uint8(255), None, None)
 
 
@@ -166,11 +175,11 @@ def _unpacked(path: Path, name: str, array: NDArray[np.generic] | None) -> NDArr
 
 
 def _read_amat(path: Path) -> NDArray[np.uint8]:
-    """A text file of 784 numbers 0 or 1 a row, [n, 784]."""
-    # 78 MB of text: a parser of numbers takes a minute.
+    """Read a text file with 784 numbers, each 0 or 1, per row; return [n, 784]."""
+    # The file has 78 MB of text, for which a general parser of numbers takes a minute.
     bits = np.frombuffer(path.read_bytes().translate(None, b" \t\r\n"), np.uint8) - np.uint8(ord("0"))
     if not bits.size or bits.max() > 1 or bits.size % 784:
-        raise DamagedDataError(f"data.root: {path} is not rows of 784 numbers 0 or 1; {_COPY}")
+        raise DamagedDataError(f"data.root: {path} does not consist of rows of 784 numbers that are 0 or 1; {_COPY}")
     return bits.reshape(-1, 784)
 
 
@@ -182,15 +191,16 @@ def _frey_faces(root: Path) -> Images:
     if frames is None or frames.dtype != np.uint8 or frames.shape != (1965, 28, 20):
         found = "missing" if frames is None else f"{frames.dtype} {frames.shape}"
         raise DamagedDataError(f"data.root: {path}: images is {found}; it should be uint8 (1965, 28, 20); {_COPY}")
-    # Neighbouring frames are alike, so a random split would test on what was trained on: the end of the film is the test.
+    # Neighbouring frames are nearly equal, so a random split would test on training images. The test set is the end of the
+    # film instead.
     faces = frames.astype(np.uint8)
     return Images(faces[:-393], faces[-393:], None, None)
 
 
 def _by_hand(name: str, root: Path, files: str) -> DataError:
     return DataError(
-        f"data.root: {name} is not in {root} and cannot be downloaded; put {files} there, "
-        "or name the folder that has it with --set data.root=..."
+        f"data.root: {name} is not in {root}, and it cannot be downloaded automatically; put {files} there, "
+        "or name the folder that contains it with --set data.root=..."
     )
 
 
@@ -200,13 +210,16 @@ def _idx(settings: DataSettings) -> Images:
         _download(settings)
     paths = _idx_paths(folder)
     if not paths:
-        raise DataError(f"data.root: {folder} has no {_IDX_FILES[0]}-ubyte.gz after the download; fetch it by hand")
+        raise DataError(
+            f"data.root: {folder} still lacks {_IDX_FILES[0]}-ubyte.gz, or another of the four files, after the download; "
+            "download them by hand"
+        )
     train, train_labels, test, test_labels = (_read_idx(path) for path in paths)
     return Images(train, test, train_labels.astype(np.int64), test_labels.astype(np.int64))
 
 
 def _idx_paths(folder: Path) -> list[Path]:
-    """The four files, packed as published or unpacked; empty if one is missing."""
+    """Return the paths of the four files, compressed as published or uncompressed; empty if one is missing."""
     found = [path for name in _IDX_FILES for path in _first_of(folder, name)]
     return found if len(found) == len(_IDX_FILES) else []
 
@@ -217,13 +230,13 @@ def _first_of(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """An IDX file: two zero bytes, type 8 (uint8), the number of axes, each length as big-endian int32, the values."""
+    """Read an IDX file: two zero bytes, type 8 (uint8), the number of axes, each length as big-endian int32, the values."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         shape = [int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(raw[3])]
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise DamagedDataError(f"data: {path} is damaged ({error}); remove it and run again, or copy it anew") from error
+        raise DamagedDataError(f"data: {path} is damaged ({error}); remove it and run again, or copy it again") from error
 
 
 def _download(settings: DataSettings) -> None:
@@ -233,10 +246,10 @@ def _download(settings: DataSettings) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(root):
             if not _idx_paths(root / folder):
-                # Only here: importing torchvision takes seconds, and files that lie ready need none of it.
+                # Imported only here: torchvision takes seconds to import, and is not needed once the files exist.
                 from torchvision.datasets import MNIST, FashionMNIST
 
-                # Elsewhere first: nobody reads a file that is half there, now or after this process has died.
+                # Download into another folder first, so that nobody reads an incomplete file, even if this process dies.
                 aside = root / ".download"
                 {"mnist": MNIST, "fashion_mnist": FashionMNIST}[settings.name](str(aside), download=True)
                 (root / folder).mkdir(parents=True, exist_ok=True)
@@ -246,8 +259,9 @@ def _download(settings: DataSettings) -> None:
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"data.root: {settings.name} is not in {root} and cannot be downloaded ({reason}); go online once, "
-            f"or put its four .gz files into {root / folder}, or name the folder above theirs with --set data.root=..."
+            f"data.root: {settings.name} is not in {root} and cannot be downloaded ({reason}); run once with access to the "
+            f"internet, or put its four .gz files into {root / folder}, "
+            f"or name the folder that contains {folder} with --set data.root=..."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The data sets as arrays, checked against their fingerprint and against what is asked of them; knows no torch."""
+"""Load a data set as arrays and check it against its fingerprint and against the settings."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a data set before its files are seen, so that a plan needs none."""
+    """Facts about a data set that are known without its files, so that a study can be planned without them."""
 
     fingerprint: str
-    """sha256 over the decoded arrays; see `fingerprint`."""
+    """SHA-256 of the decoded arrays; see the function `fingerprint`."""
     n_train: int
     n_test: int
     n_x: int
-    """Pixels an image."""
+    """Pixels per image."""
 
 
 KNOWN = {
@@ -45,20 +45,22 @@ KNOWN = {
 
 
 def load_images(settings: DataSettings) -> Images:
-    """The data set, whole and checked, less the `n_valid` images set aside; workers.data.subset chooses among them.
+    """Return the checked data set without the first `n_valid` training images; workers.data.subset chooses among the rest.
 
     Raises:
-        DataError: it is not there, cannot be fetched, has another form, or lacks images or classes that are asked for.
-        DamagedDataError: it is there, but its content is not what its fingerprint says.
+        DataError: the data set is missing, cannot be downloaded, does not have the expected form, or lacks images or
+            classes that the settings ask for.
+        DamagedDataError: the data set exists, but its content does not match its fingerprint.
     """
     images = read_images(settings)
     if settings.name in KNOWN and fingerprint(images) != KNOWN[settings.name].fingerprint:
         where = "" if settings.name == "digits" else f" in {root_of(settings)}"
-        remedy = "remove its files and run again" if settings.name in ("mnist", "fashion_mnist") else "copy its files anew"
-        raise DamagedDataError(f"data: {settings.name}{where} does not have the content it should have; {remedy}")
+        remedy = "remove its files and run again" if settings.name in ("mnist", "fashion_mnist") else "copy its files again"
+        raise DamagedDataError(f"data: {settings.name}{where} does not have the published content; {remedy}")
     if settings.n_valid >= len(images.train):
         raise DataError(
-            f"data.n_valid: {settings.n_valid} leaves no image of {len(images.train)} to train on; set a smaller one"
+            f"data.n_valid: {settings.n_valid} leaves none of the {len(images.train)} training images; "
+            f"set a number below {len(images.train)}"
         )
     kept = slice(settings.n_valid, None)
     labels = None if images.train_labels is None else images.train_labels[kept]
@@ -68,10 +70,11 @@ def load_images(settings: DataSettings) -> Images:
 
 
 def chosen_classes(images: Images, settings: DataSettings) -> tuple[int, ...] | None:
-    """The classes that `data.classes` names; None for all.
+    """Return the classes that `data.classes` names, sorted; None for all classes.
 
     Raises:
-        DataError: the images have no labels, or none of a class; of the test images only where they are chosen too.
+        DataError: the images have no labels, or a named class has no images. The test images are checked only if
+            `data.subset` chooses among them too.
     """
     if settings.classes == "all":
         return None
@@ -82,14 +85,14 @@ def chosen_classes(images: Images, settings: DataSettings) -> tuple[int, ...] | 
     for part, labels in parts.items():
         if labels is None:
             raise DataError(
-                f"data.classes: {settings.classes} asked for, but the {part} images of {settings.name} have no labels; "
+                f"data.classes: got {settings.classes}, but the {part} images of {settings.name} have no labels; "
                 "set classes: all"
             )
         there = np.unique(labels).tolist()
         if lacking := [c for c in classes if c not in there]:
             raise DataError(
                 f"data.classes: the {part} images of {settings.name} have no class {_listed(lacking)}; "
-                f"there are {_listed(there)}; name some of them, or set classes: all"
+                f"their classes are {_listed(there)}; choose among these, or set classes: all"
             )
     return classes
 
@@ -99,10 +102,10 @@ def _listed(classes: Sequence[int]) -> str:
 
 
 def known(settings: DataSettings) -> Known:
-    """The constants of known data, else those of the file's arrays.
+    """Return the facts of a known data set, or those of the arrays in the file of `name: npz`.
 
     Raises:
-        DataError: `name: npz` and its file is not there or has another form.
+        DataError: the file of `name: npz` is missing or does not have the expected form.
     """
     if settings.name in KNOWN:
         return KNOWN[settings.name]
@@ -111,7 +114,7 @@ def known(settings: DataSettings) -> Known:
 
 
 def fingerprint(images: Images) -> str:
-    """sha256 over shapes, types and values of the arrays, as decoded, before anything is set aside."""
+    """Return the SHA-256 of the shapes, types and values of the decoded arrays, before any image is set aside."""
     digest = hashlib.sha256()
     for array in (images.train, images.test, images.train_labels, images.test_labels):
         if array is None:

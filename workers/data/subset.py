@@ -1,4 +1,4 @@
-"""The images of some classes, or as many of all classes: a choice by the data alone, never by a trial's seed."""
+"""Choose the images of some classes, or equally many images of all classes; the choice never depends on a trial's seed."""
 
 from dataclasses import replace
 
@@ -11,10 +11,10 @@ from workers.data.images import chosen_classes
 
 
 def subset(images: Images, settings: DataSettings) -> Images:
-    """The images that `data.classes` and `data.subset` choose, in the order in which they stand.
+    """Return the images that `data.classes` and `data.subset` choose, in their original order.
 
     Raises:
-        DataError: the images have no labels, or none of a class that is named.
+        DataError: the images have no labels, or a named class has no images.
     """
     classes = chosen_classes(images, settings)
     if classes is None or images.train_labels is None:

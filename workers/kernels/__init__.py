@@ -1,1 +1,1 @@
-"""Triton kernels of a GPU, and the reference of the random numbers they draw. Imports nothing else of this project."""
+"""Triton kernels for a GPU, and the reference implementation of the random numbers that they draw."""

@@ -1,4 +1,4 @@
-"""Triton kernel of Adam: parameters and moments of a whole pack in one launch; reference: workers.train.optimizer.update."""
+"""Triton kernel of Adam for all parameters and moments of a pack; the reference is workers.train.optimizer.update."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 _BLOCK = 1024
 
 _TENSORS = 24
-"""Tensors a launch; more are updated by more launches."""
+"""Tensors per launch; if there are more, there are several launches."""
 
 
 def update(
@@ -19,9 +19,9 @@ def update(
     rates: Tensor,
     constants: tuple[float, float, float],
 ) -> None:
-    """optimizer.update of every tensor, in place; parameters and moments lie side by side in memory."""
+    """Apply workers.train.optimizer.update to every tensor in place; parameters and moments must be contiguous."""
     beta1, beta2, epsilon = constants
-    # By the host in float64: 1 - 0.9 of float32 is another number.
+    # Computed on the host in float64, because 1 - 0.9 in float32 is a different number.
     numbers = beta1, 1 - beta1, beta2, 1 - beta2, epsilon
     for start in range(0, len(parameters), _TENSORS):
         part = slice(start, start + _TENSORS)
@@ -34,9 +34,9 @@ def update(
 @triton.jit
 def _update(ps, gs, ms, vs, sizes, rates, beta1, rest1, beta2, rest2, epsilon, COUNT: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0)
-    # The tensor that this program works in; the pointers alone are chosen here, so that the update is compiled once.
+    # Find the tensor that this program works on. Only pointers are chosen here, so that the update is compiled once.
     p, g, m, v = ps[0], gs[0], ms[0], vs[0]
-    # Triton makes a constant of a size of one, and a variable has to stay one through the branches.
+    # Triton turns a size of 1 into a constant; adding `zero` keeps it a variable, as the branches below require.
     zero = block * 0
     start, first, n = zero, zero, zero + sizes[0]
     for i in tl.static_range(1, COUNT):

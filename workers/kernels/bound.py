@@ -1,4 +1,4 @@
-"""Triton kernel of the bound: the objective and L_K at beta 1 in one pass, and back; reference: workers.model.objective."""
+"""Triton kernels of the objective and of L_K at beta 1, forward and backward; the reference is workers.model.objective."""
 
 import torch
 import triton
@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 _IMAGES = 32
-"""Images a program, which goes over their samples."""
+"""Images per program, which loops over their samples."""
 
 
 class Bounds(torch.autograd.Function):
-    """L_K of log p(x|z) + beta r, and L_K of log p(x|z) + r, which has no gradient; r may be one for all samples."""
+    """L_K of log p(x|z) + beta r, and L_K of log p(x|z) + r without a gradient; all samples may share one r."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, log_px: Tensor, ratio: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, [replica, batch]."""
+        """Return both bounds in nats, each [replica, batch]."""
         log_px, ratio, beta = log_px.contiguous(), ratio.contiguous(), beta.contiguous()
         objective, bound = (torch.empty(len(log_px), log_px.shape[2], device=log_px.device) for _ in range(2))
         ctx.save_for_backward(log_px, ratio, beta, objective)
@@ -26,7 +26,7 @@ class Bounds(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """By log p(x|z) and by r: weights that sum to 1 over the samples, the second times beta."""
+        """Return the gradients by log p(x|z), weights that sum to 1 over the samples, and by r, beta times these."""
         log_px, ratio, beta, objective = ctx.saved_tensors  # type: ignore[attr-defined]
         by_px, by_ratio = torch.empty_like(log_px), torch.empty_like(ratio)
         given = grads[0].contiguous(), log_px, ratio, beta, objective
@@ -44,7 +44,7 @@ def _sizes(log_px: Tensor, ratio: Tensor) -> tuple[int, int, bool, int]:
 
 @triton.jit
 def _log_w(log_px, ratio, beta, replica, sample, k, batch, image, SHARED: tl.constexpr):
-    """log p(x|z) + beta r and log p(x|z) + r of a sample; 0 where there is no image."""
+    """Return log p(x|z) + beta r and log p(x|z) + r of a sample; 0 where there is no image."""
     at = (replica * k + sample) * batch + image
     own = replica * batch + image if SHARED else at
     p = tl.load(log_px + at, mask=image < batch, other=0.0)
@@ -60,7 +60,7 @@ def _bounds(objective, bound, log_px, ratio, beta, k, batch, SHARED: tl.constexp
     top, other_top = _log_w(log_px, ratio, weight, replica, 0, k, batch, image, SHARED)
     for sample in range(1, k):
         a, b = _log_w(log_px, ratio, weight, replica, sample, k, batch, image, SHARED)
-        # A number that is none must stay none.
+        # A NaN must stay a NaN.
         top = tl.maximum(top, a, propagate_nan=tl.PropagateNan.ALL)
         other_top = tl.maximum(other_top, b, propagate_nan=tl.PropagateNan.ALL)
     total, other_total = tl.zeros([IMAGES], tl.float32), tl.zeros([IMAGES], tl.float32)

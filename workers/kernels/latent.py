@@ -1,6 +1,7 @@
-"""Triton kernels of the latent units: samples, and log p(z) - log q(z|x) of them or in closed form; references in objective.
+"""Triton kernels that sample latent units and compute log p(z) - log q(z|x), forward and backward.
 
-A program has some images and all units of a layer, and goes over the samples.
+The references are in workers.model.objective. One program handles some images and all units of a layer, and loops over the
+samples.
 """
 
 import torch
@@ -10,15 +11,15 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 _IMAGES = 4
-"""Images a program."""
+"""Images per program."""
 
 
 class Sample(torch.autograd.Function):
-    """objective.reparameterise."""
+    """workers.model.objective.reparameterise."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-        """z of every sample."""
+        """Return z of every sample."""
         mean, log_variance, noise = mean.contiguous(), log_variance.contiguous(), noise.contiguous()
         ctx.save_for_backward(log_variance, noise)
         z = torch.empty_like(noise)
@@ -27,7 +28,7 @@ class Sample(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """By mean and log-variance; summed over the samples that share them."""
+        """Return the gradients by mean and log-variance, summed over the samples that share them."""
         log_variance, noise = ctx.saved_tensors  # type: ignore[attr-defined]
         by_mean, by_log_variance = torch.empty_like(log_variance), torch.empty_like(log_variance)
         given = grads[0].contiguous(), log_variance, noise
@@ -36,11 +37,11 @@ class Sample(torch.autograd.Function):
 
 
 class PriorRatio(torch.autograd.Function):
-    """objective.log_prior_ratio."""
+    """workers.model.objective.log_prior_ratio."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, z: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-        """Nats of every sample."""
+        """Return the nats of every sample, [replica, k, batch]."""
         z, log_variance, noise = z.contiguous(), log_variance.contiguous(), noise.contiguous()
         ctx.save_for_backward(z)
         ctx.shared = log_variance.shape  # type: ignore[attr-defined]
@@ -50,7 +51,7 @@ class PriorRatio(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """By z and log-variance; the noise is given."""
+        """Return the gradients by z and log-variance; the noise has none."""
         (z,) = ctx.saved_tensors  # type: ignore[attr-defined]
         by_z, by_log_variance = torch.empty_like(z), z.new_empty(ctx.shared)  # type: ignore[attr-defined]
         sizes = _sizes(z, by_log_variance)
@@ -59,11 +60,11 @@ class PriorRatio(torch.autograd.Function):
 
 
 class ClosedRatio(torch.autograd.Function):
-    """objective.closed_prior_ratio."""
+    """workers.model.objective.closed_prior_ratio."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """Nats of every row."""
+        """Return the nats of every row, [replica, k, batch]."""
         mean, log_variance = mean.contiguous(), log_variance.contiguous()
         ctx.save_for_backward(mean, log_variance)
         out = torch.empty(mean.shape[:3], device=mean.device)
@@ -72,7 +73,7 @@ class ClosedRatio(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        """By mean and log-variance."""
+        """Return the gradients by mean and log-variance."""
         mean, log_variance = ctx.saved_tensors  # type: ignore[attr-defined]
         by_mean, by_log_variance = torch.empty_like(mean), torch.empty_like(mean)
         given = grads[0].contiguous(), mean, log_variance
@@ -85,14 +86,14 @@ def _grid(z: Tensor) -> tuple[int]:
 
 
 def _sizes(z: Tensor, shared: Tensor) -> tuple[int, int, int, int, bool, int, int]:
-    """Samples, those of the distribution (1 or as many), images, units; whether the distribution is one of all samples."""
+    """Return the numbers of samples, distributions (1 or as many), images and units, and whether there is 1 distribution."""
     units = z.shape[3]
     return z.shape[1], shared.shape[1], z.shape[2], units, shared.shape[1] == 1, _IMAGES, int(triton.next_power_of_2(units))
 
 
 @triton.jit
 def _tile(batch, units, IMAGES: tl.constexpr, UNITS: tl.constexpr):
-    """This program's replica, images and units: places of its units within one sample, of its images, and which exist."""
+    """Return this program's replica and images, the offsets of its units within one sample, and which of them exist."""
     blocks = tl.cdiv(batch, IMAGES)
     replica = (tl.program_id(0) // blocks).to(tl.int64)
     image = (tl.program_id(0) % blocks) * IMAGES + tl.arange(0, IMAGES)
@@ -201,7 +202,7 @@ def _closed(out, mean, log_variance, k, own, batch, units, SHARED: tl.constexpr,
     for sample in range(0, k):
         place = (replica * k + sample) * batch * units + at
         mu, wide = tl.load(mean + place, mask=exists, other=0.0), tl.load(log_variance + place, mask=exists, other=0.0)
-        # Of units that do not exist 0 + e^0 - 1 - 0.
+        # Units that do not exist add 0 + e^0 - 1 - 0 = 0.
         terms = mu * mu + tl.exp(wide) - 1.0 - wide
         tl.store(out + (replica * k + sample) * batch + image, -0.5 * tl.sum(terms, 1), mask=image < batch)
 

@@ -1,4 +1,4 @@
-"""Triton kernels of the hidden layers: bias and softplus in one pass, and back; the reference is in workers.model.layers."""
+"""Triton kernels of bias and softplus in one pass, forward and backward; the reference is in workers.model.layers."""
 
 import torch
 import triton
@@ -9,15 +9,15 @@ from torch.autograd.function import FunctionCtx
 from workers.kernels.pixels import logistic
 
 _ROWS, _UNITS = 16, 64
-"""Rows and units a program."""
+"""Rows and units per program."""
 
 
 class Softplus(torch.autograd.Function):
-    """softplus(a + bias) of [replica, row, unit]; bias [replica, 1, unit] or None."""
+    """softplus(a + bias) with a [replica, row, unit] and bias [replica, 1, unit] or None."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, a: Tensor, bias: Tensor | None) -> Tensor:
-        """The activation."""
+        """Return the activation."""
         a = a.contiguous()
         ctx.save_for_backward(a, *([] if bias is None else [bias]))
         out = torch.empty_like(a)
@@ -27,7 +27,7 @@ class Softplus(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor | None]:
-        """By a and bias; that of the bias is summed by blocks of rows, then over blocks."""
+        """Return the gradients by a and bias; the latter is summed within blocks of rows, then over blocks."""
         a, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
         by_a, blocks = torch.empty_like(a), _blocks(a)
         sums = torch.empty(len(a), blocks, a.shape[2], device=a.device) if rest else by_a
@@ -48,7 +48,7 @@ def _grid(a: Tensor) -> tuple[int, int]:
 
 @triton.jit
 def _tile(rows, units, blocks, ROWS: tl.constexpr, UNITS: tl.constexpr):
-    """This program's replica, block and units; offsets in a tensor [replica, row, unit], and which of them exist."""
+    """Return this program's replica, block and units, its offsets in [replica, row, unit], and which of them exist."""
     replica, block = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks
     row = block * ROWS + tl.arange(0, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)

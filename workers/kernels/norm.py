@@ -1,6 +1,6 @@
 """Triton kernels of batch normalisation, forward and backward; the reference is in workers.model.layers.
 
-A program has some units of one replica and goes over all rows; what it reads twice is still in the cache.
+One program handles some units of one replica and loops over all rows; what it reads again is still in the cache.
 """
 
 import torch
@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 _ROWS, _UNITS = 64, 16
-"""Rows at a time, and units a program."""
+"""Rows at a time, and units per program."""
 
 
 class BatchNorm(torch.autograd.Function):
-    """Normalised by the rows at hand, then scaled and shifted; with the rows' mean and variance, [replica, 1, unit]."""
+    """Batch normalisation by the given rows; it also returns the rows' mean and variance, [replica, 1, unit]."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, a: Tensor, scale: Tensor, shift: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Result, mean, variance (divisor n)."""
+        """Return the normalised, scaled and shifted rows, and their mean and variance (divisor n) before that."""
         a, scale, shift = a.contiguous(), scale.contiguous(), shift.contiguous()
         out, mean, variance = torch.empty_like(a), torch.empty_like(scale), torch.empty_like(scale)
         _norm[_grid(a)](out, mean, variance, a, scale, shift, epsilon, *a.shape[1:], _ROWS, _UNITS)
@@ -30,7 +30,7 @@ class BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """By input, scale and shift."""
+        """Return the gradients by input, scale and shift."""
         a, mean, variance, scale = ctx.saved_tensors  # type: ignore[attr-defined]
         by_a, by_scale, by_shift = torch.empty_like(a), torch.empty_like(scale), torch.empty_like(scale)
         given = grads[0].contiguous(), a, mean, variance, scale, ctx.epsilon  # type: ignore[attr-defined]
@@ -44,7 +44,7 @@ def _grid(a: Tensor) -> tuple[int, int]:
 
 @triton.jit
 def _place(units, UNITS: tl.constexpr):
-    """This program's replica, its units, and their place in what has one row a replica."""
+    """Return this program's replica and units, their offsets in [replica, unit], and which of them exist."""
     replica = tl.program_id(0).to(tl.int64)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     return replica, unit, replica * units + unit, unit < units
@@ -59,7 +59,7 @@ def _norm(out, mean_of, variance_of, a, scale, shift, epsilon, rows, units, ROWS
         mask = (row < rows)[:, None] & exists[None, :]
         total += tl.load(a + (replica * rows + row)[:, None] * units + unit[None, :], mask=mask, other=0.0)
     mean = tl.sum(total, 0) / rows
-    # About the mean: squares lose what is small beside it.
+    # Squares of deviations from the mean: a mean of squares loses a variance that is small beside the mean.
     total = tl.zeros([ROWS, UNITS], tl.float32)
     for start in range(0, rows, ROWS):
         row = start + tl.arange(0, ROWS)
@@ -117,6 +117,6 @@ def _norm_gradient(
         mask = (row < rows)[:, None] & exists[None, :]
         at = (replica * rows + row)[:, None] * units + unit[None, :]
         normalised = (tl.load(a + at, mask=mask, other=0.0) - mean[None, :]) * inverse[None, :]
-        # Ioffe and Szegedy 2015, sec. 3: the gradient less its mean and less its part along the normalised input.
+        # Ioffe and Szegedy 2015, sec. 3: the gradient minus its mean and minus its part along the normalised input.
         slope = tl.load(grad + at, mask=mask, other=0.0) - (level / rows)[None, :] - normalised * (along / rows)[None, :]
         tl.store(by_a + at, slope * factor[None, :], mask=mask)

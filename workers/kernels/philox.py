@@ -1,4 +1,7 @@
-"""Triton kernels that draw standard normal numbers and binarise batches; reference: workers.kernels.philox_reference."""
+"""Triton kernels that draw standard normal numbers and binarise batches.
+
+The references are workers.kernels.philox_reference and workers.model.inputs.training_batch.
+"""
 
 import torch
 import triton
@@ -8,7 +11,7 @@ from torch import Tensor
 from workers.kernels.philox_reference import UNIT_BITS
 
 _BLOCK = 256
-"""Blocks of four numbers a program; the same on every device, as nothing here is chosen by timing."""
+"""Blocks of four numbers per program; the same on every device, because it is not tuned by timing."""
 
 
 def normals(
@@ -20,7 +23,10 @@ def normals(
     first: tuple[int, int],
     counts: Tensor | None = None,
 ) -> Tensor:
-    """philox.normals, to 1e-6; with `counts`, the units of every replica, 0 for those behind them."""
+    """Draw the numbers of philox_reference.normals, up to 1e-6.
+
+    `counts`, where given, is the number of units of every replica; units from that number on are 0.
+    """
     k, batch, units = shape
     out = torch.empty(len(keys), k, batch, units, device=keys.device)
     quads = -(-units // 4)
@@ -32,14 +38,14 @@ def normals(
 
 
 def batch(pixels: Tensor, images: Tensor, where: tuple[Tensor, Tensor], stream: int | None, step: int | Tensor) -> Tensor:
-    """data.training_batch, exactly.
+    """Return exactly the batch of workers.model.inputs.training_batch, [replica, batch, pixel].
 
     Args:
-        pixels: of the data set, [image, pixel].
-        images: of the step, [seed, batch].
-        where: for every replica its seed, and the place of its seed in `images`.
-        stream: of the binarisation; None leaves the pixels as they are.
-        step: of training.
+        pixels: the pixels of the data set, [image, pixel].
+        images: the indices of the images of this step, [seed, batch].
+        where: the seed of every replica, and the row of that seed in `images`.
+        stream: the stream of the binarisation; None leaves the pixels as they are.
+        step: the training step.
     """
     keys, index = where
     n_x, size = pixels.shape[1], images.shape[1]
@@ -66,7 +72,7 @@ def _words(key, step, image, inner, place):
 
 @triton.jit
 def _float(word):
-    # By signed integers of 64 bits, which every back end rounds to the nearest.
+    # Through signed 64-bit integers, which every back end rounds to the nearest float.
     return word.to(tl.int64).to(tl.float32)
 
 

@@ -1,16 +1,16 @@
-"""Counter-based random numbers, Philox4x32-10 in torch's integers: the reference of the kernels, and what runs without them.
+"""Counter-based random numbers by Philox4x32-10 in torch's integers: the reference for the kernels, and used without them.
 
-A number is a function of (seed, stream, layer, step, image, sample, unit), drawn where it is used: no state, no order. The
-seed, which has up to 63 bits, is the whole key; the counter has
+Every number is a function of (seed, stream, layer, step, image, sample, unit) alone and is drawn where it is used: there is
+no state and no order. The seed, which has up to 63 bits, is the whole key. The counter consists of
 
     word 0: image      its place in the batch, in evaluation its place in the data
     word 1: sample << 12 | unit // 4,   or pixel // 4
     word 2: step, the lower 32 bits
     word 3: step, 16 more bits << 16 | layer << 8 | stream
 
-so that no two draws of a seed share a block of four words (Salmon et al. 2011, sec. 4), whatever else lies in the pack and
-however many units a layer is padded to. Everything below is written without log, sin and cos of a library: those of torch,
-of a CPU and of a GPU differ in the last bits.
+so that no two draws of a seed share a block of four words (Salmon et al. 2011, sec. 4), whichever trials are in the pack and
+however many units a layer is padded to. The functions below use no library's log, sin or cos, because the results of torch
+on a CPU and on a GPU differ in the last bits.
 """
 
 import math
@@ -27,7 +27,7 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 
 UNIT_BITS = 12
-"""Of a counter's second word, for blocks of four units: 16,384 units a layer, 2^20 samples."""
+"""Bits of the counter's second word that number blocks of four units: 16,384 units per layer and 2^20 samples."""
 
 _MASK = 0xFFFFFFFF
 
@@ -36,7 +36,7 @@ _LN2_HIGH, _LN2_LOW = 6.9313812256e-01, 9.0580006145e-06
 
 
 def philox4x32(counter: Sequence[Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four words of 32 bits for every counter of four and key of two; Salmon et al. 2011, sec. 3.3. All in int64."""
+    """Return four 32-bit words, in int64, per counter of four words and key of two; Salmon et al. 2011, sec. 3.3."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
@@ -48,7 +48,7 @@ def philox4x32(counter: Sequence[Tensor], key: tuple[Tensor, Tensor]) -> tuple[T
 
 
 def _product(multiplier: int, word: Tensor) -> tuple[Tensor, Tensor]:
-    # By halves of the word: the whole product does not fit a signed integer of 64 bits.
+    # Multiply by halves of the word, because the whole product does not fit into a signed 64-bit integer.
     low, high = (word & 0xFFFF) * multiplier, (word >> 16) * multiplier
     carried = high + (low >> 16)
     return carried >> 16, (carried & 0xFFFF) << 16 | low & 0xFFFF
@@ -62,15 +62,15 @@ def normals(
     shape: tuple[int, int, int],
     first: tuple[int, int] = (0, 0),
 ) -> Float[Tensor, "replica k batch unit"]:
-    """Standard normal numbers, by Box and Muller from pairs of words.
+    """Draw standard normal numbers by the method of Box and Muller from pairs of words.
 
     Args:
-        keys: a seed a replica.
-        stream: workers.contract.streams.Stream.
-        layer: stochastic layer, from 0.
-        step: of training, or the epoch of an evaluation.
-        shape: samples, images, units.
-        first: sample and image that the numbers begin at; those of later ones do not depend on it.
+        keys: one seed per replica.
+        stream: a workers.contract.streams.Stream.
+        layer: the stochastic layer, counted from 0.
+        step: the training step, or the epoch of an evaluation.
+        shape: numbers of samples, images and units.
+        first: the first sample and the first image; the numbers of later ones do not depend on it.
     """
     k, batch, units = shape
     sample, image, block = (
@@ -85,7 +85,7 @@ def normals(
 def uniforms(
     keys: Int[Tensor, "seed"], stream: int, step: int | Int[Tensor, "1"], shape: tuple[int, int]
 ) -> Float[Tensor, "seed batch pixel"]:
-    """Uniform numbers in [0, 1), multiples of 2^-24."""
+    """Draw uniform numbers in [0, 1) that are multiples of 2^-24."""
     batch, pixels = shape
     image, block = torch.arange(batch, device=keys.device).view(-1, 1), torch.arange(-(-pixels // 4), device=keys.device)
     words = _words(keys.view(-1), image, block, step, stream)
@@ -94,7 +94,7 @@ def uniforms(
 
 
 def _words(keys: Tensor, image: Tensor, inner: Tensor, step: int | Tensor, place: int) -> tuple[Tensor, ...]:
-    """Words for every key in front of what image and inner broadcast to."""
+    """Return four words for every key, with the key's axis before the axes that `image` and `inner` broadcast to."""
     image, inner = torch.broadcast_tensors(image, inner)
     keys = keys.view(-1, *(1 for _ in image.shape))
     low = torch.zeros_like(keys) + (step & _MASK)
@@ -103,19 +103,19 @@ def _words(keys: Tensor, image: Tensor, inner: Tensor, step: int | Tensor, place
 
 
 def uniform(word: Tensor) -> Tensor:
-    """[0, 1) from the upper 24 bits of a word."""
+    """Return a number in [0, 1) made of the upper 24 bits of a word."""
     return (word >> 8).float() * 2**-24
 
 
 def box_muller(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two independent standard normal numbers from two words: sqrt(-2 ln u) times cosine and sine of 2 pi v."""
+    """Return two independent standard normal numbers from two words: sqrt(-2 ln u) times cosine and sine of 2 pi v."""
     radius = torch.sqrt(-2 * logarithm(first.float() * 2**-32 + 2**-33))
     cosine, sine = circle(second)
     return radius * cosine, radius * sine
 
 
 def logarithm(u: Tensor) -> Tensor:
-    """ln u of a positive float32 to one unit in the last place; fdlibm's (Sun Microsystems), as in musl's logf."""
+    """Return ln u of a positive float32 to one unit in the last place, by the method of fdlibm and of musl's logf."""
     bits = u.view(torch.int32) + (0x3F800000 - 0x3F330000)
     exponent = ((bits >> 23) - 127).float()
     f = ((bits & 0x7FFFFF) + 0x3F330000).view(torch.float32) - 1
@@ -128,7 +128,7 @@ def logarithm(u: Tensor) -> Tensor:
 
 
 def circle(word: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of 2 pi word / 2^32; Cephes' polynomials on an eighth of the circle on both sides of each axis."""
+    """Return cosine and sine of 2 pi word / 2^32, by Cephes' polynomials for an eighth of the circle beside each axis."""
     quarter = (word + 2**29) >> 30
     x = (word - (quarter << 30)).float() * (2 * math.pi * 2**-32)
     z = x * x

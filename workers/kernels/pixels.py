@@ -1,8 +1,8 @@
 """Triton kernels of the pixels' likelihoods, forward and backward; the references are in workers.model.densities.
 
-The bias of the decoder's last layer is added here, so that the largest tensors of a step are read once forward, and read and
-written once backward. Its gradient is summed over images by blocks of a fixed size, then over blocks: no atomics, equal
-bits.
+The kernels also add the bias of the decoder's last layer, so that the largest tensors of a step are read once in the forward
+pass, and read and written once in the backward pass. The gradient of the bias is summed over images within blocks of a fixed
+size and then over the blocks, without atomic operations, so that equal input gives equal bits.
 """
 
 import torch
@@ -12,38 +12,38 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 _BLOCK = 1024
-"""Pixels a program."""
+"""Pixels per program."""
 
 _SAMPLES, _IMAGES = 8, 4
-"""Samples of an image that share its pixels, forward; images whose bias gradients a program sums, backward."""
+"""Samples that share the pixels of an image in the forward pass; images per program that sums bias gradients backward."""
 
 
 class Bernoulli(torch.autograd.Function):
-    """densities.bernoulli_log_likelihood of logits + bias; bias [replica, 1, pixel] or None."""
+    """workers.model.densities.bernoulli_log_likelihood of logits + bias; bias is [replica, 1, pixel] or None."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, logits: Tensor, bias: Tensor | None) -> Tensor:
-        """Nats of every sample."""
+        """Return the nats of every sample, [replica, k, batch]."""
         x, logits = _rows(x), logits.contiguous()
         ctx.save_for_backward(x, logits, *([] if bias is None else [bias]))
         return _forward(_bernoulli, x, (logits,), (bias,))
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[None, Tensor, Tensor | None]:
-        """By logits and bias."""
+        """Return the gradients by logits and bias."""
         x, logits, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
         (grad,), (by_bias,) = _backward(_bernoulli_gradient, grads[0], x, (logits,), (rest[0] if rest else None,))
         return None, grad, by_bias
 
 
 class Gaussian(torch.autograd.Function):
-    """densities.gaussian_log_likelihood of two heads with their biases."""
+    """workers.model.densities.gaussian_log_likelihood of two heads with their biases."""
 
     @staticmethod
     def forward(
         ctx: FunctionCtx, x: Tensor, mean: Tensor, log_variance: Tensor, bias: Tensor | None, other_bias: Tensor | None
     ) -> Tensor:
-        """Nats of every sample."""
+        """Return the nats of every sample, [replica, k, batch]."""
         x, heads = _rows(x), (mean.contiguous(), log_variance.contiguous())
         biases = [] if bias is None or other_bias is None else [bias, other_bias]
         ctx.save_for_backward(x, *heads, *biases)
@@ -51,7 +51,7 @@ class Gaussian(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor | None, Tensor | None]:
-        """By heads and biases."""
+        """Return the gradients by heads and biases."""
         x, mean, log_variance, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
         biases = (rest[0], rest[1]) if rest else (None, None)
         (a, b), (c, d) = _backward(_gaussian_gradient, grads[0], x, (mean, log_variance), biases)
@@ -59,7 +59,7 @@ class Gaussian(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """Images whose pixels lie side by side; replicas may share them."""
+    """Return images whose pixels are contiguous in memory; replicas may share them."""
     return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
 
 
@@ -99,9 +99,9 @@ def _block(n_x: int) -> int:
 
 @triton.jit
 def logistic(a):
-    """Sigmoid and softplus, to 1e-7; no exponential overflows."""
+    """Return sigmoid and softplus of a, to 1e-7; no exponential overflows."""
     e = tl.exp(-tl.abs(a))
-    # ln(1 + e) = 2 artanh(e / (2 + e)), by its series: the quotient is at most 1/3.
+    # The series of ln(1 + e) = 2 artanh(e / (2 + e)), whose quotient is at most 1/3.
     s = e / (2.0 + e)
     z = s * s
     series = z * (1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13))))))
@@ -110,7 +110,7 @@ def logistic(a):
 
 @triton.jit
 def _gaussian_pixel(x, a, c):
-    """Error, log-variance and precision of a pixel, and its mean."""
+    """Return error, log-variance, precision and mean of a pixel."""
     mean, _ = logistic(a)
     half, _ = logistic(2.0 * c)
     log_variance = 2.0 * half - 1.0

@@ -1,4 +1,4 @@
-"""Which networks a trial has: the sizes of its layers, and their parameters before training; computes nothing with them."""
+"""The networks of a trial: the sizes of its layers, and their parameters before training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ from workers.replicas.units import Units
 
 @dataclass(frozen=True)
 class Architecture:
-    """What decides the shapes and operations of a model; equal for all trials of a pack."""
+    """Everything that decides the shapes and operations of a model; equal for all trials of a pack."""
 
     n_x: int
-    """Pixels."""
+    """Pixels per image."""
     latent: tuple[int, ...]
-    """Units of every stochastic layer, from the image upwards."""
+    """Number of units of every stochastic layer, from the image upwards."""
     hidden: tuple[tuple[int, ...], ...]
-    """Hidden layers of the encoder below every stochastic layer, upwards; its decoder mirrors them."""
+    """Sizes of the encoder's hidden layers below every stochastic layer, from below; the decoder mirrors them."""
     activation: str
     batch_norm: bool
     bn_scope: str
@@ -34,24 +34,24 @@ class Architecture:
     decoder_logvar_value: float
     decoder_logvar_limit: float
     units: Units | None = field(default=None, compare=False)
-    """Which latent units every replica has, where a pack's trials differ in n_z; None: all of them."""
+    """The latent units of every replica if the trials of the pack differ in n_z; None if every replica has all of them."""
 
     @property
     def n_z(self) -> int:
-        """Latent units of all stochastic layers."""
+        """Number of latent units of all stochastic layers together."""
         return sum(self.latent)
 
     @property
     def pixel_heads(self) -> tuple[str, ...]:
-        """Affine layers that end at the pixels."""
+        """Names of the affine layers whose outputs belong to pixels."""
         if self.decoder != "gaussian":
             return ("logits",)
         return ("mean", "log_variance") if self.decoder_logvar in ("tanh", "linear_clamped") else ("mean",)
 
     def layers(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of every affine layer, by name.
+        """Return the numbers of inputs and outputs of every affine layer, by name.
 
-        The first stochastic layer comes first, so that equal seeds share its weights however many lie above.
+        The first stochastic layer comes first, so that equal seeds share its weights, however many layers are above it.
         """
         sizes: dict[str, tuple[int, int]] = {}
         below = self.n_x
@@ -67,7 +67,7 @@ class Architecture:
         return sizes
 
     def is_normalised(self, name: str) -> bool:
-        """Whether batch normalisation follows an affine layer."""
+        """Return whether batch normalisation follows an affine layer."""
         if not self.batch_norm:
             return False
         ends_at_pixels = name.startswith("decoder.") and ".hidden" not in name
@@ -75,12 +75,12 @@ class Architecture:
 
 
 def side(kind: str, layer: int) -> str:
-    """The name of the encoder or decoder of a stochastic layer, counted from 0 at the image."""
+    """Return the name of the encoder or decoder of a stochastic layer; layers are counted from 0 at the image."""
     return kind if layer == 0 else f"{kind}{layer + 1}"
 
 
 def architecture_of(settings: Settings, n_x: int) -> Architecture:
-    """The architecture of a trial on images of n_x pixels."""
+    """Return the architecture of a trial on images of n_x pixels."""
     model, above = settings.model, layers_above(settings.model)
     return Architecture(
         n_x=n_x,
@@ -109,23 +109,24 @@ def initial_parameters(
     init: str = "glorot_normal",
     pixel_mean: Float[Tensor, "pixel"] | None = None,
 ) -> dict[str, Tensor]:
-    """Glorot weights, Var(w) = 2 / (n_in + n_out) (Glorot and Bengio 2010), zero biases, unit batch-norm scales.
+    """Return the parameters before training, each with a leading replica axis.
 
-    Every layer draws from its own step of the seed's stream, so equal seeds share the weights of equal layers.
+    Weights have Var(w) = 2 / (n_in + n_out) (Glorot and Bengio 2010), biases are 0 and batch-norm scales 1. Every layer
+    draws from its own step of the seed's stream, so that equal seeds share the weights of equal layers.
 
     Args:
-        architecture: of the pack.
-        seeds: one a replica.
-        device: where they will be.
+        architecture: the architecture of the pack.
+        seeds: one seed per replica.
+        device: the device of the parameters.
         init: glorot_normal, or glorot_uniform on +-sqrt(6 / (n_in + n_out)).
-        pixel_mean: where given, the bias of the pixels' mean is its logit.
+        pixel_mean: if given, the logit of this mean is the initial bias of the decoder's output for the pixels' mean.
     """
     parameters: dict[str, Tensor] = {}
     for step, (name, (n_in, n_out)) in enumerate(architecture.layers().items()):
         drawn = [_glorot(generator(seed, Stream.WEIGHTS, step), n_in, n_out, init) for seed in seeds]
         parameters[f"{name}.weight"] = torch.from_numpy(np.stack(drawn)).to(device)
         row = (len(seeds), 1, n_out)
-        # The shift of batch normalisation is the layer's bias (Ioffe and Szegedy 2015, sec. 3.2): one of both is enough.
+        # The layer's bias is also the shift of batch normalisation (Ioffe and Szegedy 2015, sec. 3.2): one is enough.
         parameters[f"{name}.bias"] = torch.zeros(row, device=device)
         if pixel_mean is not None and name in ("decoder.logits", "decoder.mean"):
             clipped = pixel_mean.double().clamp(OUTPUT_BIAS_CLIP, 1 - OUTPUT_BIAS_CLIP)
@@ -146,7 +147,7 @@ def _glorot(drawn: np.random.Generator, n_in: int, n_out: int, init: str) -> NDA
 
 
 def initial_statistics(architecture: Architecture, replicas: int, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
-    """Running means of 0 and variances of 1 of every normalised layer."""
+    """Return the initial running mean (0) and variance (1) of every normalised layer, [replica, 1, unit]."""
     return {
         name: (torch.zeros(replicas, 1, n_out, device=device), torch.ones(replicas, 1, n_out, device=device))
         for name, (_, n_out) in architecture.layers().items()

@@ -1,6 +1,6 @@
-"""Log-densities and probability masses of pixels given the decoder's outputs, in nats; owns no parameters.
+"""Log-densities and log-probabilities of pixels given the outputs of the decoder, in nats, summed over pixels.
 
-x is [replica, batch, pixel]; what comes out of the decoder is [replica, k, batch, pixel].
+x is [replica, batch, pixel]; the decoder's outputs are [replica, k, batch, pixel].
 """
 
 import math
@@ -21,9 +21,9 @@ BINS = 256
 def bernoulli_log_likelihood(
     x: Float[Tensor, "replica batch pixel"], logits: Float[Tensor, "replica k batch pixel"]
 ) -> Float[Tensor, "replica k batch"]:
-    """log p(x|z) = sum_d x_d l_d - softplus(l_d), y = sigmoid(l); the paper's sec. 2.3.2.
+    """Return log p(x|z) = sum_d x_d l_d - softplus(l_d), where y = sigmoid(l); the paper's sec. 2.3.2.
 
-    On grey pixels this is minus the cross-entropy of x and y, and no log-likelihood of anything.
+    On grey pixels this is minus the cross-entropy of x and y, which is not a log-likelihood.
     """
     if has_kernels(logits):
         return biased_bernoulli(x, logits)
@@ -34,7 +34,7 @@ def bernoulli_log_likelihood(
 def continuous_bernoulli_log_likelihood(
     x: Float[Tensor, "replica batch pixel"], logits: Float[Tensor, "replica k batch pixel"]
 ) -> Float[Tensor, "replica k batch"]:
-    """Density of x in [0, 1]: sum_d log C(l_d) + x_d l_d - softplus(l_d), C(l) = l / tanh(l / 2), C(0) = 2.
+    """Return the log-density of x in [0, 1]: sum_d log C(l_d) + x_d l_d - softplus(l_d), C(l) = l / tanh(l / 2), C(0) = 2.
 
     Loaiza-Ganem and Cunningham 2019 (arXiv:1907.06845), in terms of the logit l of their lambda.
     """
@@ -46,9 +46,9 @@ def gaussian_log_likelihood(
     mean_head: Float[Tensor, "replica k batch pixel"],
     log_variance_head: Float[Tensor, "replica k batch pixel"],
 ) -> Float[Tensor, "replica k batch"]:
-    """Density of x under N(sigmoid(a), exp(tanh(c))), pixel by pixel; the paper's sec. 2.3.1.
+    """Return the log-density of x under N(sigmoid(a), exp(tanh(c))), summed over pixels; the paper's sec. 2.3.1.
 
-    log sigma^2 >= -1, so it is at most -0.4189 nats a pixel whatever is learned.
+    As log sigma^2 >= -1, it is at most -0.4189 nats per pixel, whatever the model learns.
     """
     if has_kernels(mean_head):
         return biased_gaussian(x, (mean_head, log_variance_head))
@@ -61,7 +61,7 @@ def biased_bernoulli(
     logits: Float[Tensor, "replica k batch pixel"],
     bias: Float[Tensor, "replica 1 pixel"] | None = None,
 ) -> Float[Tensor, "replica k batch"]:
-    """bernoulli_log_likelihood of logits + bias, where there are kernels."""
+    """Return bernoulli_log_likelihood of logits + bias; needs kernels (has_kernels)."""
     from workers.kernels import pixels as kernels_pixels
 
     out: Tensor = kernels_pixels.Bernoulli.apply(x, logits, bias)
@@ -73,7 +73,7 @@ def biased_gaussian(
     heads: tuple[Float[Tensor, "replica k batch pixel"], Float[Tensor, "replica k batch pixel"]],
     biases: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
 ) -> Float[Tensor, "replica k batch"]:
-    """gaussian_log_likelihood of the heads plus their biases, where there are kernels."""
+    """Return gaussian_log_likelihood of the heads plus their biases; needs kernels (has_kernels)."""
     from workers.kernels import pixels as kernels_pixels
 
     out: Tensor = kernels_pixels.Gaussian.apply(x, *heads, *biases)
@@ -85,7 +85,7 @@ def gaussian_density(
     mean_head: Float[Tensor, "replica k batch pixel"],
     log_variance: Float[Tensor, "replica #k #batch #pixel"],
 ) -> Float[Tensor, "replica k batch"]:
-    """Density of x under N(sigmoid(a), sigma^2) for any log sigma^2."""
+    """Return the log-density of x under N(sigmoid(a), sigma^2) for any log sigma^2."""
     error = x.unsqueeze(1) - torch.sigmoid(mean_head)
     return -0.5 * (LOG_2PI + log_variance + torch.exp(-log_variance) * error * error).sum(-1)
 
@@ -95,9 +95,9 @@ def gaussian_mass_of_binary(
     mean: Float[Tensor, "replica k batch pixel"],
     log_variance: Float[Tensor, "replica #k #batch #pixel"],
 ) -> Float[Tensor, "replica k batch"]:
-    """log P(x) of binary pixels if the density is renormalised to {0, 1}: P(1) = sigmoid((2 mu - 1) / (2 sigma^2)).
+    """Return log P(x) of binary pixels under the density renormalised to {0, 1}: P(1) = sigmoid((2 mu - 1) / (2 sigma^2)).
 
-    Nats that can be compared with those of a Bernoulli decoder; docs/settings.md, row 4.
+    These nats can be compared with those of a Bernoulli decoder; see row 4 of the questions in docs/settings.md.
     """
     return bernoulli_log_likelihood(x, (mean - 0.5) * torch.exp(-log_variance))
 
@@ -107,11 +107,11 @@ def gaussian_mass_of_grey(
     mean: Float[Tensor, "replica k batch pixel"],
     log_variance: Float[Tensor, "replica #k #batch #pixel"],
 ) -> Float[Tensor, "replica k batch"]:
-    """log P of the bin of 256 that x lies in; the first and the last bin have the tails."""
+    """Return log P of the one of 256 bins that contains x; the first and the last bin include the tails."""
     low, high = _edges(x)
     scale = torch.exp(-0.5 * log_variance.double())
     a, b = (low.unsqueeze(1) - mean) * scale, (high.unsqueeze(1) - mean) * scale
-    # In the lower tail both cumulative probabilities are small and their difference exact.
+    # In the lower tail both cumulative probabilities are small, so that their difference is exact.
     is_upper = a > 0
     a, b = torch.where(is_upper, -b, a), torch.where(is_upper, -a, b)
     log_a, log_b = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
@@ -122,19 +122,19 @@ def gaussian_mass_of_grey(
 def continuous_bernoulli_mass_of_grey(
     x: Float[Tensor, "replica batch pixel"], logits: Float[Tensor, "replica k batch pixel"]
 ) -> Float[Tensor, "replica k batch"]:
-    """log P of the bin of 256 that x lies in, F(x) = expm1(l x) / expm1(l); the outer bins end at 0 and 1."""
+    """Return log P of the one of 256 bins that contains x, F(x) = expm1(l x) / expm1(l); the outer bins end at 0 and 1."""
     low, high = (edge.clamp(0, 1).unsqueeze(1) for edge in _edges(x))
     width, exact = high - low, logits.double()
-    # With x -> 1 - x a negative logit becomes a positive one.
+    # Replacing x by 1 - x turns a negative logit into a positive one.
     positive = exact.abs().clamp(min=1e-8)
     start = torch.where(exact < 0, 1 - high, low)
-    # Differences of 1 - e^-a alone: e^a overflows where the logit is some 10^5.
+    # Use only 1 - e^-a, because e^a overflows for large logits (10^5 occurs).
     share = torch.log(-torch.expm1(-positive * width)) - torch.log(-torch.expm1(-positive))
     return (positive * (start + width - 1) + share).sum(-1)
 
 
 def continuous_bernoulli_mean(logits: Float[Tensor, "*axes pixel"]) -> Float[Tensor, "*axes pixel"]:
-    """E[x] = 1 / (1 - e^-l) - 1 / l, and 1/2 at l = 0."""
+    """Return E[x] = 1 / (1 - e^-l) - 1 / l, which is 1/2 at l = 0."""
     exact = logits.double()
     is_small = exact.abs() < 1e-3
     safe = torch.where(is_small, torch.ones_like(exact), exact)
@@ -143,23 +143,23 @@ def continuous_bernoulli_mean(logits: Float[Tensor, "*axes pixel"]) -> Float[Ten
 
 
 def softplus(a: Tensor) -> Tensor:
-    """ln(1 + e^a) = max(a, 0) - ln sigmoid(|a|), to 1e-7 absolutely; no gradient of its own.
+    """Return ln(1 + e^a) = max(a, 0) - ln sigmoid(|a|) with an absolute error of 1e-7, without a gradient.
 
-    Torch's softplus and log1p take 10 ns an element on a CPU, this takes 1.5.
+    On a CPU torch's softplus and log1p take 10 ns per element, and this takes 1.5 ns.
     """
     log_sigmoid = a.abs().sigmoid_().log_()
     return torch.relu(a).sub_(log_sigmoid)
 
 
 def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the bin of x begins and ends; the outer bins are open."""
+    """Return the lower and the upper edge of the bin of x; the outer edges are infinite."""
     level = torch.round(x.double() * (BINS - 1))
     low = torch.where(level == 0, -math.inf, (level - 0.5) / (BINS - 1))
     return low, torch.where(level == BINS - 1, math.inf, (level + 0.5) / (BINS - 1))
 
 
 def _log_normaliser(logits: Tensor) -> Tensor:
-    """log(l / tanh(l / 2)); its series where the quotient is 0 / 0."""
+    """Return log(l / tanh(l / 2)), near l = 0 by its series because the quotient is 0 / 0 there."""
     half = 0.5 * logits
     is_small = half.abs() < 5e-3
     safe = torch.where(is_small, torch.ones_like(half), half)
@@ -170,7 +170,8 @@ def _log_normaliser(logits: Tensor) -> Tensor:
 
 
 class _Bernoulli(torch.autograd.Function):
-    # By hand: autograd keeps three tensors of the decoder's output size, and these are the largest of a step.
+    # The gradient is written by hand because autograd would keep three tensors of the size of the decoder's output, the
+    # largest tensors of a step.
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, logits: Tensor) -> Tensor:

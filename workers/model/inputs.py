@@ -1,4 +1,4 @@
-"""The data set on the device, as the model sees it: training batches, and fixed images to measure on."""
+"""Put the data set on the device in the form that the model sees: training batches, and fixed images for measurements."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,50 +20,50 @@ from workers.replicas.seeds import COUNTER, Seeds
 Input = Literal["dynamic", "static", "threshold", "grey"]
 
 
-# Steps of Stream.EVALUATION_BINARISATION; a number, once used, keeps its meaning. Test images are binarised once and alike
-# for every kind of input that has them binarised.
+# Steps of Stream.EVALUATION_BINARISATION; a number, once used, keeps its meaning. Test images are binarised only once, and
+# in the same way for every kind of input that uses binarised test images.
 _MEASURED, _TEST, _STATIC = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Data:
-    """Everything a pack needs of a data set; all pixels lie in [0, 1]."""
+    """Everything that a pack needs of a data set; all pixels are in [0, 1]."""
 
     train: Float[Tensor, "image pixel"]
-    """The training inputs; where `binarised_anew`, the probabilities from which a batch is drawn every time."""
+    """The training inputs; if `binarised_anew`, the probabilities from which every batch is drawn."""
     measured: Float[Tensor, "measured pixel"]
-    """The fixed training images on which activity is measured, as inputs; see `measured_at`."""
+    """The fixed training images on which the activity is measured, as inputs; see `measured_at`."""
     test: Float[Tensor, "test pixel"]
     """The test images, as inputs."""
     other_measured: Float[Tensor, "other_measured pixel"] | None
-    """`measured` in the other reading: binarised once if inputs are grey, else grey; None if the pixels are 0 or 1."""
+    """`measured` in the other reading: binarised once if inputs are grey, otherwise grey; None if all pixels are 0 or 1."""
     other_test: Float[Tensor, "other_test pixel"] | None
     """`test` in the other reading."""
     test_classes: Int[Tensor, "test"] | None
-    """The class of every test image, from 0; None where the data have no labels."""
+    """The class of every test image, from 0; None if the data have no labels."""
     n_classes: int
     fingerprint: str
     input: Input
     """How pixels become inputs; see workers.contract.settings."""
     redrawn: bool
-    """Whether the images to measure on are drawn anew in every epoch."""
+    """Whether the images for measurements are drawn again in every epoch."""
 
     @property
     def n_x(self) -> int:
-        """Pixels an image."""
+        """Pixels per image."""
         return self.train.shape[1]
 
     @property
     def binarised_anew(self) -> bool:
-        """Whether a training image gives another input every time it is used; never so if the pixels are 0 or 1."""
+        """Whether a training image is binarised again every time it is used; False if all pixels are 0 or 1."""
         return self.input == "dynamic" and self.other_test is not None
 
 
 def load_data(settings: DataSettings, measure: MeasureSettings, device: torch.device) -> Data:
-    """Read the data set and lay it on the device.
+    """Read the data set and put it on the device.
 
-    The images that are used, those to measure on and what is binarised once depend on the data set alone, never on a
-    trial's seed.
+    The images that are used, those for measurements and all binarisations that are done once depend only on the data set,
+    never on a trial's seed.
 
     Raises:
         DataError: see workers.data.images.load_images.
@@ -75,7 +75,7 @@ def load_data(settings: DataSettings, measure: MeasureSettings, device: torch.de
 def data_from(
     images: Images, fingerprint: str, measure: MeasureSettings, device: torch.device, input: Input = "dynamic"
 ) -> Data:
-    """Data from arrays."""
+    """Return the data on the device from the arrays of a data set."""
     train, test = _pixels(images.train), _pixels(images.test)
     order = generator(EVALUATION_SEED, Stream.EVALUATION_IMAGES, 0).permutation(len(train))
     chosen = np.sort(order[: measure.images])
@@ -105,13 +105,13 @@ def data_from(
 def training_batch(
     data: Data, seeds: Seeds, images: Int[Tensor, "seed batch"], step: int | Int[Tensor, "1"]
 ) -> Float[Tensor, "replica batch pixel"]:
-    """The inputs of a step; `binarised_anew` as in Salakhutdinov and Murray (2008) and Burda et al. (2016)."""
+    """Return the inputs of a step; `binarised_anew` is as in Salakhutdinov and Murray (2008) and Burda et al. (2016)."""
     if has_kernels(data.train) and seeds.source == COUNTER:
         from workers.kernels import philox as kernels_philox
 
         where = seeds.keys, seeds.index
         return kernels_philox.batch(data.train, images, where, Stream.BINARISATION if data.binarised_anew else None, step)
-    # Not data.train[images], which copies number by number.
+    # Not data.train[images], which copies one number at a time.
     pixels = data.train.index_select(0, images.flatten()).unflatten(0, images.shape)
     if not data.binarised_anew:
         return seeds.spread(pixels)
@@ -120,7 +120,7 @@ def training_batch(
 
 
 def measured_at(data: Data, epoch: int) -> Float[Tensor, "measured pixel"]:
-    """The images to measure on in an epoch: always the same, unless the study draws them anew (forensic)."""
+    """Return the images for the measurements of an epoch: always the same, unless `measure.images_redrawn` is set."""
     if not data.redrawn:
         return data.measured
     order = generator(EVALUATION_SEED, Stream.REDRAWN, epoch).permutation(len(data.train))
@@ -133,12 +133,12 @@ def measured_at(data: Data, epoch: int) -> Float[Tensor, "measured pixel"]:
 
 
 def pixel_mean(data: Data) -> Float[Tensor, "pixel"]:
-    """Mean of every pixel of the training inputs, in float64."""
+    """Return the mean of every pixel of the training inputs, in float64."""
     return data.train.double().mean(0)
 
 
 def pixel_variance(data: Data) -> Float[Tensor, "pixel"]:
-    """Variance (divisor n) of every pixel of the training inputs, in float64; p (1 - p) where they are binarised anew."""
+    """Return the variance (divisor n) of every pixel of the training inputs, in float64; p (1 - p) if `binarised_anew`."""
     if data.binarised_anew:
         p = pixel_mean(data)
         return p * (1 - p)
@@ -157,7 +157,7 @@ def _is_binary(pixels: NDArray[np.float32]) -> bool:
 def _binarised(
     train: NDArray[np.float32], test: NDArray[np.float32], chosen: NDArray[np.int64], input: Input
 ) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """`train` as Data has it, and the binary reading of the measured and the test images."""
+    """Return `train` as in Data, and the binary reading of the measured and of the test images."""
     if input == "threshold":
         train, tested = ((pixels > 0.5).astype(np.float32) for pixels in (train, test))
         return train, (train[chosen], tested)

@@ -1,4 +1,4 @@
-"""Importance-weighted bounds and what is trained instead of them, in nats per example; owns no parameters."""
+"""Importance-weighted bounds and the objectives that can be trained in their place, in nats per example."""
 
 import math
 
@@ -17,7 +17,7 @@ def iwae_bound(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*axes ba
         L_K = log( (1/K) * sum_k w_k )      Burda et al. 2016, sec. 3 (arXiv:1509.00519); the paper's eq. 3
 
     Args:
-        log_w: log p(x, z_k) - log q(z_k | x) in nats, z_k drawn from q. All K samples of one column belong to one image.
+        log_w: log p(x, z_k) - log q(z_k | x) in nats, z_k drawn from q. The K samples of one column belong to one image.
 
     Returns:
         One bound per example. Equals the ELBO estimate when K = 1.
@@ -28,7 +28,7 @@ def iwae_bound(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*axes ba
 
 
 def effective_share(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*axes batch"]:
-    """Effective share of the K samples: (sum_k w_k)^2 / (K sum_k w_k^2), Kish; from 1/K to 1."""
+    """Return the effective share of the K samples, (sum_k w_k)^2 / (K sum_k w_k^2), from 1/K to 1; Kish 1965."""
     log_share = 2 * torch.logsumexp(log_w, dim=-2) - torch.logsumexp(2 * log_w, dim=-2)
     return torch.exp(log_share) / log_w.shape[-2]
 
@@ -39,7 +39,7 @@ def objective_of(
     beta: Float[Tensor, "replica 1 1"],
     settings: ObjectiveSettings,
 ) -> Float[Tensor, "replica batch"]:
-    """What a step maximises, per example; all forms are L_K (or the mean log weight) at beta 1.
+    """Return what a training step maximises, per example; at beta 1 every form is L_K (or, with vae, the mean log weight).
 
         vae:           mean_k [ log p(x|z_k) + beta r_k ]                          r_k = log p(z_k) - log q(z_k|x)
         iwae, inside:  log (1/K) sum_k exp( log p(x|z_k) + beta r_k )              Sonderby et al. 2016's code
@@ -47,9 +47,9 @@ def objective_of(
 
     Args:
         log_px: log p(x|z_k).
-        log_ratio: r_k, or -KL(q || p) in closed form, which has no axis of samples.
-        beta: weight of the variational term.
-        settings: which form.
+        log_ratio: r_k; or -KL(q || p) in closed form, whose axis of samples has length 1.
+        beta: the weight of the variational term.
+        settings: the form of the objective.
     """
     if settings.bound == "vae":
         return torch.addcmul(log_px, beta, log_ratio).mean(1)
@@ -61,7 +61,7 @@ def objective_of(
 
 
 def is_importance_weighted(k: int, settings: ObjectiveSettings) -> bool:
-    """Whether what is trained is L_K with beta inside the weights, or at K = 1 the same."""
+    """Return whether the objective is L_K with beta inside the weights, or equals it because K = 1."""
     if settings.free_bits > 0 or settings.iwae_tile_bug:
         return False
     return k == 1 or (settings.bound == "iwae" and settings.beta_place == "inside")
@@ -72,7 +72,7 @@ def both_bounds(
     log_ratio: Float[Tensor, "replica #k batch"],
     beta: Float[Tensor, "replica 1 1"],
 ) -> tuple[Float[Tensor, "replica batch"], Float[Tensor, "replica batch"]]:
-    """objective_of where is_importance_weighted, and L_K at beta 1 without a gradient, where there are kernels."""
+    """Return objective_of, and L_K at beta 1 without a gradient; needs is_importance_weighted and kernels (has_kernels)."""
     from workers.kernels import bound as kernels_bound
 
     objective, bound = kernels_bound.Bounds.apply(log_px, log_ratio, beta)
@@ -86,9 +86,9 @@ def free_bits_objective(
     free_bits: float,
     units: Units | None = None,
 ) -> Float[Tensor, "replica batch"]:
-    """mean_k log p(x|z_k) - beta sum_u max(lambda, mean over the batch of KL_u); Kingma et al. 2016 (arXiv:1606.04934).
+    """Return mean_k log p(x|z_k) - beta sum_u max(lambda, batch mean of KL_u); Kingma et al. 2016 (arXiv:1606.04934).
 
-    The second term belongs to the batch: every example carries the same.
+    The second term belongs to the whole batch and is the same for every example.
     """
     paid = kept(kl.mean(2, keepdim=True).clamp(min=free_bits), units).squeeze(2).sum(-1)
     return log_px.mean(1) - beta.squeeze(1) * paid
@@ -97,12 +97,12 @@ def free_bits_objective(
 def path_weight(
     log_w: Float[Tensor, "replica k batch"], beta: Float[Tensor, "replica 1 1"]
 ) -> Float[Tensor, "replica k batch"]:
-    """By what the doubly reparameterised gradient scales a sample's path derivative beyond its weight w_k.
+    """Return the factor (1 - beta) + beta w_k by which doubly reparameterised gradients scale w_k times a path derivative.
 
         encoder: sum_k [(1 - beta) w_k + beta w_k^2] d log w_k / dz_k dz_k/dphi,   w normalised over k
 
-    Tucker et al. 2019 (arXiv:1810.04152) at beta 1; with beta inside the weights the score term of q carries beta, and
-    reparameterising it turns w_k into w_k - beta w_k (1 - w_k). Returns (1 - beta) + beta w_k.
+    At beta 1 this is Tucker et al. 2019 (arXiv:1810.04152). With beta inside the weights the score term of q carries beta,
+    and reparameterising it turns w_k into w_k - beta w_k (1 - w_k).
     """
     return torch.addcmul(1 - beta, beta, torch.softmax(log_w, dim=1))
 
@@ -112,7 +112,7 @@ def reparameterise(
     log_variance: Float[Tensor, "replica #k batch unit"],
     noise: Float[Tensor, "replica k batch unit"],
 ) -> Float[Tensor, "replica k batch unit"]:
-    """Samples z = mu + sigma * eps of q(z|x); Kingma and Welling 2014, sec. 2.4."""
+    """Return samples z = mu + sigma * eps of q(z|x); Kingma and Welling 2014, sec. 2.4."""
     if has_kernels(noise):
         from workers.kernels import latent as kernels_latent
 
@@ -126,9 +126,9 @@ def log_prior_ratio(
     log_variance: Float[Tensor, "replica #k batch unit"],
     noise: Float[Tensor, "replica k batch unit"],
 ) -> Float[Tensor, "replica k batch"]:
-    """log p(z) - log q(z|x), summed over units, with p = N(0, I) and z = mu + sigma * noise.
+    """Return log p(z) - log q(z|x), summed over units, with p = N(0, I) and z = mu + sigma * noise.
 
-    = 1/2 sum_u (log sigma_u^2 + eps_u^2 - z_u^2): the terms in log 2 pi cancel.
+    It equals 1/2 sum_u (log sigma_u^2 + eps_u^2 - z_u^2), because the terms in log 2 pi cancel.
     """
     if has_kernels(z):
         from workers.kernels import latent as kernels_latent
@@ -141,7 +141,7 @@ def log_prior_ratio(
 def closed_prior_ratio(
     mean: Float[Tensor, "replica _k batch unit"], log_variance: Float[Tensor, "replica _k batch unit"]
 ) -> Float[Tensor, "replica _k batch"]:
-    """-KL(q(z|x) || N(0, I)), summed over units."""
+    """Return -KL(q(z|x) || N(0, I)) in closed form, summed over units."""
     if has_kernels(mean):
         from workers.kernels import latent as kernels_latent
 
@@ -156,7 +156,7 @@ def log_conditional_ratio(
     noise: Float[Tensor, "replica k batch unit"],
     p: tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]],
 ) -> Float[Tensor, "replica k batch"]:
-    """log p(z) - log q(z), summed over units, with p a Gaussian given as (mean, log variance) and z = mu + sigma * noise."""
+    """Return log p(z) - log q(z), summed over units; p is a Gaussian (mean, log variance), and z = mu + sigma * noise."""
     mean, p_log_variance = p
     error = z - mean
     p_term = p_log_variance + error * error * torch.exp(-p_log_variance)
@@ -168,17 +168,17 @@ def log_ratio_per_unit(
     q: tuple[Float[Tensor, "replica #k batch unit"], Float[Tensor, "replica #k batch unit"]],
     p: tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]] | None,
 ) -> Float[Tensor, "replica k batch unit"]:
-    """log p(z_u) - log q(z_u) of Gaussians given as (mean, log variance); p is N(0, 1) where None."""
+    """Return log p(z_u) - log q(z_u) of Gaussians given as (mean, log variance); None for p means N(0, 1)."""
     p_term = z * z if p is None else p[1] + (z - p[0]).square() * torch.exp(-p[1])
     return 0.5 * (q[1] + (z - q[0]).square() * torch.exp(-q[1]) - p_term)
 
 
 def kl_per_unit(mean: Float[Tensor, "*axes unit"], log_variance: Float[Tensor, "*axes unit"]) -> Float[Tensor, "*axes unit"]:
-    """KL(q(z_u|x) || N(0, 1)) in closed form; Kingma and Welling 2014, app. B."""
+    """Return KL(q(z_u|x) || N(0, 1)) in closed form; Kingma and Welling 2014, app. B."""
     return 0.5 * (mean * mean + torch.exp(log_variance) - 1 - log_variance)
 
 
 def _tiled(log_w: Tensor) -> Tensor:
-    """Forensic: x tiled as x1..xB, x1..xB, ... but reshaped to [B, K], so that a group has K different images."""
+    """Return log_w grouped as by the known bug: x is tiled as x1..xB, x1..xB, ... but reshaped to [B, K], mixing images."""
     k, batch = log_w.shape[-2:]
     return log_w.reshape(*log_w.shape[:-2], batch, k).transpose(-1, -2)

@@ -1,1 +1,1 @@
-"""What runs along the replica axis of a pack: seeds, units that exist, precision of products, the device."""
+"""The replica axis of a pack: seeds, the latent units that each replica has, the precision of products, and the device."""

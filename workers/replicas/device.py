@@ -1,4 +1,4 @@
-"""The device that a pack runs on: chosen, made deterministic, named."""
+"""Choose the device that a pack runs on, make it deterministic, and describe it."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ import torch
 from workers.replicas.seeds import generator_of
 
 PRECISIONS = {"ieee": "highest", "tf32": "high", "bf16": "medium"}
-"""Of the factors of matrix products, in torch's words."""
+"""The precisions of the factors of matrix products, and torch's words for them."""
 
 _ALLOWED = {"cpu": ("ieee", "bf16"), "cuda": ("ieee", "tf32", "bf16"), "mps": ("ieee",)}
 
@@ -21,27 +21,31 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def prepare_device(wanted: str, precision: str = "auto") -> torch.device:
-    """Choose a device and set this process up for it; repeated before every pack, as a reused process keeps settings.
+    """Choose a device and set this process up for it; call it before every pack, because a reused process keeps settings.
 
     Raises:
-        ValueError: the device asked for is not there, or has no such precision.
+        ValueError: this machine does not have the device, or the device does not have the precision.
     """
     name = wanted if wanted != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[name]:
-        raise ValueError(f"run.device: this machine has no {name}; allowed here: {', '.join(d for d in there if there[d])}")
+        raise ValueError(
+            f"run.device: got {name}, but this machine has no {name} device; "
+            f"allowed here: auto, {', '.join(d for d in there if there[d])}"
+        )
     if precision == "auto":
         precision = "tf32" if name == "cuda" else "ieee"
     if precision not in _ALLOWED[name]:
         raise ValueError(
-            f"run.precision: got {precision}, which {name} does not have; allowed there: auto, {', '.join(_ALLOWED[name])}"
+            f"run.precision: got {precision}, which {name} does not support; "
+            f"allowed on {name}: auto, {', '.join(_ALLOWED[name])}"
         )
     torch.set_float32_matmul_precision(PRECISIONS[precision])
-    # More than one OpenMP thread a process is up to 100 times slower where processes share the cores.
+    # Where processes share the cores, several OpenMP threads per process are up to 100 times slower than one.
     torch.set_num_threads(1)
-    # Adam's second moments of pixels that are always black decay to denormals, which are slow.
+    # Adam's second moments of pixels that are always black decay to denormal numbers, which are slow.
     torch.set_flush_denormal(True)
-    # cuBLAS is deterministic with a fixed workspace only.
+    # cuBLAS is deterministic only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_default_dtype(torch.float32)
     _keep_freed_memory()
@@ -49,7 +53,7 @@ def prepare_device(wanted: str, precision: str = "auto") -> torch.device:
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
-    """What of the machine and the software can change a number; part of every file's provenance."""
+    """Return the facts about machine and software that can change a number; they are in the provenance of every file."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": device.type,
@@ -64,14 +68,14 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 
 
 def precision_in_use() -> str:
-    """The precision that this process is set up for, by torch's own word."""
+    """Return the precision that this process is set up for, as torch reports it."""
     wanted = torch.get_float32_matmul_precision()
     return next(name for name, word in PRECISIONS.items() if word == wanted)
 
 
 def _keep_freed_memory() -> None:
-    # glibc gives blocks of some MB back to the system and asks for them anew in every step, at the cost of page faults.
-    # 32 MB is the highest threshold that it accepts.
+    # glibc returns blocks of a few MB to the system and requests them again in every step, which costs page faults. 32 MB is
+    # the highest threshold that it accepts.
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)

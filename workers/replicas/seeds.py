@@ -1,4 +1,4 @@
-"""Random numbers as functions of (seed, stream, step): the same alone, in any pack and after a resume; owns no state."""
+"""Random numbers as functions of (seed, stream, step): a trial draws the same ones alone, in any pack and after a resume."""
 
 from collections.abc import Sequence
 
@@ -13,24 +13,24 @@ from workers.kernels.available import has_kernels
 from workers.replicas.units import Units, kept
 
 NUMPY, COUNTER = "numpy-philox", "philox4x32"
-"""The generators, as provenance names them: numpy's on the CPU by the step; on the device by every single number.
+"""The generators, as provenance names them: numpy's on the CPU, positioned once per step, and one positioned per number.
 
-Both draw initial weights, orders and everything that belongs to the data with numpy, so that these are equal everywhere.
+With either, numpy draws initial weights, orders and everything that belongs to the data, so that these are equal everywhere.
 """
 
 
 def generator_of(device: torch.device) -> str:
-    """The generator whose numbers a device trains and measures with."""
+    """Return the generator whose numbers a device trains and measures with."""
     return COUNTER if device.type == "cuda" else NUMPY
 
 
 class Seeds:
-    """The seeds of a pack: equal seeds have equal draws."""
+    """The seeds of a pack; replicas with equal seeds draw equal numbers."""
 
     def __init__(
         self, seeds: Sequence[int], device: torch.device, source: str | None = None, units: Units | None = None
     ) -> None:
-        """`seeds` has one entry a replica; `source` is a generator (None: the device's); `units` are a padded pack's."""
+        """Keep `seeds`, one per replica; `source` is a generator (None: the device's), `units` those of a padded pack."""
         self._units = units
         self.unique = sorted(set(seeds))
         self.source = source or generator_of(device)
@@ -40,11 +40,11 @@ class Seeds:
         self._unique_keys = torch.tensor(self.unique, device=device)
 
     def spread(self, drawn: Tensor) -> Tensor:
-        """From one entry a distinct seed to one entry a replica."""
+        """Return one entry per replica from one entry per distinct seed."""
         return drawn.index_select(0, self.index)
 
     def normal(self, stream: Stream, step: int, shape: tuple[int, ...], part: int = 0) -> Float[Tensor, "replica ..."]:
-        """Standard normal numbers of a step from numpy's generator, [replica, *shape]."""
+        """Draw the standard normal numbers of a step from numpy's generator, [replica, *shape]."""
         drawn = np.empty((len(self.unique), *shape), dtype=np.float32)
         for row, seed in zip(drawn, self.unique, strict=True):
             generator(seed, stream, step, part).standard_normal(dtype=np.float32, out=row)
@@ -59,15 +59,15 @@ class Seeds:
         part: int = 0,
         first: tuple[int, int] = (0, 0),
     ) -> list[Float[Tensor, "replica k batch _unit"]]:
-        """Standard normal numbers for every stochastic layer; those of the first do not depend on what lies above.
+        """Draw standard normal numbers for every stochastic layer; those of the first do not depend on the layers above.
 
         Args:
-            stream: what they are for.
-            step: of training, or the epoch of an evaluation; a tensor for the counter-based generator alone.
-            rows: samples and images.
-            latent: units of every layer.
-            part: which rows, for numpy's generator, which knows no single one.
-            first: which rows, for the counter-based one: the sample and the image that they begin at.
+            stream: the purpose of the numbers.
+            step: the training step, or the epoch of an evaluation; only the counter-based generator accepts a tensor.
+            rows: numbers of samples and images.
+            latent: the number of units of every layer.
+            part: which part of the images, for numpy's generator, which cannot start at a given row.
+            first: the first sample and the first image, for the counter-based generator.
         """
         if self.source == COUNTER:
             where = self.keys, stream
@@ -77,18 +77,18 @@ class Seeds:
         assert isinstance(step, int)
         if self._units:
             return [self._padded_normal(stream, step, rows, part, self._units)]
-        # The layer stands in the top byte of the counter's word for the part.
+        # The layer is in the top byte of the counter's word for the part.
         return [self.normal(stream, step, (*rows, n_z), part=(layer << 56) + part) for layer, n_z in enumerate(latent)]
 
     def _padded_normal(self, stream: Stream, step: int, rows: tuple[int, int], part: int, units: Units) -> Tensor:
-        """`normal` at the n_z of every replica, as numpy's numbers depend on it; 0 for units that do not exist."""
+        """Draw `normal` at each replica's own n_z, on which numpy's numbers depend; 0 for units that do not exist."""
         drawn = torch.zeros(len(self.index), *rows, units.width, device=self._device)
         for n_z, own in units.groups:
             drawn[own, ..., :n_z] = self.normal(stream, step, (*rows, n_z), part)[own]
         return drawn
 
     def uniform(self, stream: Stream, step: int | Int[Tensor, "1"], shape: tuple[int, ...]) -> Float[Tensor, "seed ..."]:
-        """Uniform numbers in [0, 1) of a step, one row a distinct seed; two axes for the counter-based generator."""
+        """Draw uniform numbers in [0, 1), one row per distinct seed; the counter-based generator needs two axes."""
         if self.source == COUNTER:
             batch, pixels = shape
             return philox.uniforms(self._unique_keys, stream, step, (batch, pixels))
@@ -99,13 +99,13 @@ class Seeds:
         return torch.from_numpy(drawn).to(self._device)
 
     def permutations(self, stream: Stream, step: int, n: int) -> Tensor:
-        """An order of n images, one row a distinct seed; numpy's on every device, once an epoch."""
+        """Draw an order of n images, one row per distinct seed; numpy draws it on every device, once per epoch."""
         orders = torch.from_numpy(np.stack([generator(seed, stream, step).permutation(n) for seed in self.unique]))
         return to_device(orders, self._device)
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that the host does not wait for."""
+    """Copy to the device without making the host wait."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
@@ -118,7 +118,7 @@ def device_normals(
     first: tuple[int, int],
     units: Units | None = None,
 ) -> Float[Tensor, "replica k batch unit"]:
-    """philox.normals, by its kernel where there is one; 0 for units that do not exist."""
+    """Draw philox_reference.normals, with the kernel where there is one; 0 for units that do not exist."""
     if has_kernels(keys):
         from workers.kernels import philox as kernels_philox
 

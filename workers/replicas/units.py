@@ -1,8 +1,8 @@
-"""Which latent units exist where a pack's trials differ in n_z: the shorter ones are padded to one width.
+"""Which latent units exist in a pack whose trials differ in n_z, and are therefore padded to one width.
 
-A unit that does not exist has mu = log sigma^2 = noise = 0, chosen and never multiplied in, so z = 0: its terms of every
-log-density and KL and all gradients by its parameters are exactly 0, and an ablation finds it silent already. What counts
-units, orders them or bounds each from below asks here which exist.
+A unit that does not exist has mu = log sigma^2 = noise = 0. These zeros are selected, not obtained by multiplication, so
+z = 0: its terms of every log-density and KL and all gradients by its parameters are exactly 0, and ablating it changes
+nothing. Code that counts units, orders them or bounds each from below must ask here which units exist.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 MULTIPLE = 8
-"""Padded widths are multiples of it, as matrix units of a GPU like them."""
+"""Padded widths are multiples of this, which a GPU's matrix units need to be fast."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +23,16 @@ class Units:
     widths: tuple[int, ...]
     """n_z of every replica."""
     width: int
-    """Units that the tensors have."""
+    """Units in the padded tensors."""
     counts: Int[Tensor, "replica"]
     """`widths` on the device."""
     exists: Bool[Tensor, "replica 1 1 unit"]
     groups: tuple[tuple[int, Int[Tensor, "_own"]], ...]
-    """Every n_z with its replicas."""
+    """Every n_z with the indices of its replicas."""
 
 
 def units_of(widths: Sequence[int], device: torch.device) -> Units | None:
-    """The units of replicas of so many; None if all have as many, where nothing is padded."""
+    """Return the units of replicas with these n_z; None if all are equal, so that nothing is padded."""
     if len(set(widths)) == 1:
         return None
     width = -(-max(widths) // MULTIPLE) * MULTIPLE
@@ -45,5 +45,5 @@ def units_of(widths: Sequence[int], device: torch.device) -> Units | None:
 
 
 def kept(values: Float[Tensor, "replica _k _batch unit"], units: Units | None) -> Float[Tensor, "replica _k _batch unit"]:
-    """The values of units that exist, and 0 for those that do not, whatever stood there."""
+    """Return the values with 0 for units that do not exist, even in place of a NaN."""
     return values if units is None else torch.where(units.exists, values, 0.0)

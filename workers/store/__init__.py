@@ -1,1 +1,1 @@
-"""Stored files: folders and buckets with create-only writes, the names and formats of files, and the laws they obey."""
+"""Stored files: folders and buckets with create-only writes, and the names, formats and consistency rules of files."""

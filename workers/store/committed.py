@@ -1,4 +1,4 @@
-"""Which borders of a pack are committed, and which checkpoints nobody needs any more; no torch."""
+"""Find the committed borders of a pack, and delete the checkpoints that are no longer needed."""
 
 from workers.store.listing import Segment, checkpoints, segments
 from workers.store.parquet import read_footer
@@ -6,23 +6,23 @@ from workers.store.protocol import Store
 
 
 def committed(store: Store, pack_id: str) -> list[Segment]:
-    """The committed segments of a pack, oldest first; without the fence of a closed pack."""
+    """Return the committed segments of a pack, oldest first, without the fence of a closed pack."""
     found = list(segments(store, pack_id))
     return found[:-1] if found and is_fence(store, found[-1].key) else found
 
 
 def is_fence(store: Store, key: str) -> bool:
-    """Whether a file was written to keep workers from committing there; see closing.py."""
+    """Return whether a file was written to keep workers from committing there; see closing.py."""
     return bool(read_footer(store.read(key), key).get("closed"))
 
 
 def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
-    """Delete a pack's checkpoints but those named by its newest `keep` commits; for the driver alone.
+    """Delete all checkpoints of a pack except those that its newest `keep` commits name; only the driver may call this.
 
-    One above the newest commit is left: a worker may be about to name it.
+    Checkpoints of epochs after the newest commit are kept, because a worker may be about to commit them.
 
     Returns:
-        The checkpoints that are named by these commits, oldest first.
+        The keys of the checkpoints that these commits name, oldest first.
     """
     commits = committed(store, pack_id)
     if not commits:
@@ -35,5 +35,5 @@ def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
 
 
 def checkpoint_named_by(store: Store, key: str) -> str:
-    """The checkpoint that a rows file names; empty if it is a fence."""
+    """Return the key of the checkpoint that a rows file names; empty if the file is a fence."""
     return str(read_footer(store.read(key), key).get("checkpoint", ""))

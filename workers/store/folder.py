@@ -1,4 +1,4 @@
-"""A store in a folder of a disk: files written aside, synced, and linked under their names."""
+"""A store in a folder on a disk: files are written under a temporary name, synced, and linked under their names."""
 
 import os
 import secrets
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 class FolderStore:
-    """A folder on a disk that survives a crash: write aside, fsync, link under the name, fsync the folder."""
+    """A Store in a folder; each write survives a crash: write a temporary file, fsync it, link it, fsync the folder."""
 
     def __init__(self, root: str | Path) -> None:
-        """Nothing is created before the first write."""
+        """Remember the folder, which is created by the first write."""
         self.root = Path(root)
         self.url = str(self.root)
 
@@ -28,7 +28,7 @@ class FolderStore:
             try:
                 os.link(aside, target)
             except FileExistsError:
-                # NFS asks again when an answer is lost, and is told then that the name exists: as our own file, perhaps.
+                # NFS repeats a request whose answer was lost, and then reports that the name exists; it may be our own file.
                 if not _are_one(aside, target):
                     return False
         finally:
@@ -45,7 +45,7 @@ class FolderStore:
         """See Store.read_range."""
         with open(self.root / key, "rb") as file:
             if hasattr(os, "posix_fadvise"):
-                # Else Linux reads some megabytes ahead, which are the whole of most files.
+                # Otherwise Linux reads some megabytes ahead, which is all of most files.
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
             size = os.fstat(file.fileno()).st_size
             first, last, _ = slice(start, stop).indices(size)
@@ -69,7 +69,7 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        # Else the first commit of a study could be lost with the folder it lies in.
+        # Otherwise the first commit of a study could be lost together with its folder.
         _fsync_folder(folder.parent)
 
 

@@ -1,4 +1,4 @@
-"""Where everything of a study lies: <out>/<study>/ and below; the only code that builds a path."""
+"""The paths of all files of a study, <out>/<study>/ and below; no other code builds a path."""
 
 import re
 
@@ -8,7 +8,7 @@ LEASE_FOLDER, VERIFY_FOLDER = "lease", "verify"
 FIGURES_FOLDER, REPORT = "figures", "report.html"
 
 LATENT_CAPTIONS = "latent-captions.csv"
-"""The captions of the latent figures, below the folder of figures."""
+"""The captions of the latent figures, in the folder of figures."""
 
 FOLDERS = (
     PLAN_FOLDER,
@@ -20,56 +20,56 @@ FOLDERS = (
     VERIFY_FOLDER,
     FIGURES_FOLDER,
 )
-"""Everything that anybody writes below a study."""
+"""All folders that are written below a study."""
 
 
 def study_url(out: str, study: str) -> str:
-    """Where the results of a study lie."""
+    """Return the address of the results of a study."""
     return f"{out.rstrip('/')}/{study}"
 
 
 def plan_key(number: int) -> str:
-    """The key of the n-th entry of the plan log, from 1."""
+    """Return the key of an entry of the plan log; numbers start at 1."""
     return f"{PLAN_FOLDER}/{number:06d}.parquet"
 
 
 def epochs_key(pack_id: str, first: int, last: int) -> str:
-    """The key of the rows of a pack from one border to the next."""
+    """Return the key of the rows file of a pack from epoch `first` to the border `last`."""
     return f"{EPOCHS_FOLDER}/{pack_id}-{first:06d}-{last:06d}.parquet"
 
 
 def trials_key(pack_id: str, epochs: int) -> str:
-    """The key of the row a trial that ends a pack."""
+    """Return the key of the file that ends a pack, with one row per trial."""
     return f"{TRIALS_FOLDER}/{pack_id}-{epochs:06d}.parquet"
 
 
 def weights_key(trial_id: str, epochs: int) -> str:
-    """The key of a trained model."""
+    """Return the key of a trained model."""
     return f"{WEIGHTS_FOLDER}/{trial_id}-{epochs:06d}.safetensors"
 
 
 def checkpoint_key(pack_id: str, epoch: int, attempt: str) -> str:
-    """The key of a pack's state at a border; unique to the attempt, so that nobody waits for another's."""
+    """Return the key of a pack's state at a border; each attempt has its own, so that no writer waits for another."""
     return f"{CHECKPOINTS_FOLDER}/{pack_id}-{epoch:06d}-{attempt}.safetensors"
 
 
 def stop_key(run_id: str, pack_id: str | None = None) -> str:
-    """The key whose presence asks the workers of one run, or that of one pack, to stop at their next border."""
+    """Return the key that asks all workers of a run, or the worker of one pack, to stop at their next border."""
     return f"{CHECKPOINTS_FOLDER}/stop-{run_id}" + (f"-{pack_id}" if pack_id else "")
 
 
 def closed_key(pack_id: str) -> str:
-    """The key whose presence says that nobody may go on with a pack."""
+    """Return the key that forbids every worker to continue a pack."""
     return f"{CHECKPOINTS_FOLDER}/closed-{pack_id}"
 
 
 def lease_key(number: int, run_id: str) -> str:
-    """The key of the n-th heartbeat by which the driver of one run says that it is there."""
+    """Return the key of the n-th heartbeat, by which the driver of a run shows that it is alive."""
     return f"{LEASE_FOLDER}/{number:06d}-{run_id}.json"
 
 
 def verify_url(url: str, stamp: str) -> str:
-    """Where trials of a study that were run again lie; laid out like a study without a plan."""
+    """Return the address of trials that were run again for `verify`, a folder laid out like a study without a plan."""
     return f"{url}/{VERIFY_FOLDER}/{stamp}"
 
 

@@ -1,4 +1,4 @@
-"""Which files of each kind a study has, by their names."""
+"""List the files of each kind that a study has, by their names."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -29,38 +29,38 @@ class Segment(NamedTuple):
 
 
 def segments(store: Store, pack_id: str = "") -> Iterator[Segment]:
-    """Every committed rows file, or those of one pack, sorted by pack and epoch."""
+    """Yield every committed rows file, or those of one pack, sorted by pack and epoch."""
     for key in store.list(EPOCHS_FOLDER, pack_id):
         if match := EPOCHS_KEY.fullmatch(key):
             yield Segment(match[1], int(match[2]), int(match[3]), key)
 
 
 def ended_packs(store: Store) -> set[tuple[str, int]]:
-    """(pack_id, epochs) of every pack that is done."""
+    """Return (pack_id, epochs) of every pack that is done."""
     return {(match[1], int(match[2])) for key in store.list(TRIALS_FOLDER) if (match := TRIALS_KEY.fullmatch(key))}
 
 
 def closed_packs(store: Store) -> list[str]:
-    """pack_id of every pack that is closed or about to be."""
+    """Return the pack_id of every pack that is closed or about to be."""
     return [match[1] for key in store.list(CHECKPOINTS_FOLDER) if (match := CLOSED_KEY.fullmatch(key))]
 
 
 def checkpoints(store: Store, pack_id: str = "") -> Iterator[tuple[str, int, str]]:
-    """(pack_id, epoch, key) of every checkpoint, or of those of one pack, committed or not."""
+    """Yield (pack_id, epoch, key) of every checkpoint, or of those of one pack, committed or not."""
     for key in store.list(CHECKPOINTS_FOLDER, pack_id):
         if match := CHECKPOINT_KEY.fullmatch(key):
             yield match[1], int(match[2]), key
 
 
 def trained_models(store: Store) -> Iterator[tuple[str, int, str]]:
-    """(trial_id, epochs, key) of every trained model that is stored."""
+    """Yield (trial_id, epochs, key) of every stored trained model."""
     for key in store.list(WEIGHTS_FOLDER):
         if match := WEIGHTS_KEY.fullmatch(key):
             yield match[1], int(match[2]), key
 
 
 def leases(store: Store) -> Iterator[tuple[int, str, str]]:
-    """(number, run_id, key) of every heartbeat that is there, oldest first."""
+    """Yield (number, run_id, key) of every stored heartbeat, oldest first."""
     for key in store.list(LEASE_FOLDER):
         if match := LEASE_KEY.fullmatch(key):
             yield int(match[1]), match[2], key

@@ -1,4 +1,4 @@
-"""A store in this process's memory, for tests and notebooks."""
+"""A store in the memory of this process, for tests and notebooks."""
 
 from contextlib import suppress
 
@@ -7,10 +7,10 @@ from obstore.store import MemoryStore as _ObjectMemory
 
 
 class MemoryStore:
-    """A store in this process's memory, for tests and notebooks."""
+    """A Store in the memory of this process, for tests and notebooks."""
 
     def __init__(self) -> None:
-        """Empty."""
+        """Begin empty."""
         self._objects = _ObjectMemory()
         self.url = "memory://"
 

@@ -1,4 +1,4 @@
-"""The Arrow schemas of everything stored, and files whose content can be checked; builds no path, trains nothing."""
+"""Write and read Parquet files whose whole content is protected by checksums."""
 
 import hashlib
 import io
@@ -18,17 +18,17 @@ _FOOTER_KEY, _FOOTER_SHA256_KEY = b"study", b"study_sha256"
 
 
 def content_sha256(table: pa.Table) -> str:
-    """Hash of the decoded columns but `seconds` and `device`: names, types and values, however they are stored.
+    """Return a hash of the names, types and decoded values of all columns except those in NOT_CONTENT.
 
-    sha256 over "name:hash;" of every such column, in the order of the table; see column_sha256.
+    It is the SHA-256 of "name:hash;" of every such column, in the order of the table; see column_sha256.
     """
     return _content_of({name: column_sha256(table, name) for name in table.column_names}, table.column_names)
 
 
 def column_sha256(table: pa.Table, name: str) -> str:
-    """Hash of one decoded column: its name, its type, its length, which values are null, and the values."""
+    """Return a hash of one decoded column: its name, its type, its length, which values are null, and the values."""
     column = table.column(name)
-    # Not str(type): it names the list's items, and Parquet renames them.
+    # Not str(type), which contains the name of a list's items, because Parquet renames them.
     kind = f"list<{column.type.value_type}>" if pa.types.is_list(column.type) else str(column.type)
     digest = hashlib.sha256(f"{name}:{kind};".encode())
     _feed(digest, column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
@@ -50,7 +50,7 @@ def _feed(digest: "hashlib._Hash", array: pa.Array) -> None:
         digest.update(_bytes_of(lengths))
         _feed(digest, array.flatten())
     elif pa.types.is_string(array.type):
-        # The lengths and all letters as Arrow has them: no loop over rows.
+        # The lengths and all characters as Arrow stores them, which needs no loop over rows.
         texts = array if whole else array.fill_null("")
         _, places, letters = texts.buffers()
         edges = np.frombuffer(places, np.int32)[texts.offset : texts.offset + rows + 1] if rows else np.zeros(1, np.int32)
@@ -68,12 +68,12 @@ def _all_valid(rows: int) -> bytes:
 
 
 def _bytes_of(array: pa.Array) -> Any:
-    """The values as one buffer."""
+    """Return the values as one buffer."""
     return np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).data if len(array) else b""
 
 
 def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
-    """A whole Parquet file as bytes: page checksums on; the footer carries `footer`, a hash a column and its own."""
+    """Return a Parquet file with page checksums, whose footer holds `footer`, one hash per column and its own hash."""
     hashes = {name: column_sha256(table, name) for name in table.column_names}
     content = {"content_sha256": _content_of(hashes, table.column_names), "columns_sha256": hashes}
     text = json.dumps({**footer, "schema_version": SCHEMA_VERSION, **content}, sort_keys=True).encode()
@@ -83,13 +83,13 @@ def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
         sink,
         table.schema.remove_metadata(),
         write_page_checksum=True,
-        # Scalars are read at every load, and a page is so small that unpacking it takes longer than reading it.
+        # Scalars are read at every load, and their pages are so small that decompressing takes longer than reading.
         compression={_leaf(field): "zstd" if field.name in lists else "none" for field in table.schema},
         # A dictionary of random floats only costs time and space.
         use_dictionary=[
             field.name for field in table.schema if not (field.name in lists or pa.types.is_floating(field.type))
         ],
-        # Arrow's own copy of the schema would hold the footer a second time.
+        # Arrow's own copy of the schema would store the footer a second time.
         store_schema=False,
     ) as writer:
         writer.write_table(table.replace_schema_metadata(None))
@@ -98,70 +98,70 @@ def encode(table: pa.Table, footer: Mapping[str, Any]) -> bytes:
 
 
 def _leaf(field: pa.Field) -> str:
-    """What Parquet calls the values of a column."""
+    """Return Parquet's name for the values of a column."""
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
 def decode(raw: bytes, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table of a file that `encode` made, or some of its columns; see decode_with_footer.
+    """Return the table of a file that `encode` wrote, or some of its columns; see decode_with_footer.
 
     Raises:
-        VersionError: the file's schema_version is not this version's.
+        VersionError: the schema_version of the file is not the one that this version reads.
         RecordError: the bytes are damaged, not Parquet, or not written by this project.
     """
     return decode_with_footer(raw, path, columns)[0]
 
 
 def decode_with_footer(raw: bytes, path: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, Any]]:
-    """The table of a file, or some of its columns, and what its footer says; the checksums of all that is given hold.
+    """Return the table of a file, or some of its columns, and its footer, after checking their checksums.
 
     Raises:
-        VersionError, RecordError: as decode.
+        VersionError, RecordError: see decode.
     """
     file, footer = open_file(raw, path)
     return read_file(file, footer, path, columns), footer
 
 
 def read_footer(raw: bytes, path: str) -> dict[str, Any]:
-    """What `encode` was given beside the table, with schema_version and the hashes of the table; its own checksum holds.
+    """Return the footer that was given to `encode`, with schema_version and the table's hashes, after checking its checksum.
 
     Raises:
-        VersionError, RecordError: as decode.
+        VersionError, RecordError: see decode.
     """
     return open_file(raw, path)[1]
 
 
 def read_file(file: pq.ParquetFile, footer: Mapping[str, Any], path: str, columns: Sequence[str] | None) -> pa.Table:
-    """The columns of a file that is open, all of them for None; their page checksums and hashes hold.
+    """Return some columns of an open file, or all for None, after checking their page checksums and hashes.
 
     Raises:
-        RecordError: they are damaged, or one of them is not there.
+        RecordError: a column is damaged or missing.
     """
     hashes: dict[str, str] = footer.get("columns_sha256", {})
     try:
         names: list[str] = file.schema_arrow.names
-        # What Parquet says of its columns is under no checksum of its own.
+        # Parquet has no checksum over its own description of the columns.
         is_whole = hashes.keys() == set(names) and _content_of(hashes, names) == footer.get("content_sha256")
         if is_whole and (lacking := [name for name in columns or () if name not in hashes]):
             raise RecordError(path, f"has no column {lacking[0]} (kind {footer.get('kind')})", "move it away")
-        # A thread a file, if at all, not a thread a column: the columns of one border are small.
+        # Threads, if any, read different files rather than different columns: the columns of one border are small.
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         is_whole = is_whole and all(hashes[name] == column_sha256(table, name) for name in table.column_names)
     except RecordError:
         raise
     except (pa.ArrowException, OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise damaged(path, " ".join(str(error).split())) from error
-    # Page checksums leave out the pages' headers and where pages begin.
+    # Page checksums do not cover the headers of pages or where pages begin.
     if not is_whole:
         raise damaged(path, "its content is not what was written")
     return table
 
 
 def open_file(raw: Any, path: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
-    """A file whose metadata are parsed, once, and its verified footer; of `raw`, a buffer, no column is read.
+    """Return an open file, with its metadata parsed, and its verified footer; no column of the buffer `raw` is read.
 
     Raises:
-        VersionError, RecordError: as decode.
+        VersionError, RecordError: see decode.
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
@@ -175,9 +175,9 @@ def open_file(raw: Any, path: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
         raise damaged(path, "its footer is not what was written")
     if version != SCHEMA_VERSION:
         raise VersionError(
-            path, f"has schema_version {version}, this program reads {SCHEMA_VERSION}", "use the program that wrote it"
+            path, f"has schema_version {version}, but this program reads {SCHEMA_VERSION}", "use the program that wrote it"
         )
-    # Of another version that is as it should be; here a flipped bit has renamed the key.
+    # Another version may have no such key; in this version a flipped bit must have renamed it.
     if checksum is None:
         raise damaged(path, "its footer has no checksum")
     return file, footer

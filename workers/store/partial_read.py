@@ -1,4 +1,4 @@
-"""Some columns of a stored file: no more of its bytes are read than they need, and every one of them is verified."""
+"""Read and verify some columns of a stored file, with no more bytes than they need."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,27 +12,27 @@ from workers.store.parquet import decode_with_footer, open_file, read_file
 from workers.store.protocol import Store
 
 _END = 2**15
-"""Bytes at the end that are read first: the footer of a rows file, or the whole of a small one."""
+"""Bytes at the end of a file that are read first; they contain the footer of a rows file, or a whole small file."""
 
 _GAP = 2**15
-"""So few bytes between two ranges are read with them: a request costs more."""
+"""Two ranges with at most this many bytes between them are read together, because another request would cost more."""
 
 _TRAILER = 8
 """The length of the metadata, in four bytes, and PAR1."""
 
 
 def read_columns(store: Store, key: str, columns: Sequence[str]) -> tuple[pa.Table, dict[str, Any]]:
-    """Some columns of a file that `records.encode` made, and what its footer says; the checksums of all that hold.
+    """Return some columns of a file that parquet.encode wrote, and its footer, after checking their checksums.
 
     Raises:
-        VersionError: the file's schema_version is not this version's.
-        RecordError: what was read is damaged, not Parquet, or not written by this project.
-        OSError: as Store.read_range.
+        VersionError: the schema_version of the file is not the one that this version reads.
+        RecordError: the bytes that were read are damaged, not Parquet, or not written by this project.
+        OSError: see Store.read_range.
     """
     end, size = store.read_range(key, -_END, None)
     if len(end) >= size:
         return decode_with_footer(end, key, columns)
-    # Stands for the whole file; memory is taken only where something is put in.
+    # A buffer of the size of the file; the system allocates memory only for the parts that are filled.
     raw = np.zeros(size, np.uint8)
     known = size - len(end)
     raw[known:] = np.frombuffer(end, np.uint8)
@@ -40,7 +40,7 @@ def read_columns(store: Store, key: str, columns: Sequence[str]) -> tuple[pa.Tab
     def fetch(start: int, stop: int) -> None:
         part, _ = store.read_range(key, start, stop)
         if len(part) != stop - start:
-            raise damaged(key, "it ends earlier than before")
+            raise damaged(key, "it is shorter than a moment ago")
         raw[start:stop] = np.frombuffer(part, np.uint8)
 
     metadata_begin = size - _TRAILER - int.from_bytes(end[-_TRAILER : -_TRAILER // 2], "little")
@@ -51,9 +51,9 @@ def read_columns(store: Store, key: str, columns: Sequence[str]) -> tuple[pa.Tab
     try:
         ranges = list(_joined(_ranges(file, columns)))
     except (pa.ArrowException, OSError, ValueError, IndexError) as error:
-        raise damaged(key, "it does not say where its columns are") from error
+        raise damaged(key, "the positions of its columns cannot be read") from error
     if not all(0 <= start <= stop <= size for start, stop in ranges):
-        raise damaged(key, "its columns lie beyond its end")
+        raise damaged(key, "it ends before the positions of its columns")
     for start, stop in ranges:
         if start < known:
             fetch(start, min(stop, known))
@@ -61,7 +61,7 @@ def read_columns(store: Store, key: str, columns: Sequence[str]) -> tuple[pa.Tab
 
 
 def _ranges(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where the pages of some columns lie; neighbours lie one after the other, as they were written."""
+    """Yield the byte ranges of the pages of some columns; neighbouring columns are contiguous and form one range."""
     metadata, names = file.metadata, file.schema_arrow.names
     places = sorted({names.index(name) for name in columns if name in names})
     firsts = [place for place in places if place - 1 not in places]
@@ -73,13 +73,13 @@ def _ranges(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[tuple[int,
 
 
 def _place(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
-    """Where the pages of a column begin, and how many bytes they have."""
+    """Return the offset of the pages of a column, and their size in bytes."""
     begins = (chunk.dictionary_page_offset, chunk.data_page_offset)
     return min(begin for begin in begins if begin is not None), chunk.total_compressed_size
 
 
 def _joined(ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The ranges in order, neighbours made one."""
+    """Yield the ranges in order, with close neighbours joined."""
     first: tuple[int, int] | None = None
     for start, stop in sorted(ranges):
         if first is not None and start <= first[1] + _GAP:

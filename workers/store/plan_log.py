@@ -1,4 +1,4 @@
-"""The plan log: which trials a study has, in which packs; append-only, read by everyone, written by the driver."""
+"""The plan log: an append-only list of the trials of a study and their packs, which only the driver writes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ UPDATE = "use the program that wrote it, or a later one"
 
 @dataclass(frozen=True)
 class Plan:
-    """What the log says now: the newest entry that names a trial decides where it belongs."""
+    """The plan according to the whole log; the newest entry that names a trial decides its pack."""
 
     entries: int
-    """Entries read; the next one gets this number plus 1."""
+    """The number of entries read; the next entry gets this number plus 1."""
     trials: Mapping[str, Trial]
     """Every trial ever planned, by trial_id, in the order of planning."""
     pack_of: Mapping[str, str]
@@ -32,15 +32,15 @@ class Plan:
     packs: Mapping[str, Pack]
     """Every pack ever planned, with its newest borders."""
     footers: tuple[Mapping[str, Any], ...]
-    """What each entry says beside its table: study, grid text, factors, provenance."""
+    """The footer of each entry: study, grid text, factors, provenance."""
 
     def live_packs(self) -> list[Pack]:
-        """The packs that trials belong to now, in the order of planning."""
+        """Return the packs to which trials belong now, in the order of planning."""
         live = set(self.pack_of.values())
         return [pack for pack_id, pack in self.packs.items() if pack_id in live]
 
     def factors(self) -> dict[str, list[Any]]:
-        """The levels of every factor over all accepted grids, in the order in which they came."""
+        """Return the levels of every factor over all accepted grids, in the order in which they were added."""
         levels: dict[str, list[Any]] = {}
         for footer in self.footers:
             for name, new in footer["factors"].items():
@@ -50,11 +50,11 @@ class Plan:
 
 
 def read_plan(store: Store) -> Plan:
-    """Fold the log of a study; an empty study gives an empty plan.
+    """Read the log of a study into a plan; an empty study gives an empty plan.
 
     Raises:
         VersionError: an entry was written by a later version.
-        RecordError: an entry is damaged; it names the file.
+        RecordError: an entry is damaged; the message names the file.
     """
     trials: dict[str, Trial] = {}
     pack_of: dict[str, str] = {}
@@ -73,7 +73,7 @@ def read_plan(store: Store) -> Plan:
 
 
 def lineage_of(pack: Pack, plan: Plan) -> tuple[Pack, ...]:
-    """The pack that this one goes on from, the pack that that one went on from, and so on."""
+    """Return the ancestors of a pack: its parent, which it continues from, the parent of that pack, and so on."""
     ancestors: list[Pack] = []
     while pack.parent is not None:
         pack = plan.packs[pack.parent]
@@ -82,7 +82,7 @@ def lineage_of(pack: Pack, plan: Plan) -> tuple[Pack, ...]:
 
 
 def append_entry(store: Store, number: int, packs: Iterable[Pack], footer: Mapping[str, Any]) -> bool:
-    """Write entry `number`, create-only; False if somebody else wrote it first: read the plan again, then decide again."""
+    """Create entry `number`; return False if another driver wrote it first, in which case read the plan and decide again."""
     rows = [_row(trial, pack) for pack in packs for trial in pack.trials]
     table = pa.Table.from_pylist(rows, schema=PLAN)
     return store.create(plan_key(number), encode(table, {"kind": "plan", **footer}))
@@ -104,7 +104,10 @@ def _row(trial: Trial, pack: Pack) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any]]:
-    """Packs and footer of an entry; by its bytes, as one command reads the log several times and entries never change."""
+    """Return the packs and the footer of an entry.
+
+    The result is cached by the bytes: a command reads the log several times, and entries never change.
+    """
     table, footer = decode_with_footer(raw, key)
     if unknown := set(table.column_names) - set(PLAN.names):
         raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
@@ -131,7 +134,7 @@ def _packs_in(table: pa.Table) -> list[Pack]:
 
 
 def _trials_in(table: pa.Table) -> list[Trial]:
-    # An entry of an earlier version lacks settings that came later: they are at their default, as they were then.
+    # An entry of an earlier version lacks settings that were added later; they take their default, which keeps its meaning.
     known = [name for name in leaves(Settings) if name in table.column_names and name != "seed"]
     columns = [table[name].to_pylist() for name in known]
     columns = [
@@ -139,7 +142,7 @@ def _trials_in(table: pa.Table) -> list[Trial]:
         for n, c in zip(known, columns, strict=True)
     ]
     ids, fingerprints, seeds = (table[name].to_pylist() for name in ("trial_id", "fingerprint", "seed"))
-    # Most rows differ in the seed alone, and to build and check settings is what takes the time.
+    # Most rows differ only in the seed, and building and checking settings takes most of the time.
     cells: dict[tuple[Any, ...], Settings] = {}
     trials = []
     for trial_id, fingerprint, seed, *values in zip(ids, fingerprints, seeds, *columns, strict=True):

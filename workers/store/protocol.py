@@ -1,39 +1,39 @@
-"""What every store does: create-only writes that are whole or not at all."""
+"""The interface of every store: create-only writes that succeed completely or not at all."""
 
 from typing import Protocol
 
 
 class Store(Protocol):
-    """Keys to bytes. A key once created is never replaced; a reader sees all of its bytes or no key."""
+    """A map from keys to bytes. A key is never replaced, and a reader sees all of its bytes or no key at all."""
 
     url: str
 
     def create(self, key: str, raw: bytes) -> bool:
-        """Store bytes durably under a new key; False, and nothing changed, if the key exists."""
+        """Store bytes durably under a new key; if the key exists, change nothing and return False."""
         ...
 
     def read(self, key: str) -> bytes:
-        """The bytes of a key. Raises FileNotFoundError: no such key."""
+        """Return the bytes of a key. Raises FileNotFoundError: there is no such key."""
         ...
 
     def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
-        """raw[start:stop] of the bytes of a key, and how many it has; for a negative start, stop is None.
+        """Return raw[start:stop] of the bytes of a key, and its size; if start is negative, stop must be None.
 
-        Raises FileNotFoundError: no such key.
+        Raises FileNotFoundError: there is no such key.
         """
         ...
 
     def list(self, folder: str, beginning: str = "") -> list[str]:
-        """All keys directly in a folder whose names have this beginning, sorted; empty if there are none."""
+        """Return all keys directly in a folder whose names start with `beginning`, sorted; empty if there are none."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove a key; no error if it is gone. For the driver alone, and never for epochs, trials or plan."""
+        """Remove a key, if it exists. Only the driver may call this, and never for epochs, trials or the plan."""
         ...
 
 
 def exists(store: Store, key: str) -> bool:
-    """Whether a key is there."""
+    """Return whether a key exists."""
     try:
         store.read(key)
     except FileNotFoundError:

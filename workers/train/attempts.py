@@ -1,4 +1,4 @@
-"""Runs one job in this process: device, data, store, then the loop; the only way in for an executor."""
+"""Run one job in this process; executors call this module to train a pack."""
 
 import errno
 import platform
@@ -21,7 +21,7 @@ from workers.train.loop import Outcome, Progress, train
 
 
 def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
-    """Train the job's pack from where it stands.
+    """Train the pack of a job from its newest commit.
 
     Raises:
         DataError, RecordError, ConflictError, OSError: see workers.train.loop.train and workers.data.images.load_images.
@@ -32,11 +32,11 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
         return exists(store, stop_key(job.run_id)) or exists(store, stop_key(job.run_id, job.pack.pack_id))
 
     if should_stop():
-        # Before anything else: what dies while its end is measured comes to no border at which it could be stopped.
+        # Check this first: a pack that dies during its last measurement never reaches a border at which it could stop.
         return Outcome("stopped", {})
     if not store.list(PLAN_FOLDER):
-        # The driver asked every node that was there; this one may have come since, and its disk is not the driver's.
-        words = f"there is no plan on {platform.node()}: all nodes must share the results' folder, or it must be a bucket"
+        # The driver checked the nodes that existed; this one may have joined later, and may have another disk.
+        words = f"no plan was found on node {platform.node()}; use a results folder that all nodes share, or a bucket"
         raise FileNotFoundError(errno.ENOENT, words, job.store)
     device = prepare_device(job.device, job.precision)
     settings = job.pack.trials[0].settings
@@ -56,10 +56,10 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
 
 
 def run_attempts(job: Job, report: Callable[[Progress], None], retried: Callable[[Failure], None]) -> Outcome | Failure:
-    """Run the job until it ends, or until it has failed once too often since its last border.
+    """Run a job until it ends, or until it has failed more than `max_failures` times since its last border.
 
     Raises:
-        RuntimeError: a fault of a GPU, after which only a new process can go on.
+        RuntimeError: a fault of a GPU, after which only a new process can continue.
     """
     failures, newest = 0, -1
 
@@ -74,7 +74,7 @@ def run_attempts(job: Job, report: Callable[[Progress], None], retried: Callable
             return run_job(job, reported)
         except PackClosedError:
             return Outcome("closed", {})
-        except Exception as error:  # whatever a pack raises must not take other packs with it
+        except Exception as error:  # no error of one pack may end other packs
             failure = failure_of(error)
             if failure.kind == "device":
                 raise
@@ -86,5 +86,5 @@ def run_attempts(job: Job, report: Callable[[Progress], None], retried: Callable
 
 @lru_cache(maxsize=1)
 def _data(settings: DataSettings, measure: MeasureSettings, device: torch.device) -> Data:
-    # A reused worker keeps the data set of its last pack.
+    # A worker that is used again keeps the data set of its last pack.
     return load_data(settings, measure, device)

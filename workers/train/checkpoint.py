@@ -1,4 +1,4 @@
-"""The whole state of a pack as bytes and back; safetensors only, nothing is unpickled."""
+"""Convert the whole state of a pack to bytes and back, as safetensors; nothing is unpickled."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from workers.train.optimizer import MOMENTS
 
 @dataclass(frozen=True)
 class State:
-    """A pack at the end of an epoch. Every tensor has the replica axis in front; random streams follow from `step`."""
+    """A pack at the end of an epoch. Every tensor has a leading replica axis; random streams continue from `step`."""
 
     epoch: int
     step: int
@@ -26,15 +26,15 @@ class State:
     moments: dict[str, dict[str, Tensor]]
     """Adam's first and second moments by parameter name."""
     diverged_at: tuple[int | None, ...]
-    """For every replica the first epoch whose numbers were not finite; None while all are."""
+    """For every replica the first epoch whose numbers were not finite; None if all were finite so far."""
     seconds: float
-    """Wall time of all epochs so far, for the whole pack."""
+    """Wall time of all epochs so far, for the whole pack, in seconds."""
     statistics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    """Running mean and variance of every batch-normalised layer; empty where they are measured anew."""
+    """Running mean and variance of every batch-normalised layer; empty if statistics are recomputed for measurements."""
 
 
 def take(state: State, members: Sequence[int]) -> State:
-    """The state of some replicas alone."""
+    """Return the state of some replicas."""
     index = torch.tensor(list(members))
 
     def sliced(tensor: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def take(state: State, members: Sequence[int]) -> State:
 
 
 def to_bytes(state: State) -> bytes:
-    """The state as one safetensors file."""
+    """Return the state as a safetensors file."""
     tensors = {f"parameter/{name}": tensor for name, tensor in state.parameters.items()}
     for name, kinds in state.moments.items():
         tensors |= {f"{kind}/{name}": kinds[kind] for kind in MOMENTS}
@@ -63,7 +63,7 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(raw: bytes, device: torch.device) -> State:
-    """The state that `to_bytes` wrote."""
+    """Return the state that `to_bytes` wrote."""
     tensors = {name: tensor.to(device) for name, tensor in load(raw).items()}
     facts = _facts(raw)
     parameters = {name.removeprefix("parameter/"): t for name, t in tensors.items() if name.startswith("parameter/")}
@@ -81,10 +81,10 @@ def weights_to_bytes(
     statistics: Mapping[str, tuple[Tensor, Tensor]],
     n_z: int | None = None,
 ) -> bytes:
-    """One trial's parameters without the replica axis, with `facts` and a checksum in the header (weights_file.py).
+    """Return one trial's parameters without the replica axis, with `facts` and a checksum in the header (weights_file.py).
 
-    `statistics` are those of evaluation: with them the file alone gives the model's outputs. `n_z`: the trial's own, to
-    which the tensors of a padded pack are cut.
+    `statistics` are those of evaluation, so that the file alone is enough to compute the model's outputs. `n_z` is the
+    trial's own; the tensors of a padded pack are cut to it.
     """
     tensors = {name: tensor[replica].detach().cpu() for name, tensor in (state.parameters | _named(statistics)).items()}
     if n_z is not None:
@@ -100,12 +100,12 @@ def _named(statistics: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]
 
 
 def sha256(raw: bytes) -> str:
-    """The checksum by which a rows file names its checkpoint."""
+    """Return the checksum that a rows file stores for its checkpoint."""
     return hashlib.sha256(raw).hexdigest()
 
 
 def _facts(raw: bytes) -> dict[str, Any]:
-    # safetensors reads metadata from files only; its layout is 8 bytes of length, then a JSON header.
+    # safetensors reads metadata only from files. Its layout: 8 bytes of length, then a JSON header.
     length = int.from_bytes(raw[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["state"])
     return facts

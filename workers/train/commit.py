@@ -1,6 +1,6 @@
-"""The commit of a border: checkpoint first, then the rows that name it; and the way back from the newest commit.
+"""Commit a border by storing the checkpoint first and then the rows that name it, and restore the newest commit.
 
-The rows file is the commit. A checkpoint that no rows file names is ignored, so nothing waits for it or trusts it.
+The rows file is the commit. A checkpoint that no rows file names is ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from workers.store.protocol import Store
 from workers.train.checkpoint import State, from_bytes, sha256, take, to_bytes
 
 SAME_NUMBERS = ("device", "device_name", "torch", "numpy", "precision", "generator", "platform")
-"""Where these agree, the same epoch has the same bits; where not, the same up to rounding."""
+"""Provenance that must agree for an epoch to have the same bits; otherwise it agrees up to rounding."""
 
 
 def commit(
@@ -34,7 +34,7 @@ def commit(
     facts: Mapping[str, Any],
     is_exact: bool = True,
 ) -> bool:
-    """Store the epochs of a segment (first, last); False if another worker's rows with other numbers stood there first.
+    """Store the epochs of a segment (first, last); return False if another worker stored other numbers there first.
 
     Raises:
         PackClosedError, ConflictError: see agrees.
@@ -42,7 +42,7 @@ def commit(
     """
     raw = to_bytes(state)
     checkpoint = checkpoint_key(pack.pack_id, state.epoch, attempt)
-    # (1) may exist already if this attempt wrote it and lost the connection before it learnt so: the bytes are the same.
+    # (1) The key may exist if this attempt wrote it and then lost the connection; the bytes are the same.
     store.create(checkpoint, raw)
     footer = {
         "kind": "epochs",
@@ -60,14 +60,14 @@ def commit(
 
 
 def agrees(store: Store, key: str, table: pa.Table, provenance: Mapping[str, Any], is_exact: bool = True) -> bool:
-    """Whether the file that stood there first holds the same numbers; False if it may differ by rounding, and does.
+    """Return whether the stored file has the same numbers as `table`; False if they differ but may differ by rounding.
 
-    Other machines and versions round otherwise, and so does a pack of other members: `is_exact` is False where lost
-    checkpoints made this one compute an ancestor's epochs again.
+    Other machines and versions round differently, and so does a pack with other members: `is_exact` is False if lost
+    checkpoints made this pack compute an ancestor's epochs again.
 
     Raises:
-        PackClosedError: it is a fence.
-        ConflictError: it comes from the same device type and versions, and still differs.
+        PackClosedError: the stored file is a fence.
+        ConflictError: the stored file comes from the same type of device and the same versions, and still differs.
     """
     winner = read_footer(store.read(key), key)
     if winner.get("closed"):
@@ -80,19 +80,20 @@ def agrees(store: Store, key: str, table: pa.Table, provenance: Mapping[str, Any
 
 
 def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: torch.device) -> State | None:
-    """Where a pack goes on: its newest commit with a whole checkpoint, else that of an ancestor; None: from the beginning.
+    """Return the state from which a pack continues: that of its newest commit with an intact checkpoint, or an ancestor's.
 
-    An ancestor's state may be older than `from_epoch` if its newest checkpoint is damaged or gone.
+    It is None if there is no such commit, so that the pack starts from the beginning. An ancestor's state may be older than
+    `from_epoch` if its newest checkpoint is damaged or missing.
 
     Args:
-        store: where the study lies.
-        pack: whose members the state is cut down to.
-        ancestors: the pack that this one goes on from, the pack that that one went on from, and so on.
-        device: where the tensors go.
+        store: the store of the study.
+        pack: the pack; an ancestor's state is reduced to its members.
+        ancestors: the parent of the pack, the parent of that pack, and so on.
+        device: the device of the tensors.
     """
     for source in (pack, *ancestors):
         for segment in reversed(committed(store, source.pack_id)):
-            # What an ancestor stored behind the branch is not this pack's past.
+            # Epochs that an ancestor stored after the branch are not part of this pack's past.
             if source is not pack and segment.last > pack.from_epoch:
                 continue
             if state := _state_at(store, segment, device):
@@ -109,5 +110,5 @@ def _state_at(store: Store, segment: Segment, device: torch.device) -> State | N
             return from_bytes(raw, device)
     except (FileNotFoundError, safetensors.SafetensorError):
         pass
-    # Damaged or gone: the border before it still leads here, by computing these epochs again.
+    # The checkpoint is damaged or missing; the pack continues from the border before it and computes these epochs again.
     return None

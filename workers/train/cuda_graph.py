@@ -1,4 +1,4 @@
-"""Captures work of a GPU once and replays it as a whole: one launch in place of a hundred."""
+"""Capture the work of a GPU once and replay it as a whole, with one launch in place of a hundred."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3
-"""Runs before the capture: kernels are compiled, libraries make their workspaces, autograd its threads."""
+"""Runs before the capture, in which kernels are compiled, libraries allocate workspaces and autograd starts its threads."""
 
 
 def captured(
     work: Callable[[], None], state: Sequence[Tensor], pool: torch.cuda.CUDAGraph | None = None
 ) -> torch.cuda.CUDAGraph:
-    """A graph of `work`, which reads and writes the same tensors at each replay.
+    """Return a graph of `work`, which reads and writes the same tensors at each replay.
 
     Args:
-        work: launches kernels and neither waits for the device nor copies from or to it.
-        state: all tensors that work changes; they are as before afterwards.
-        pool: a graph whose memory may be used again, as both never run at once.
+        work: launches kernels, without waiting for the device and without copying from or to it.
+        state: all tensors that `work` changes; the warm-up runs leave them unchanged.
+        pool: a graph whose memory may be used again, because the two never run at the same time.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    # Another stream than the usual one, which cannot be captured.
+    # The default stream cannot be captured.
     with torch.cuda.stream(stream), torch.no_grad():
         saved = [tensor.clone() for tensor in state]
         for _ in range(WARM_UP):

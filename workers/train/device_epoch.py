@@ -1,4 +1,4 @@
-"""An epoch of training that the host only starts: what differs from step to step lies in tables on the device."""
+"""An epoch of training that the host only starts: everything that differs from step to step is in tables on the device."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ from workers.train.cuda_graph import captured
 
 @dataclass(frozen=True)
 class Tables:
-    """What a step reads by its place in the epoch, and what it leaves; always the same tensors, as a graph holds them.
+    """The inputs of every step of an epoch, and its sums; always the same tensors, because a graph refers to them.
 
-    A step advances `offset` and `t` itself.
+    Each step advances `offset` and `t` itself.
     """
 
     offset: Int[Tensor, "1"]
-    """Steps of the epoch that are done."""
+    """Number of steps of the epoch that are done."""
     t: Int[Tensor, "1"]
     """The number of the step, from 1 at the beginning of training."""
     rates: Float[Tensor, "step 2"]
-    """Adam's: see workers.train.optimizer.rates_at."""
+    """Adam's numbers of every step; see workers.train.optimizer.rates_at."""
     betas: Float[Tensor, "step replica"]
     orders: Int[Tensor, "step seed batch"]
-    """The images of every step; the last one's may end before the row does."""
+    """The indices of the images of every step; the last step may use only the beginning of its row."""
     totals: Float[Tensor, "2 replica"]
-    """Sums over images of objective and bound, float64."""
+    """Sums of objective and bound over the images, float64."""
 
     def images(self, size: int) -> Int[Tensor, "seed _batch"]:
-        """The images of the step at hand, `size` of them."""
+        """Return the indices of the first `size` images of the current step."""
         return self.orders.index_select(0, self.offset)[0, :, :size]
 
 
 def tables_of(steps: int, replicas: int, seeds: int, batch_size: int, device: torch.device) -> Tables:
-    """Tables of an epoch of so many steps."""
+    """Return empty tables for an epoch with this number of steps."""
     return Tables(
         offset=torch.zeros(1, dtype=torch.int64, device=device),
         t=torch.zeros(1, dtype=torch.int64, device=device),
@@ -48,14 +48,14 @@ def tables_of(steps: int, replicas: int, seeds: int, batch_size: int, device: to
 
 
 Step = Callable[[int, bool], None]
-"""Makes one step with so many images, with or without an update, on the tensors of the tables and of the state."""
+"""Makes one step with this number of images, with or without an update, on the tensors of the tables and of the state."""
 
 
 class DeviceEpoch:
-    """Runs epochs of a step: captured once a size of batch on a GPU, called anew everywhere else."""
+    """Runs epochs of a step; on a GPU the step is captured once per batch size, elsewhere it is called every time."""
 
     def __init__(self, tables: Tables, n: int, state: Sequence[Tensor]) -> None:
-        """`n` images an epoch; `state`: all tensors that a step changes beside the tables."""
+        """Prepare epochs of `n` images; `state` has all tensors that a step changes besides the tables."""
         self.tables = tables
         self.captures = tables.t.is_cuda
         self._state = [*state, tables.offset, tables.t, tables.totals]
@@ -72,15 +72,15 @@ class DeviceEpoch:
         t: int,
         update: bool,
     ) -> Float[Tensor, "2 replica"]:
-        """One epoch whose first step has the number t; waits for its end.
+        """Run one epoch and wait for its end.
 
         Args:
-            step: always the same one.
-            orders: of the images, [seed, image].
-            rates: Adam's, a pair a step.
-            betas: one a step and replica.
-            t: from 1.
-            update: whether parameters move.
+            step: the step, the same one at every call.
+            orders: the order of the images, [seed, image].
+            rates: Adam's numbers, one pair per step.
+            betas: the weights of the variational term, [step, replica].
+            t: the number of the first step, counted from 1 at the beginning of training.
+            update: whether parameters are updated.
 
         Returns:
             Sums of objective and bound over the images, on the CPU.

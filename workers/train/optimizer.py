@@ -1,4 +1,4 @@
-"""Adam for a whole pack in one step; every replica has its own moments."""
+"""Adam for all replicas of a pack in one step, each with its own moments."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def rates_at(t: int, learning_rate: float, settings: TrainingSettings) -> tuple[float, float]:
-    """What of an update depends on its number: (a, c) in p -= a m / (c sqrt(v) + epsilon); both forms of epsilon."""
+    """Return (a, c) of the t-th update p -= a m / (c sqrt(v) + epsilon), for either `epsilon_mode`."""
     first, second = 1 - settings.beta1**t, math.sqrt(1 - settings.beta2**t)
     if settings.epsilon_mode == "tf1":
         return learning_rate * second / first, 1.0
@@ -25,7 +25,7 @@ def rates_at(t: int, learning_rate: float, settings: TrainingSettings) -> tuple[
 def update(
     p: Tensor, gradient: Tensor, m: Tensor, v: Tensor, rates: Float[Tensor, "1 2"], constants: tuple[float, float, float]
 ) -> None:
-    """One tensor's update in place, without a number that the host knows but beta1, beta2 and epsilon."""
+    """Update one tensor in place; beta1, beta2 and epsilon are the only numbers that are not read from the device."""
     beta1, beta2, epsilon = constants
     m.mul_(beta1).add_(gradient, alpha=1 - beta1)
     v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
@@ -34,13 +34,14 @@ def update(
 
 
 class Adam:
-    """Torch's fused Adam over stacked parameters: elementwise, so that no replica touches another.
+    """Torch's fused Adam over stacked parameters; it works elementwise, so that replicas do not influence each other.
 
-    Torch's kernel, not its class or its function: their bookkeeping takes as long as the update of a small model.
+    It calls torch's kernel directly, because the bookkeeping of torch's class and function takes as long as the update of a
+    small model.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], settings: TrainingSettings) -> None:
-        """Moments before the first step: zero, and `initial_second_moment` (Burda et al.'s code begins with 1)."""
+        """Set the moments before the first step to zero and `initial_second_moment` (Burda et al.'s code begins with 1)."""
         self._settings = settings
         self._parameters = list(parameters.values())
         start = dict(zip(MOMENTS, (0.0, settings.initial_second_moment), strict=True))
@@ -52,7 +53,7 @@ class Adam:
 
     @torch.no_grad()
     def device_step(self, gradients: list[Tensor], rates: Float[Tensor, "1 2"]) -> None:
-        """The update whose `rates_at` lie on the device; what `step` computes, up to rounding."""
+        """Make the update that `step` makes, up to rounding, with the numbers of `rates_at` read from the device."""
         s = self._settings
         first, second = ([moments[kind] for moments in self.moments.values()] for kind in MOMENTS)
         constants = s.beta1, s.beta2, s.epsilon
@@ -66,15 +67,15 @@ class Adam:
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor], t: int, learning_rate: float) -> None:
-        """The t-th update (from 1); Kingma and Ba 2015, alg. 1.
+        """Make the t-th update (from 1); Kingma and Ba 2015, alg. 1.
 
-        With `epsilon_mode: tf1` epsilon stands beside the uncorrected sqrt(v), the "epsilon hat" of their sec. 2. As torch
-        adds its epsilon to sqrt(v / (1 - beta2^t)), both agree if torch gets epsilon / sqrt(1 - beta2^t).
+        With `epsilon_mode: tf1` epsilon is added to the uncorrected sqrt(v), the "epsilon hat" of their sec. 2. Torch adds
+        its epsilon to sqrt(v / (1 - beta2^t)), so both agree if torch gets epsilon / sqrt(1 - beta2^t).
         """
         s = self._settings
         epsilon = s.epsilon / math.sqrt(1 - s.beta2**t) if s.epsilon_mode == "tf1" else s.epsilon
         first, second = ([moments[kind] for moments in self.moments.values()] for kind in MOMENTS)
-        # The kernel reads one number a tensor: all have the same.
+        # The kernel reads one count per tensor; they are all the same.
         self._count.fill_(t)
         torch._fused_adam_(
             self._parameters,

@@ -89,7 +89,7 @@ def test_another_schema_version_is_refused_by_name(root):
     table = pq.read_table(file)
     text = table.schema.metadata[b"study"].replace(b'"schema_version": 4', b'"schema_version": 7')
     pq.write_table(table.replace_schema_metadata({b"study": text}), file, store_schema=True)
-    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, this program reads 4"):
+    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, but this program reads 4"):
         load(root)
 
 

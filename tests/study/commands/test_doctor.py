@@ -254,7 +254,7 @@ def test_the_space_of_a_grid_is_what_the_forecast_of_its_run_says(capsys, keep, 
     ("data", "text", "code"),
     [
         ("{name: binarized_mnist, root: none}", "binarized_mnist", 2),
-        ("{name: npz, path: tiny.yaml}", "tiny.yaml is no .npz file", 3),
+        ("{name: npz, path: tiny.yaml}", "tiny.yaml is not an .npz file", 3),
     ],
     ids=["not there", "damaged"],
 )

@@ -212,5 +212,5 @@ def test_a_folder_that_cannot_be_read_ends_with_a_sentence(capsys, tiny, monkeyp
     monkeypatch.setattr("study.commands.status.standing", refuse)
     said = said_by(capsys, "status", "tiny", code=2)
     assert said == (
-        "results/tiny/trials: cannot be read or written (Permission denied); check the disk, its space and its rights\n"
+        "results/tiny/trials: cannot be read or written (Permission denied); check the disk, its free space and the permissions\n"
     )

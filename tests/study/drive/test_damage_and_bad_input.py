@@ -57,7 +57,7 @@ def test_other_numbers_of_the_same_epochs_are_a_conflict(capsys):
     capsys.readouterr()
     assert command("--set", "k=1", "--set", "seed=0", "--out", "second") == 4
     said = capsys.readouterr().out
-    assert f"{key}: holds other numbers than this run computed" in said
+    assert f"{key}: contains other numbers than this run computed" in said
     assert "run into another --out folder and compare" in said
     assert "goes on from its last border" not in said, "it would end the same way"
     assert files_in(Path("second")) == before
@@ -72,14 +72,14 @@ def test_the_same_numbers_of_the_same_epochs_are_none(capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--set", "data={name: npz, path: none.npz}"], "data.path: none.npz is no file"),
-        (["--set", "data={name: npz, path: tiny.yaml}"], "tiny.yaml is no .npz file"),
+        (["--set", "data={name: npz, path: none.npz}"], "data.path: none.npz is not a file"),
+        (["--set", "data={name: npz, path: tiny.yaml}"], "tiny.yaml is not an .npz file"),
         (["--set", "data.n_valid=1437"], "data.n_valid: 1437 leaves no image of 1437"),
         (["--set", "data={}", "--set", "factors.data.n_valid=[0, 2000]"], "data.n_valid: 2000 leaves no image of 1437"),
         (["--only", "k=9"], "--only k=9: matches no trial"),
         (["--set", "exclude=[{k: [1, 2]}]"], "exclude: leaves no cell"),
         (["--out", "taken"], "run.out: taken/tiny is a file; name a folder"),
-        (["--out", "gs://bucket/x"], "allowed is a folder or s3://bucket/prefix"),
+        (["--out", "gs://bucket/x"], "write a folder or s3://bucket/prefix"),
     ],
     ids=["no npz", "damaged npz", "no image", "no image for a level", "only", "exclude", "file", "object store"],
 )

@@ -189,9 +189,9 @@ def test_out_of_memory_splits_at_once(capsys, monkeypatch):
         (OSError(28, "No space left on device"), "the disk of the results is full", 1),
         (OSError(5, "Input/output error"), "the results cannot be read or written", 1),
         (DataError("data: mnist is not in there; copy it"), "data: mnist is not in there; copy it", 1),
-        (DamagedDataError("data: mnist does not have the content it should have"), "does not have the content", 3),
+        (DamagedDataError("data: mnist does not have the published content"), "does not have the published content", 3),
         (RecordError("epochs/x", "damaged: x", "restore it"), "epochs/x: damaged: x; restore it", 3),
-        (ConflictError("epochs/x"), "holds other numbers", 4),
+        (ConflictError("epochs/x"), "contains other numbers", 4),
     ],
     ids=["full", "io", "data", "damaged data", "damaged", "conflict"],
 )

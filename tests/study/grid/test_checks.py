@@ -62,10 +62,10 @@ REFUSED = {
     "tile bug with dreg": (TILE | DREG | {"k": 5}, "objective.iwae_tile_bug", "known program", DREG | {"k": 5}),
     "continuous bernoulli of bits": (CONTINUOUS, "decoder", "data.input: grey", CONTINUOUS | GREY),
     "continuous bernoulli of binarized data": (
-        CONTINUOUS | GREY | {"data.name": "binarized_mnist"}, "decoder", "take other data", CONTINUOUS | GREY | {"data.name": "mnist"},
+        CONTINUOUS | GREY | {"data.name": "binarized_mnist"}, "decoder", "use other data", CONTINUOUS | GREY | {"data.name": "mnist"},
     ),
-    "grey faces as probabilities": (FREY, "data.input", "no probabilities", FREY | GREY),
-    "grey faces binarised once": (FREY | {"data.input": "static"}, "data.input", "no probabilities", FREY | {"data.input": "threshold"}),
+    "grey faces as probabilities": (FREY, "data.input", "not probabilities", FREY | GREY),
+    "grey faces binarised once": (FREY | {"data.input": "static"}, "data.input", "not probabilities", FREY | {"data.input": "threshold"}),
 }  # fmt: skip
 
 
@@ -92,16 +92,16 @@ def test_defaults_and_presets_are_never_refused():
 def test_a_refused_setting_of_the_whole_study_has_its_place():
     said = problems("factors: {k: [5]}", "objective:", "  beta: 1", "  kl: analytic")
     assert said == [
-        "grid.yaml:5:7: objective.kl: got analytic: importance weights of k > 1 samples need log q(z|x) at each; "
-        "take sampled, or bound: vae"
+        "grid.yaml:5:7: objective.kl: got analytic: each importance weight of k > 1 needs log q(z|x) at its sample; "
+        "use sampled, or bound: vae"
     ]
 
 
 def test_a_refused_level_has_its_place_its_cells_and_what_to_leave_out():
     said = problems("factors:", "  k: [1, 5, 50]", "  batch_norm: [false, true]", "  objective.kl: [auto, analytic]")
     assert said == [
-        "grid.yaml:5:24: objective.kl: got analytic: importance weights of k > 1 samples need log q(z|x) at each; "
-        "take sampled, or bound: vae (in 4 of 12 cells, like k=5 objective.kl=analytic; "
+        "grid.yaml:5:24: objective.kl: got analytic: each importance weight of k > 1 needs log q(z|x) at its sample; "
+        "use sampled, or bound: vae (in 4 of 12 cells, like k=5 objective.kl=analytic; "
         "leave them out with exclude: [{k: [5, 50], objective.kl: analytic}])"
     ]
 
@@ -134,7 +134,9 @@ def test_every_problem_at_once_and_every_reason_once():
 
 def test_several_values_of_one_reason_are_one_problem():
     (said,) = problems("factors: {objective.free_bits: [0, 0.1, 0.5], k: [5]}")
-    assert said.startswith("grid.yaml:2:36: objective.free_bits: got 0.1 or 0.5: KL a unit is no term")
+    assert said.startswith(
+        "grid.yaml:2:36: objective.free_bits: got 0.1 or 0.5: an importance-weighted bound has no KL per unit"
+    )
     assert "(in 2 of 3 cells, like objective.free_bits=0.1; leave" in said
     assert said.endswith("exclude: [{objective.free_bits: [0.1, 0.5]}])")
 
@@ -189,7 +191,7 @@ def test_what_comes_from_an_option_or_a_preset_says_so(monkeypatch):
 
 def test_a_default_that_is_refused_points_at_its_room():
     (said,) = problems("factors: {k: [1]}", "data: {name: frey_faces}")
-    assert said.startswith("grid.yaml:3:1: data.input: got dynamic: the pixels of frey_faces are no probabilities")
+    assert said.startswith("grid.yaml:3:1: data.input: got dynamic: the pixels of frey_faces are not probabilities")
 
 
 def test_levels_of_classes_are_shown_as_they_are_written():
@@ -205,7 +207,7 @@ def test_a_refused_grid_is_bad_input_before_anything_starts(tmp_path, monkeypatc
     for words in (["--plan"], ["--executor", "inline"], ["--smoke", "--plan"]):
         assert main(["g.yaml", *words]) == 2
         said = capsys.readouterr()
-        assert said.err.startswith("g.yaml: 1 problem\ng.yaml:2:43: objective.kl: got analytic: importance weights")
+        assert said.err.startswith("g.yaml: 1 problem\ng.yaml:2:43: objective.kl: got analytic: each importance weight")
         assert said.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["g.yaml"]
     assert main(["g.yaml", "--plan", "--set", "exclude=[{k: 5, objective.kl: analytic}]"]) == 0

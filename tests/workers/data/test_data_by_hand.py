@@ -81,8 +81,8 @@ def test_what_cannot_be_downloaded_is_asked_for(tmp_path, name, files):
     with pytest.raises(DataError) as error:
         load_images(settings_at(tmp_path / "nowhere", name))
     assert one_sentence(error) == (
-        f"data.root: {name} is not in {tmp_path / 'nowhere'} and cannot be downloaded; put {files} there, "
-        "or name the folder that has it with --set data.root=..."
+        f"data.root: {name} is not in {tmp_path / 'nowhere'}, and it cannot be downloaded automatically; put {files} there, "
+        "or name the folder that contains it with --set data.root=..."
     )
     assert not isinstance(error.value, DamagedDataError)
     assert list(tmp_path.iterdir()) == []
@@ -103,9 +103,7 @@ def test_other_content_by_hand_is_named_by_its_folder(tmp_path, name, form):
     fill_by_hand(tmp_path, form)
     with pytest.raises(DamagedDataError) as error:
         load_images(settings_at(tmp_path, name))
-    assert one_sentence(error) == (
-        f"data: {name} in {tmp_path} does not have the content it should have; copy its files anew"
-    )
+    assert one_sentence(error) == (f"data: {name} in {tmp_path} does not have the published content; copy its files again")
 
 
 BROKEN_TEXT = {
@@ -126,7 +124,7 @@ def test_a_damaged_text_file_is_named(tmp_path, raw):
     path.write_bytes(raw)
     with pytest.raises(DamagedDataError) as error:
         load_images(settings_at(tmp_path, "binarized_mnist"))
-    assert one_sentence(error) == f"data.root: {path} is not rows of 784 numbers 0 or 1; copy it anew"
+    assert one_sentence(error) == f"data.root: {path} does not consist of rows of 784 numbers that are 0 or 1; copy it again"
 
 
 PACKED = np.packbits(BITS, axis=1)
@@ -150,7 +148,7 @@ def test_an_archive_by_hand_of_another_form_is_named(tmp_path, name, arrays, wor
     with pytest.raises(DamagedDataError) as error:
         load_images(settings_at(tmp_path, name))
     assert one_sentence(error).startswith(f"data.root: {tmp_path / FILE_OF[name]}: {words}")
-    assert "copy it anew" in str(error.value)
+    assert "copy it again" in str(error.value)
 
 
 @pytest.mark.parametrize("name", FILE_OF)
@@ -161,7 +159,7 @@ def test_a_damaged_archive_by_hand_is_named(tmp_path, name, raw):
     with pytest.raises(DamagedDataError) as error:
         load_images(settings_at(tmp_path, name))
     assert one_sentence(error).startswith(f"data.root: {path}")
-    assert "copy it anew" in str(error.value)
+    assert "copy it again" in str(error.value)
 
 
 SHA256_OF_TEXT = {

@@ -38,7 +38,7 @@ def test_images_set_aside_are_the_first():
 def test_no_image_left_is_refused(n_valid):
     with pytest.raises(DataError) as error:
         load_images(DataSettings(n_valid=n_valid))
-    assert f"data.n_valid: {n_valid} leaves no image of 1437" in one_sentence(error)
+    assert f"data.n_valid: {n_valid} leaves none of the 1437 training images; set a number below 1437" in one_sentence(error)
 
 
 def test_the_fingerprint_sees_every_array_its_type_and_its_shape():

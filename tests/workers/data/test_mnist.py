@@ -33,7 +33,7 @@ def test_other_content_is_named_by_its_folder(tmp_path):
     before = tree(tmp_path)
     with pytest.raises(DamagedDataError) as error:
         load_images(settings_at(tmp_path))
-    assert f"data: mnist in {tmp_path} does not have the content it should have; remove its files" in one_sentence(error)
+    assert f"data: mnist in {tmp_path} does not have the published content; remove its files" in one_sentence(error)
     assert tree(tmp_path) == before
 
 
@@ -167,7 +167,9 @@ def test_without_the_lock_they_fetch_it_more_than_once(tmp_path):
 
 def test_a_download_that_brings_nothing_is_noticed(tmp_path, torchvision):
     torchvision.download = lambda root, name: None
-    with pytest.raises(DataError, match=r"has no train-images-idx3-ubyte\.gz after the download"):
+    with pytest.raises(
+        DataError, match=r"still lacks train-images-idx3-ubyte\.gz, or another of the four files, after the download"
+    ):
         load_images(settings_at(tmp_path))
 
 

@@ -58,26 +58,29 @@ def test_compressed_npz(tmp_path):
 
 
 REFUSED = {
-    "no images": ({"pictures": GREY}, "holds pictures; allowed are images (and labels)"),
-    "nothing": ({}, "holds nothing; allowed are images"),
-    "half a split": ({"train_images": GREY}, "holds train_images; allowed are"),
-    "one axis": ({"images": GREY[:, 0, 0]}, "images has shape (23,); allowed is [n, height, width] or [n, pixels]"),
+    "no images": ({"pictures": GREY}, "contains pictures; it must contain images (optionally with labels)"),
+    "nothing": ({}, "contains no arrays; it must contain images"),
+    "half a split": ({"train_images": GREY}, "contains train_images; it must contain"),
+    "one axis": (
+        {"images": GREY[:, 0, 0]},
+        "images has shape (23,); it must be [n, height, width] or [n, pixels] with n > 1",
+    ),
     "four axes": ({"images": GREY[..., None]}, "images has shape (23, 4, 3, 1)"),
     "no image": ({"images": GREY[:0]}, "images has shape (0, 4, 3)"),
     "one image": ({"images": GREY[:1]}, "images has shape (1, 4, 3)"),
     "no pixel": ({"images": GREY[:, :0]}, "images has shape (23, 0, 3)"),
-    "too bright": ({"images": SHARES * 255}, "images is float64; allowed are uint8 from 0 to 255 and floats from 0 to 1"),
+    "too bright": ({"images": SHARES * 255}, "images is float64, or has values outside the allowed range; allowed are uint8"),
     "negative": ({"images": SHARES - 0.5}, "floats from 0 to 1"),
     "nan": ({"images": np.where(SHARES > 0.5, np.nan, 0)}, "floats from 0 to 1"),
     "wide integers": ({"images": GREY.astype(np.int64)}, "images is int64"),
     "text": ({"images": GREY.astype(str)}, "images is <U3"),
     "complex": ({"images": GREY * 1j}, "images is complex128"),
-    "labels too few": ({"images": GREY, "labels": LABELS[:-1]}, "labels must be 23 integers from 0, one an image"),
-    "labels as floats": ({"images": GREY, "labels": LABELS * 1.0}, "labels must be 23 integers"),
-    "labels below 0": ({"images": GREY, "labels": LABELS - 1}, "labels must be 23 integers"),
+    "labels too few": ({"images": GREY, "labels": LABELS[:-1]}, "it must hold 23 integers from 0 up, one per image"),
+    "labels as floats": ({"images": GREY, "labels": LABELS * 1.0}, "it must hold 23 integers"),
+    "labels below 0": ({"images": GREY, "labels": LABELS - 1}, "it must hold 23 integers"),
     "sizes differ": (
         {"train_images": GREY, "test_images": GREY[:, :3]},
-        "train_images (23, 4, 3) and test_images (23, 3, 3) differ in size",
+        "train_images (23, 4, 3) and test_images (23, 3, 3) differ in image size; give both the same",
     ),
 }
 
@@ -92,7 +95,7 @@ def test_another_form_is_refused(tmp_path, arrays, words):
 
 
 def test_npz_without_a_path_is_refused():
-    with pytest.raises(DataError, match=r"data\.path: name the file"):
+    with pytest.raises(DataError, match=r"data\.path: no file is named; write for example"):
         load_images(DataSettings(name="npz"))
 
 
@@ -101,7 +104,7 @@ def test_npz_that_is_not_there_is_refused(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as error:
         load_images(DataSettings(name="npz", path=path))
-    assert f"data.path: {path} is no file (looked from {tmp_path})" in one_sentence(error)
+    assert f"data.path: {path} is not a file (relative to {tmp_path})" in one_sentence(error)
 
 
 @pytest.mark.parametrize("raw", DAMAGED.values(), ids=DAMAGED)

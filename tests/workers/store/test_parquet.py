@@ -68,7 +68,7 @@ def test_another_schema_version_is_refused_by_name(read, version, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(records, "SCHEMA_VERSION", version)
         raw = encode(some_epochs(), {})
-    words = rf"plan/1\.parquet: has schema_version {version}, this program reads 4; use the program that wrote it"
+    words = rf"plan/1\.parquet: has schema_version {version}, but this program reads 4; use the program that wrote it"
     with pytest.raises(VersionError, match=words):
         read(raw, "plan/1.parquet")
 

@@ -120,7 +120,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_told(raw):
             part, size = super().read_range(key, start, stop)
             return (part if stop is None else part[:-1]), size
 
-    with pytest.raises(RecordError, match="it ends earlier than before"):
+    with pytest.raises(RecordError, match="it is shorter than a moment ago"):
         read_columns(Shrinking(raw), KEY, SCALARS)
 
 

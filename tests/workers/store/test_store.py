@@ -301,7 +301,7 @@ def test_a_killed_writer_leaves_whole_keys_only(tmp_path, after):
 
 @pytest.mark.parametrize("url", ["gs://bucket", "memory://x", "s3:/x://y", "S3://bucket/prefix"])
 def test_what_is_no_store_is_refused(url):
-    with pytest.raises(StoreError, match=rf"run\.out: got {url}; allowed is a folder or s3://bucket/prefix"):
+    with pytest.raises(StoreError, match=rf"run\.out: got {url}; write a folder or s3://bucket/prefix"):
         open_store(url)
 
 
@@ -310,7 +310,7 @@ def test_a_file_is_no_folder(tmp_path):
     path.write_text("x")
     with pytest.raises(StoreError, match=r"notes\.txt is a file; name a folder"):
         open_store(str(path))
-    with pytest.raises(StoreError, match=r"notes\.txt/study cannot be made, as .*notes\.txt is a file"):
+    with pytest.raises(StoreError, match=r"notes\.txt/study cannot be created, because .*notes\.txt is a file"):
         open_store(str(path / "study"))
 
 

@@ -93,13 +93,15 @@ def test_a_parent_is_handed_on(job):
 
 
 def test_data_that_are_gone_are_one_sentence(job):
-    with pytest.raises(DataError, match=r"gone\.npz is no file"):
+    with pytest.raises(DataError, match=r"gone\.npz is not a file"):
         run_job(job.model_copy(update={"path": job.path.replace("mine", "gone")}), lambda progress: None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match=r"run\.device: this machine has no cuda; allowed here: cpu"):
+    with pytest.raises(
+        ValueError, match=r"run\.device: got cuda, but this machine has no cuda device; allowed here: auto, cpu"
+    ):
         prepare_device("cuda")
 
 
@@ -129,6 +131,6 @@ def test_a_node_that_sees_no_plan_trains_nothing(job, tmp_path):
     ended = run_attempts(own, lambda progress: None, lambda failure: None)
     assert isinstance(ended, Failure)
     assert ended.kind == "store", "no fault of its trials"
-    assert f"there is no plan on {platform.node()}" in ended.sentence
+    assert f"no plan was found on node {platform.node()}" in ended.sentence
     assert str(tmp_path / "own" / "study") in ended.sentence
     assert not (tmp_path / "own").exists()

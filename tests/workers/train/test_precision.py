@@ -35,7 +35,7 @@ def test_the_next_pack_of_a_process_has_its_own():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_cpu_has_no_tf32():
     with pytest.raises(
-        ValueError, match=r"run\.precision: got tf32, which cpu does not have; allowed there: auto, ieee, bf16"
+        ValueError, match=r"run\.precision: got tf32, which cpu does not support; allowed on cpu: auto, ieee, bf16"
     ):
         prepare_device("cpu", "tf32")
     assert precision_in_use() == "ieee"
