@@ -31,7 +31,8 @@ def carry_out(words: argparse.Namespace) -> int:
     elif found.store.create(stop_key(driver.lease.run_id), b""):
         print(
             f"asked the driver of study {found.name} to stop ({sentence(driver)}): every running pack continues to its "
-            f"next border, then the command ends; study status {found.url} shows when; to continue later, start it again"
+            f"next border, then the command ends; study status {found.url} shows when; "
+            "to continue later, run the study again"
         )
     else:
         print(f"study {found.name} was already asked to stop ({sentence(driver)}); its packs continue to their next borders")
@@ -56,7 +57,7 @@ def _through_cluster(words: argparse.Namespace) -> int:
             print(
                 f"asked job {job.job_id} to stop: every running pack of study {job.study} continues to its next border, "
                 f"then the driver ends; study status {study_url(job.out, job.study)} shows when; "
-                "to continue later, start it again"
+                "to continue later, run the study again"
             )
         if not running:
             print(f"nobody is running study {newest.study} on this cluster; there is nothing to stop")

@@ -13,7 +13,7 @@ KEPT, KEPT_AT_THE_END = 2, 1
 
 
 class Pruning:
-    """Deletes the checkpoints that the packs of a round no longer need, as named by stored rows, not by a worker's report.
+    """Deletes checkpoints that the packs of a round no longer need; stored rows, not a worker's report, tell which.
 
     The time of a listing grows with the number of files. A commit is therefore read from its rows file, whose name follows
     from the plan, and the folder is listed only at the beginning and the end of a round, and after a worker failed.

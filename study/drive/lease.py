@@ -85,7 +85,7 @@ def hold(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[None
 
 
 def sentence(one: Holder) -> str:
-    """Return host and process of a driver, since when it runs, and the age of its last heartbeat, in words."""
+    """Return in words the host, process and start of a driver, and the age of its last heartbeat."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.lease.started))
     return f"host {one.lease.host}, pid {one.lease.pid}, since {since}, last heartbeat {max(0, round(one.age_s))} s ago"
 
@@ -183,7 +183,7 @@ def _holders(store: Store) -> list[Holder]:
         try:
             return [one for number, key in newest.values() if (one := _read(store, number, key)) is not None]
         except FileNotFoundError:
-            # Its driver has replaced it by the next heartbeat.
+            # Its driver has replaced it with the next heartbeat.
             continue
     return []
 
