@@ -1,4 +1,4 @@
-"""Which code runs: commit and dirty flag of a checkout, or the version of an installed package."""
+"""Report which code runs: the commit and dirty flag of a checkout, or the version of an installed package."""
 
 import json
 import subprocess
@@ -8,16 +8,16 @@ from typing import Any
 
 PACKAGE = "factorial-iwae"
 SHIPPED = "study/shipped.json"
-"""What a copy of the code that was sent to a cluster says of itself."""
+"""The file with the provenance of a copy of the code that was sent to a cluster."""
 
 
 def code_folder() -> Path:
-    """The folder that holds study, workers and analysis."""
+    """Return the folder that holds study, workers and analysis."""
     return Path(__file__).resolve().parent.parent
 
 
 def code_provenance() -> dict[str, Any]:
-    """Version, and of a git checkout the commit and whether tracked files differ from it; null where there is none."""
+    """Return the version, and for a git checkout its commit and whether tracked files differ from it; None if unknown."""
     here = code_folder()
     if not (here / ".git").exists() and (here / SHIPPED).is_file():
         return dict(json.loads((here / SHIPPED).read_text()))

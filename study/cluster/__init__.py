@@ -1,1 +1,1 @@
-"""Where Ray comes from: a Ray of this machine's own, a cluster that is up, jobs sent to one, and the files they need."""
+"""Start Ray on this machine or join a Ray cluster, and send studies to a cluster as jobs."""

@@ -1,4 +1,4 @@
-"""Studies as jobs of a Ray cluster (Ray Jobs): submitted, listed, followed, stopped; the driver of each runs on the head."""
+"""Submit studies to a Ray cluster as jobs (Ray Jobs), and list, follow and stop them; each driver runs on the head."""
 
 import asyncio
 import logging
@@ -26,12 +26,12 @@ from workers.contract.errors import CommandError
 RUNNING = ("PENDING", "RUNNING")
 
 STOP_WAIT_S = 3600
-"""How long Ray lets a driver that was asked to stop come to the next borders before it kills it."""
+"""Seconds that a driver has to reach the next borders after it was asked to stop; then Ray kills it."""
 
 TALKATIVE = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 
 NOT_YET = "No available agent to submit job"
-"""Ray's words for a head that has only just come up."""
+"""Ray's message while a head that has only just started is not ready yet."""
 
 START_WITHIN_S = 60.0
 
@@ -40,48 +40,48 @@ LOST_AFTER_S = 60.0
 INTERRUPTED = 130
 
 NONE_NAMED = (
-    "no cluster is named: --address http://127.0.0.1:8265 (a dashboard), --cluster cluster.yaml, or RAY_ADDRESS in the "
-    "environment"
+    "no cluster is named; give --address http://127.0.0.1:8265 (a dashboard) or --cluster cluster.yaml, or set RAY_ADDRESS "
+    "in the environment"
 )
 
 
 @dataclass(frozen=True)
 class StudyJob:
-    """A driver that was submitted, running or not."""
+    """A submitted driver, running or not."""
 
     job_id: str
     study: str
     out: str
     asked: str
-    """Equal for two jobs that would do the same."""
+    """Equal for two jobs that would do the same work."""
     state: str
-    """In Ray's words: PENDING | RUNNING | SUCCEEDED | FAILED | STOPPED."""
+    """Ray's job status: PENDING | RUNNING | SUCCEEDED | FAILED | STOPPED."""
     started: float
-    """Seconds since 1970 by the head's clock; 0 before it has started."""
+    """Seconds since 1970 by the head's clock; 0 until the driver has started."""
     exit_code: int | None
     message: str
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the driver has not ended yet."""
         return self.state in RUNNING
 
     @property
     def code(self) -> int:
-        """What the command would have returned; the exit codes are those of `study run`."""
+        """The exit code that `study run` would have returned."""
         if self.exit_code is not None:
             return self.exit_code
         return {"SUCCEEDED": 0, "STOPPED": INTERRUPTED}.get(self.state, 1)
 
 
 def connect(address: str | None) -> Any:
-    """A client of the jobs of a cluster.
+    """Return a client for the jobs of a cluster.
 
     Args:
-        address: of its dashboard or its head, `auto`, or None: RAY_ADDRESS, else the cluster of this machine.
+        address: address of its dashboard or its head; `auto` or None mean RAY_ADDRESS, or else this machine's cluster.
 
     Raises:
-        CommandError: there is none, it does not let us in, or it lets everybody in.
+        CommandError: no cluster answers, it rejects this client, or it admits everybody.
     """
     url = _dashboard(address)
     _prepare_token(url)
@@ -89,7 +89,7 @@ def connect(address: str | None) -> Any:
     failures = _failures()
     from ray.job_submission import JobSubmissionClient
 
-    # Ray would take what these say for more than what it is told.
+    # Ray would prefer these variables to the address that it is given.
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(name, None)
     try:
@@ -99,10 +99,10 @@ def connect(address: str | None) -> Any:
 
 
 def submit(client: Any, job_id: str, entrypoint: str, folder: Path, metadata: Mapping[str, str]) -> None:
-    """Start a driver on the head, with the code in a folder.
+    """Start a driver on the head with the code in `folder`.
 
     Raises:
-        CommandError: the cluster does not take it.
+        CommandError: the cluster refuses the job.
     """
     failures = _failures()
     until = time.monotonic() + START_WITHIN_S
@@ -124,7 +124,7 @@ def submit(client: Any, job_id: str, entrypoint: str, folder: Path, metadata: Ma
 
 
 def studies(client: Any) -> list[StudyJob]:
-    """Every job that is a study, oldest first.
+    """Return every job that is a study, oldest first.
 
     Raises:
         CommandError: the cluster does not answer.
@@ -139,32 +139,32 @@ def studies(client: Any) -> list[StudyJob]:
 
 
 def find_job(client: Any, name: str) -> StudyJob:
-    """The job of this id, or the study's running one, or its newest.
+    """Return the job with this id, or the running job of the study with this name, or else that study's newest job.
 
     Raises:
-        CommandError: there is none.
+        CommandError: there is no such job.
     """
     jobs = studies(client)
     named = [job for job in jobs if name in (job.job_id, job.study)]
     if not named:
         there = ", ".join(dict.fromkeys(job.study for job in jobs))
-        raise CommandError(f"no such study on the cluster: {name}; there: {there or 'none'}; study list shows them")
-    # One that runs before one that waits for it.
+        raise CommandError(f"no such study on the cluster: {name}; studies there: {there or 'none'}; see study list")
+    # A running job comes before one that waits for it.
     return max(named, key=lambda job: (job.state == "RUNNING", job.is_running, job.started or float("inf")))
 
 
 def refuse_unstarted(job: StudyJob) -> None:
-    """Say why a job failed whose command did not come to its end.
+    """Refuse a job that failed before its command ended.
 
     Raises:
-        CommandError: it did.
+        CommandError: the job failed in this way; the text gives Ray's reason.
     """
     if job.exit_code is None and job.state == "FAILED":
         raise CommandError(f"job {job.job_id} failed before its command ended: {' '.join(job.message.split())[:500]}")
 
 
 def log_of(client: Any, job_id: str) -> str:
-    """What the driver has said so far.
+    """Return what the driver has printed so far.
 
     Raises:
         CommandError: the cluster does not answer.
@@ -177,7 +177,7 @@ def log_of(client: Any, job_id: str) -> str:
 
 
 def stop(client: Any, job_id: str) -> bool:
-    """Ask a driver to stop at the next borders; False if it has ended.
+    """Ask a driver to stop at the next borders; return False if it has already ended.
 
     Raises:
         CommandError: the cluster does not answer.
@@ -190,10 +190,10 @@ def stop(client: Any, job_id: str) -> bool:
 
 
 def follow(client: Any, job_id: str, write: Callable[[str], None]) -> StudyJob:
-    """Write what the driver says as it says it; returns the job when it has ended.
+    """Write what the driver prints as it appears; return the job when it has ended.
 
     Raises:
-        CommandError: the cluster does not answer any more.
+        CommandError: the cluster has stopped answering.
     """
     failures = _failures()
     seen, heard = 0, time.monotonic()
@@ -203,12 +203,12 @@ def follow(client: Any, job_id: str, write: Callable[[str], None]) -> StudyJob:
             job = _study_job(client.get_job_info(job_id))
             heard = time.monotonic()
         except (BrokenPipeError, UnicodeError):
-            raise  # of what we write to, not of the cluster
+            raise  # from what we write to, not from the cluster
         except failures as error:
             if time.monotonic() - heard > LOST_AFTER_S:
                 raise CommandError(
-                    f"{client.get_address()}: does not answer any more; job {job_id} goes on without this command, "
-                    f"and study logs {job_id} --follow, with the cluster named as before, shows it again"
+                    f"{client.get_address()}: no longer answers; job {job_id} continues without this command; "
+                    f"study logs {job_id} --follow, with the same --address or --cluster, shows it again"
                 ) from error
         else:
             if not job.is_running:
@@ -218,14 +218,14 @@ def follow(client: Any, job_id: str, write: Callable[[str], None]) -> StudyJob:
 
 
 async def _tail(client: Any, job_id: str, seen: int, write: Callable[[str], None]) -> int:
-    """Write what comes after the first `seen` characters, until nothing more comes; how many there are then."""
+    """Write the log after its first `seen` characters until no more comes; return how many characters there are then."""
     passed = 0
     try:
-        # From its beginning, every time.
+        # Ray sends the log from its beginning every time.
         async for text in client.tail_job_logs(job_id):
             write(text[max(0, seen - passed) :])
             passed += len(text)
-    except RuntimeError:  # the connection was closed; whether the job has ended is asked next
+    except RuntimeError:  # the connection was closed; the caller asks whether the job has ended
         pass
     return max(seen, passed)
 
@@ -245,7 +245,7 @@ def _study_job(job: Any) -> StudyJob:
 
 
 def _dashboard(address: str | None) -> str:
-    """The http address of a cluster's dashboard."""
+    """Return the http address of a cluster's dashboard."""
     if address in (None, "", "auto"):
         address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or find_cluster()
         if not address or address in ("auto", "local"):
@@ -255,10 +255,10 @@ def _dashboard(address: str | None) -> str:
         try:
             urlsplit(address)
         except ValueError as error:
-            raise CommandError(f"--address {address}: is no address ({error})") from error
+            raise CommandError(f"--address {address}: is not an address ({error})") from error
         return address.rstrip("/")
     if "://" in address:
-        raise CommandError(f"--address {address}: allowed are http://host:8265, host:8265, host:6379 and auto")
+        raise CommandError(f"--address {address}: allowed: http://host:8265, host:8265, host:6379, auto")
     not_through_a_proxy(f"http://{address}")
     try:
         status_without_token(f"http://{address}")
@@ -268,7 +268,7 @@ def _dashboard(address: str | None) -> str:
 
 
 def _dashboard_of_head(address: str) -> str:
-    """What the head says of its dashboard."""
+    """Ask the head for the http address of its dashboard."""
     from study.cluster.join import knock
     from study.plan.machine import MachineError
 
@@ -288,32 +288,32 @@ def _dashboard_of_head(address: str) -> str:
 
 
 def _prepare_token(url: str) -> None:
-    """Have Ray show its token where it is asked for one, and nowhere else.
+    """Make Ray send its token to a dashboard that asks for one, and to no other.
 
     Raises:
-        CommandError: nobody answers, or anybody may run anything there.
+        CommandError: no dashboard answers, or it lets anybody run commands.
     """
     not_through_a_proxy(url)
     try:
         status = status_without_token(url)
     except OSError as error:
         raise CommandError(
-            f"--address {url}: no Ray dashboard answers there ({error}); start it with ray[default]"
+            f"--address {url}: no Ray dashboard answers there ({error}); check the address, or start Ray with ray[default]"
         ) from error
     if status == 200 and (not is_loopback(urlsplit(url).hostname or "") or is_open_beyond_loopback(urlsplit(url).port)):
         raise CommandError(
-            f"--address {url}: the dashboard listens beyond its own machine and asks for no token: whoever reaches it can "
-            f"run any command there; {MAKE_A_TOKEN}"
+            f"--address {url}: the dashboard listens beyond its own machine and asks for no token: anyone who reaches it "
+            f"can run any command there; {MAKE_A_TOKEN}"
         )
     if status in (401, 403):
         os.environ["RAY_AUTH_MODE"] = "token"  # before Ray is imported: it reads this once
         close_token_file()
     elif status != 200:
-        raise CommandError(f"--address {url}: is no Ray dashboard, or one without jobs (HTTP {status})")
+        raise CommandError(f"--address {url}: is not a Ray dashboard, or has no service for jobs (HTTP {status})")
 
 
 def not_through_a_proxy(url: str) -> None:
-    """Keep questions to this machine here: a proxy has another loopback, and the token is none of its business."""
+    """Send requests to loopback addresses past any proxy, which has another loopback and must not see the token."""
     host = urlsplit(url).hostname or ""
     if is_loopback(host):
         for name in ("no_proxy", "NO_PROXY"):
@@ -321,14 +321,14 @@ def not_through_a_proxy(url: str) -> None:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What Ray's client raises when a cluster cannot be used."""
+    """Return the exceptions that Ray's client raises when a cluster cannot be used."""
     try:
         import ray.job_submission
         from aiohttp import ClientError
         from requests import RequestException
     except ImportError:
         raise CommandError(
-            'the jobs of a cluster need ray[default]: pip install "factorial-iwae[cluster]", or pip install "ray[default]"'
+            'jobs on a cluster need ray[default]; run pip install "factorial-iwae[cluster]" or pip install "ray[default]"'
         ) from None
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -342,7 +342,7 @@ def _refused(address: str, error: Exception) -> CommandError:
     is_token = "uthentication" in type(error).__name__ or "uthentication" in reason
     if is_token:
         return CommandError(
-            f"--address {address}: the cluster does not know this machine's token ({reason}); copy the token of a node to "
+            f"--address {address}: the cluster rejects this machine's token ({reason}); copy the token of a node to "
             "~/.ray/auth_token here (mode 600), or name it with RAY_AUTH_TOKEN_PATH"
         )
-    return CommandError(f"--address {address}: the cluster does not do it ({reason})")
+    return CommandError(f"--address {address}: the cluster refused the request ({reason})")

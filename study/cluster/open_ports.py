@@ -1,4 +1,4 @@
-"""Whoever reaches the ports of a Ray without a token can run any command on its machines: such a cluster is refused."""
+"""Refuse a Ray cluster without a token: anyone who reaches its ports can run any command on its machines."""
 
 import ipaddress
 import os
@@ -20,7 +20,7 @@ MAKE_A_TOKEN = (
 )
 
 
-# In a process of its own: this one may have shown its token already, and Ray reads the mode once.
+# In a separate process: this one may have sent its token already, and Ray reads the mode only once.
 _ASK = """
 import sys
 from ray._raylet import GcsClient
@@ -28,38 +28,38 @@ GcsClient(address=sys.argv[1]).internal_kv_get(b"session_name", b"session", time
 """
 
 _SHUT = ("Unauthenticated", "AuthenticationError", "couldn't find an authentication token")
-"""Of what Ray says of a token that is wrong or lacking."""
+"""Parts of Ray's messages about a wrong or missing token."""
 
 
 def refuse_open_cluster(address: str, nodes: Sequence[str], dashboard: str = "") -> None:
     """Refuse a cluster that listens beyond loopback and answers without a token.
 
     Args:
-        address: of its head.
+        address: host:port of its head.
         nodes: addresses of its nodes.
-        dashboard: host:port, where there is one.
+        dashboard: host:port of its dashboard; empty if it has none.
 
     Raises:
-        MachineError: it does, and the text says how to make a token; or it does not answer at all.
+        MachineError: the cluster is open (the text says how to make a token), or it does not answer at all.
     """
     host = address.rpartition(":")[0]
     if all(is_loopback(each) for each in (host, *nodes)):
         if dashboard and is_open_beyond_loopback(int(dashboard.rpartition(":")[2])):
             raise MachineError(
-                f"--address {address}: its dashboard listens beyond its own machine and asks for no token: whoever "
+                f"--address {address}: its dashboard listens beyond its own machine and asks for no token: anyone who "
                 f"reaches it can run any command there; {MAKE_A_TOKEN}"
             )
         return
     asked = _ask_as_stranger(address)
     if asked is not None and asked.returncode == 0:
         raise MachineError(
-            f"--address {address}: the cluster listens beyond its own machine and asks for no token: whoever reaches "
+            f"--address {address}: the cluster listens beyond its own machine and asks for no token: anyone who reaches "
             f"it can run any command there; {MAKE_A_TOKEN}"
         )
     if asked is None or not _is_shut(asked):
         raise MachineError(
-            f"--address {address}: cannot tell whether the cluster asks for a token, as it does not answer who shows none; "
-            "try again, or run on this machine alone with --address local"
+            f"--address {address}: cannot tell whether the cluster asks for a token, because it does not answer a client "
+            "without one; try again, or run on this machine alone with --address local"
         )
 
 
@@ -73,12 +73,12 @@ def _is_shut(asked: subprocess.CompletedProcess[str]) -> bool:
 
 
 def refuse_shut_cluster(address: str) -> None:
-    """Refuse a Ray at host:port that does not let this process in.
+    """Refuse a Ray at host:port that rejects this process.
 
     Raises:
         MachineError: it asks for a token that this machine does not have.
     """
-    # In this process Ray would try for 20 s or longer, or end the process at once.
+    # Asked in this process, Ray would retry for 20 s or longer, or end the process at once.
     asked = _ask(address, os.environ)
     if asked is not None and _is_shut(asked):
         raise MachineError(
@@ -88,7 +88,7 @@ def refuse_shut_cluster(address: str) -> None:
 
 
 def _ask(address: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:
-    """How a question to a Ray at host:port ended; None: not within a minute."""
+    """Return how a request to the Ray at host:port ended; None if it took longer than a minute."""
     command = [sys.executable, "-c", _ASK, address]
     try:
         return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=60)
@@ -97,10 +97,10 @@ def _ask(address: str, environment: Mapping[str, str]) -> subprocess.CompletedPr
 
 
 def close_token_file() -> None:
-    """Ray writes its token readable by everybody on the machine: make it ours alone.
+    """Make the token file readable by its owner only; Ray writes it readable by everybody on the machine.
 
     Raises:
-        MachineError: it is somebody else's file.
+        MachineError: the mode cannot be changed, because the file belongs to somebody else.
     """
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     try:
@@ -108,12 +108,12 @@ def close_token_file() -> None:
             path.chmod(0o600)
     except OSError as error:
         raise MachineError(
-            f"{path}: others can read this token, and it cannot be closed ({error.strerror}); chmod 600 it"
+            f"{path}: others can read this token, and its mode cannot be changed ({error.strerror}); run chmod 600 {path}"
         ) from error
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself, and no other machine can reach it there."""
+    """Return whether a host is a loopback address, which no other machine can reach."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -121,10 +121,10 @@ def is_loopback(host: str) -> bool:
 
 
 def status_without_token(url: str) -> int:
-    """How a dashboard answers somebody who asks for its jobs and shows no token: 200, 401, ...
+    """Return the HTTP status of a dashboard's answer to a request for its jobs without a token: 200, 401, ...
 
     Raises:
-        OSError: nobody answers, or somebody who does not speak HTTP.
+        OSError: nothing answers, or what answers does not speak HTTP.
     """
     try:
         with urllib.request.urlopen(f"{url}/api/jobs/", timeout=10) as answer:
@@ -136,10 +136,10 @@ def status_without_token(url: str) -> int:
 
 
 def is_open_beyond_loopback(port: int | None) -> bool:
-    """Whether a dashboard that this machine has on a port answers others, who show no token, as well."""
+    """Return whether a dashboard on this port of this machine also answers other machines, without a token."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.connect(("192.0.2.1", 9))  # sends nothing; says which address others see
+            one.connect(("192.0.2.1", 9))  # sends nothing, but finds the address that others see
             return status_without_token(f"http://{one.getsockname()[0]}:{port}") == 200
     except OSError:
         return False

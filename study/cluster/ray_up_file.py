@@ -1,4 +1,4 @@
-"""The file of `ray up`, and whether the cluster it names is up as far as this machine knows; asks nobody."""
+"""Read the cluster file of `ray up`, and tell from Ray's notes on this machine whether that cluster is up."""
 
 import json
 from contextlib import suppress
@@ -14,35 +14,35 @@ from workers.contract.errors import CommandError
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """What a cluster's file says that is needed to reach its head."""
+    """The part of a cluster file that is needed to reach the head."""
 
     path: str
     name: str
     provider: str
     head_ip: str | None
-    """Of machines of one's own, as seen from here."""
+    """Address of the head as seen from here; None unless the machines are your own (`provider: {type: local}`)."""
     user: str
     key: str | None
     proxy_command: str | None
 
 
 def read_cluster(path: str) -> ClusterFile:
-    """Read the file of `ray up`.
+    """Read the cluster file of `ray up`.
 
     Raises:
-        CommandError: it is not there, or no such file.
+        CommandError: the file cannot be read, or is not a cluster file of `ray up`.
     """
     try:
         said = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise CommandError(f"--cluster {path}: cannot be read ({error.strerror}); name the file of `ray up`") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CommandError(f"--cluster {path}: is no YAML file ({' '.join(str(error).split())[:200]})") from error
+        raise CommandError(f"--cluster {path}: is not a YAML file ({' '.join(str(error).split())[:200]})") from error
     provider, auth = (_part(said, name) for name in ("provider", "auth"))
     name = said.get("cluster_name") if isinstance(said, dict) else None
     if not isinstance(name, str) or not provider.get("type") or not auth.get("ssh_user"):
         raise CommandError(
-            f"--cluster {path}: has no cluster_name, provider.type or auth.ssh_user; name the file of `ray up`"
+            f"--cluster {path}: lacks cluster_name, provider.type or auth.ssh_user; name the file of `ray up`"
         )
     head = provider.get("external_head_ip") or provider.get("head_ip")
     key, proxy = auth.get("ssh_private_key"), auth.get("ssh_proxy_command")
@@ -58,9 +58,10 @@ def read_cluster(path: str) -> ClusterFile:
 
 
 def up_here(folder: Path) -> list[ClusterFile]:
-    """The clusters of a folder's files that `ray up` of this machine has started and `ray down` has not ended.
+    """Return the clusters that `ray up` has started here from a file in `folder` and that `ray down` has not ended.
 
-    Of machines of one's own alone, where Ray keeps note of it in a file; a provider would have to be asked over the network.
+    Only clusters of your own machines are found, because Ray records those in a local file; a cloud provider would have to
+    be asked over the network.
     """
     found = []
     for path in sorted(folder.glob("cluster*.yaml")):

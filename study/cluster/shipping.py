@@ -1,4 +1,4 @@
-"""What travels to a cluster with a job: this project's code as it is here, the grid file, and the command to run."""
+"""Prepare what a job takes to a cluster: this project's code as it is here, the grid file, and the command to run."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ SENT = "sent"
 
 
 def pack_up(folder: Path, grid: Path) -> str:
-    """Copy code and grid file into a folder; returns the grid file's path in it.
+    """Copy the code and the grid file into a folder; return the path of the grid file in it.
 
-    A folder and not a wheel: Ray names the copy by its content and unpacks it once a node. A wheel it would know by its file
-    name, and install with all that it depends on.
+    A folder, not a wheel: Ray identifies a folder by its content and unpacks it once per node. It would identify a wheel by
+    its file name, and install everything that the wheel depends on.
     """
     for package in PACKAGES:
         shutil.copytree(code_folder() / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    # There is no .git over there.
+    # The copy has no .git that could name its commit.
     (folder / SHIPPED).write_text(json.dumps(code_provenance()))
     sent = Path(SENT, grid.name)
     (folder / SENT).mkdir()
@@ -36,7 +36,7 @@ def pack_up(folder: Path, grid: Path) -> str:
 
 
 def options_of(out: str, sets: Sequence[str], only: Sequence[str], is_smoke: bool, retry_failed: bool) -> list[str]:
-    """The words behind the grid file."""
+    """Return the options that follow the grid file on the command line."""
     return [
         f"--out={out}",
         *(f"--set={each}" for each in sets),
@@ -47,22 +47,22 @@ def options_of(out: str, sets: Sequence[str], only: Sequence[str], is_smoke: boo
 
 
 def entrypoint(grid: str, options: Sequence[str], out: str) -> str:
-    """The plain command, as the head's shell reads it, with the addresses of the bucket and without the keys to it."""
+    """Return the plain command for the head's shell, with the addresses of the bucket but without the keys to it."""
     passed_on = [f"{name}={os.environ[name]}" for name in PASSED_ON if "://" in out and os.environ.get(name)]
-    # exec: what asks the driver to stop must not end a shell before it.
+    # exec: a signal to stop must reach the driver itself, not a shell around it.
     return shlex.join(["exec", "env", *passed_on, "python", "-m", "study.run", grid, *options])
 
 
 def asked_for(grid: Grid, options: Sequence[str]) -> str:
-    """The same for two jobs that would do the same."""
+    """Return a hash that is equal for two jobs that would do the same work."""
     return hashlib.sha256(json.dumps([grid.text, sorted(options)]).encode()).hexdigest()[:16]
 
 
 def refuse_own_paths(grid: Grid) -> None:
-    """Refuse paths that mean something on this machine alone.
+    """Refuse paths that have a meaning on this machine only.
 
     Raises:
-        CommandError: one is relative; the text says what to write.
+        CommandError: a path is relative; the text says what to write instead.
     """
     data = grid.base.data
     for name, path, what in (
@@ -71,6 +71,6 @@ def refuse_own_paths(grid: Grid) -> None:
         ("data.path", data.path, "a path that every node has, like --set data.path=/data/images.npz"),
     ):
         is_everywhere = path is None or "://" in path or path.startswith("/")
-        # The only one in which `~` is the home of whoever reads it.
+        # Only in data.root does `~` stand for the home folder on the machine that reads the data.
         if not is_everywhere and not (name == "data.root" and str(path).startswith("~/")):
-            raise CommandError(f"{name}: got {path}, which is a path of this machine; a cluster needs {what}")
+            raise CommandError(f"{name}: got {path}, which is a path on this machine only; a cluster needs {what}")

@@ -1,4 +1,4 @@
-"""A way through SSH to the dashboard of a cluster that `ray up` has started, which listens on its head's loopback alone."""
+"""Reach the dashboard of a cluster that `ray up` has started, which listens on the head's loopback only, through SSH."""
 
 import socket
 import subprocess
@@ -29,14 +29,14 @@ except Exception as error:  # whatever the provider's own client raises
 
 
 def head_of(cluster: ClusterFile) -> str:
-    """The address of a cluster's head.
+    """Return the address of a cluster's head.
 
     Raises:
-        CommandError: it has none now.
+        CommandError: the cluster has no head now.
     """
     if cluster.provider == "local" and cluster.head_ip:
         return cluster.head_ip
-    # In a process of its own: Ray reads once whether it has a token to show, and here that is not known yet.
+    # In a separate process: Ray reads only once whether it has a token to send, and here that is not known yet.
     asked = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _ASK_HEAD, str(Path(cluster.path).absolute())], capture_output=True, text=True
     )
@@ -48,14 +48,14 @@ def head_of(cluster: ClusterFile) -> str:
 
 @contextmanager
 def tunnel(cluster: ClusterFile) -> Iterator[str]:
-    """The http address of the head's dashboard on this machine's loopback, for the time of a `with` block.
+    """Yield the http address at which the head's dashboard can be reached on this machine's loopback.
 
     Raises:
-        CommandError: the head does not answer, or nothing does there.
+        CommandError: the head or its dashboard does not answer.
     """
     head = head_of(cluster)
     port = _free_port()
-    # As `ray up` does it. In a session of its own: Ctrl-C is for us.
+    # With the options of `ray up`. In its own session, so that Ctrl-C reaches this command only.
     command = [*_ssh(cluster), "-N", "-L", f"127.0.0.1:{port}:127.0.0.1:{DASHBOARD_PORT}", f"{cluster.user}@{head}"]
     try:
         ssh = subprocess.Popen(
@@ -109,7 +109,7 @@ def _wait_for(ssh: "subprocess.Popen[str]", cluster: ClusterFile, head: str, url
             fault = str(error)
         time.sleep(0.3)
     raise CommandError(
-        _not_up(cluster, f"{head} is there, but no Ray dashboard at 127.0.0.1:{DASHBOARD_PORT} of it: {fault}")
+        _not_up(cluster, f"{head} answers, but no Ray dashboard does at its 127.0.0.1:{DASHBOARD_PORT}: {fault}")
     )
 
 

@@ -1,4 +1,4 @@
-"""`study doctor`: a line a check, ok or what is wrong and what to do about it; changes nothing that lasts."""
+"""`study doctor`: print one line per check: ok, or what is wrong and what to do about it."""
 
 import argparse
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ _SHOWN = 20
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study doctor`."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="a study whose every file is checked too")
-    parser.add_argument("--data", metavar="GRID", help="a grid file whose data and needs are checked too")
+    """Add the arguments of `study doctor`."""
+    parser.add_argument("name", metavar="NAME", nargs="?", help="also check every file of this study")
+    parser.add_argument("--data", metavar="GRID", help="also check the data sets and the space that this grid file needs")
 
 
 def carry_out(words: argparse.Namespace) -> int:
@@ -59,12 +59,12 @@ def _files(found: Found) -> Iterator[Check]:
     seen = examine(found.store)
     what = ", ".join(f"{count} in {folder}" for folder, count in seen.files.items()) or "none"
     if not seen.faults:
-        yield Check(0, f"study {found.name}: every file is what was written ({what}); {seen.rows:,} rows, each once, no gap")
+        yield Check(0, f"study {found.name}: every file is intact ({what}); {seen.rows:,} rows, no duplicates, no gaps")
     for fault in seen.faults[:_SHOWN]:
         yield _told(found, fault)
     if len(seen.faults) > _SHOWN:
         code = max(DAMAGED if fault.is_damage else BAD_SETUP for fault in seen.faults)
-        yield Check(code, f"and {len(seen.faults) - _SHOWN} more")
+        yield Check(code, f"and {len(seen.faults) - _SHOWN} more problems")
     if seen.left_over:
         yield Check(0, _left_over(found, seen))
 
@@ -76,6 +76,6 @@ def _told(found: Found, fault: Fault) -> Check:
 def _left_over(found: Found, seen: Examined) -> str:
     size = sum((found.folder / path).lstat().st_size for path in seen.left_over if (found.folder / path).exists())
     return (
-        f"{len(seen.left_over)} hidden files of writes that did not end, {in_bytes(size)}, the first {seen.left_over[0]}; "
-        "no reader sees them, and they may be deleted when nobody runs the study"
+        f"{len(seen.left_over)} hidden files of interrupted writes, {in_bytes(size)}, the first {seen.left_over[0]}; "
+        "no reader sees them, and you can delete them while nobody is running the study"
     )

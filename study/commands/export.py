@@ -1,4 +1,4 @@
-"""`study export`: one archive with what a reader needs; every file is verified on its way in; equal studies, equal bytes."""
+"""`study export`: write an archive with what a reader needs; every file is verified, and equal studies give equal bytes."""
 
 import argparse
 import gzip
@@ -28,40 +28,40 @@ _BESIDE = (REPORT, "report.md", "labels.yaml")
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study export`."""
+    """Add the arguments of `study export`."""
     parser.add_argument("name", metavar="NAME", help="a study's name, or the path of its folder")
-    parser.add_argument("--to", metavar="FILE", help="the archive (default: NAME.tar.gz here)")
-    parser.add_argument("--weights", action="store_true", help="with every trained model")
+    parser.add_argument("--to", metavar="FILE", help="file name of the archive (default: NAME.tar.gz here)")
+    parser.add_argument("--weights", action="store_true", help="include every trained model")
 
 
 def carry_out(words: argparse.Namespace) -> int:
-    """Write the archive aside, then give it its name."""
+    """Write the archive, and report its size."""
     found = find_study(words.name, words.out)
     target = Path(words.to or f"{found.name}.tar.gz")
     if not target.name.endswith((".tar.gz", ".tgz")):
         raise CommandError(f"--to {target}: must end in .tar.gz or .tgz")
     if target.exists():
-        raise CommandError(f"{target}: is there already; move it away, or name another file with --to")
+        raise CommandError(f"{target}: already exists; move it away, or name another file with --to")
     if not target.parent.is_dir():
-        raise CommandError(f"--to {target}: there is no folder {target.parent}")
+        raise CommandError(f"--to {target}: the folder {target.parent} does not exist; create it first")
     count = write_archive(found, target, words.weights)
-    print(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}; every one verified")
-    print(f'unpacked, analysis.load("{found.name}") reads it')
+    print(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}, all verified")
+    print(f'once unpacked, it can be read with analysis.load("{found.name}")')
     return 0
 
 
 def write_archive(found: Found, target: Path, with_weights: bool) -> int:
-    """One archive of a study; returns its number of files.
+    """Write an archive of a study under a temporary name, then rename it; return the number of files in it.
 
     Raises:
-        RecordError: a file is damaged; nothing is left of the archive.
+        RecordError: a file is damaged; no part of the archive is left.
     """
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     count = 0
     try:
         with (
             open(aside, "xb") as file,
-            # Neither the time nor the name of the archive goes into it.
+            # Without the time and the name of the archive, so that equal studies give equal bytes.
             gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped,
             tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
@@ -79,11 +79,11 @@ def write_archive(found: Found, target: Path, with_weights: bool) -> int:
 
 
 def _files(found: Found, with_weights: bool) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every file, in the order of the archive."""
+    """Yield name and bytes of every file, in the order of the archive."""
     sums: dict[str, str] = {}
     origins: dict[str, set[str]] = {}
     grid = ""
-    # A running study grows in the order plan, epochs, trials: what comes later explains what came before.
+    # A running study writes plan, epochs and trials in this order: listed in reverse, every file comes with those it needs.
     keys = [key for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER) for key in _parquet(found.store, folder)]
     for key in sorted(keys):
         raw, footer = _verified(found.store, key)
@@ -96,7 +96,7 @@ def _files(found: Found, with_weights: bool) -> Iterator[tuple[str, bytes]]:
         raw = _verified_weights(found.store, key)
         sums[key] = hashlib.sha256(raw).hexdigest()
         yield key, raw
-    # The report of a study in a bucket lies where somebody made it.
+    # The report of a study in a bucket is wherever somebody made it.
     for name in [] if found.is_in_bucket else _beside(found.folder):
         raw = (found.folder / name).read_bytes()
         sums[name] = hashlib.sha256(raw).hexdigest()

@@ -1,4 +1,4 @@
-"""`study list`: the studies on a cluster, or those below a folder of results."""
+"""`study list`: list the studies on a cluster, or those below a folder of results."""
 
 import argparse
 import time
@@ -11,12 +11,12 @@ from workers.store.keys import study_url
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study list`."""
+    """Add the arguments of `study list`."""
     add_place(parser)
 
 
 def carry_out(words: argparse.Namespace) -> int:
-    """A line a study."""
+    """Print one line per study."""
     if not words.address and not words.cluster:
         return _in_folder(words.out)
     from study.cluster.jobs import studies
@@ -24,22 +24,22 @@ def carry_out(words: argparse.Namespace) -> int:
     with jobs_at(words.address, words.cluster) as client:
         jobs = studies(client)
     newest = {(job.study, job.out): job for job in sorted(jobs, key=lambda job: job.is_running)}
-    # Every one that runs; of a study that nobody runs the last.
+    # Every running job; of a study that nobody is running, the last one.
     for job in [job for job in jobs if job.is_running or job is newest[job.study, job.out]]:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.started)) if job.started else "not yet"
+        since = time.strftime("since %Y-%m-%d %H:%M:%S", time.localtime(job.started)) if job.started else "not started yet"
         ended = "" if job.exit_code is None else f" (exit code {job.exit_code})"
-        print(f"{job.study}  {job.state.lower()}{ended}  since {since}  job {job.job_id}  {study_url(job.out, job.study)}")
+        print(f"{job.study}  {job.state.lower()}{ended}  {since}  job {job.job_id}  {study_url(job.out, job.study)}")
     if not jobs:
-        print("no study was submitted to this cluster; study submit GRID does it")
+        print("no study has been submitted to this cluster; submit one with study submit GRID")
     return 0
 
 
 def _in_folder(out: str) -> int:
     if "://" in out:
-        raise CommandError(f"--out {out}: a bucket's studies are not listed; study status {out}/NAME shows one")
+        raise CommandError(f"--out {out}: studies in a bucket cannot be listed; study status {out}/NAME shows one")
     names = studies_in(Path(out))
     for name in names:
         print(f"{name}  {study_url(out, name)}")
     if not names:
-        print(f"no study is in {out}; start one with study run GRID")
+        print(f"there is no study in {out}; start one with study run GRID")
     return 0

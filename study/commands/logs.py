@@ -1,4 +1,4 @@
-"""`study logs`: what the driver of a study says that runs, or ran, on a cluster."""
+"""`study logs`: print the output of a study's driver that runs, or ran, on a cluster."""
 
 import argparse
 import sys
@@ -7,9 +7,9 @@ from study.cluster.service import add_place, jobs_at
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study logs`."""
-    parser.add_argument("name", metavar="NAME", help="a study that was submitted, or the id of its job")
-    parser.add_argument("--follow", action="store_true", help="until it has ended; Ctrl-C leaves it running")
+    """Add the arguments of `study logs`."""
+    parser.add_argument("name", metavar="NAME", help="a submitted study, or the id of its job")
+    parser.add_argument("--follow", action="store_true", help="keep printing until it has ended; Ctrl-C leaves it running")
     add_place(parser)
 
 

@@ -1,4 +1,4 @@
-"""The `study` command: its subcommands and their words; each has a file of its own."""
+"""The `study` command: it reads the command line and calls the subcommand, each of which has its own file."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from study.commands import doctor, export, list_studies, logs, remove, run, stat
 from workers.contract.errors import exit_code_of
 
 EXIT_CODES = (
-    "Exit codes: 0 all well; 1 run: done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
+    "Exit codes: 0 success; 1 run: done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
     "4 conflicting content, or verify: a trial is different; 130 interrupted."
 )
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="study", description="Run, watch, check and hand on factorial studies.", epilog=EXIT_CODES
+        prog="study", description="Run, watch, check and share factorial studies.", epilog=EXIT_CODES
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     command = commands.add_parser("run", help="run what is missing of a study, like python -m study.run", epilog=EXIT_CODES)
@@ -32,13 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(carry_out=run.carry_out, plan=True)
     for name, module, what in (
         ("submit", submit, "run a study on a cluster: its driver runs there and outlives this command"),
-        ("list", list_studies, "the studies on a cluster, or those below --out"),
-        ("logs", logs, "what the driver of a study on a cluster says"),
-        ("status", status, "how far a study has come, who drives it, what it takes, what to do next"),
+        ("list", list_studies, "list the studies on a cluster, or those below --out"),
+        ("logs", logs, "print the output of a study's driver on a cluster"),
+        ("status", status, "show how far a study has come, who drives it, how large it is, and what to do next"),
         ("stop", stop, "ask the driver of a study to stop at the next borders"),
-        ("verify", verify, "run sampled trials again and compare every number"),
+        ("verify", verify, "train a sample of trials again and compare every number"),
         ("doctor", doctor, "check this machine, the results folder, the data, and every file of a study"),
-        ("export", export, "one archive of a study's Parquet files, grid file, report and provenance"),
+        ("export", export, "write an archive with a study's Parquet files, grid file, report and provenance"),
         ("rm", remove, "remove a study and all its files"),
     ):
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=EXIT_CODES)

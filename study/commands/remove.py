@@ -1,4 +1,4 @@
-"""`study rm`: removes a study's folder and nothing else; half removed, it is no study any more."""
+"""`study rm`: remove a study's folder; a half-removed study no longer counts as a study."""
 
 import argparse
 import os
@@ -16,13 +16,13 @@ from workers.store.plan_log import read_plan
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study rm`."""
+    """Add the arguments of `study rm`."""
     parser.add_argument("name", metavar="NAME", help="a study's name, or the path of its folder")
     parser.add_argument("--yes", action="store_true", help="remove it without asking")
 
 
 def carry_out(words: argparse.Namespace) -> int:
-    """Say what would go, ask, and remove it."""
+    """Print what would be removed, ask, and remove it."""
     try:
         found = find_study(words.name, words.out)
     except CommandError:
@@ -30,28 +30,28 @@ def carry_out(words: argparse.Namespace) -> int:
             raise
         for folder in left:
             _delete(folder)
-            print(f"removed {folder}, which an interrupted removal had left")
+            print(f"removed {folder}, left by an interrupted removal")
         return 0
     _refuse(found)
     for line in _what_goes(found):
         print(line)
     if not words.yes:
         if not sys.stdin.isatty():
-            raise CommandError(f"study rm {words.name}: there is no terminal to ask on; add --yes to remove it")
+            raise CommandError(f"study rm {words.name}: cannot ask without a terminal; add --yes to remove it")
         if input(f"remove study {found.name}? type its name: ").strip() != found.name:
-            print("nothing is removed")
+            print("nothing was removed")
             return 0
-        # Somebody may have begun to run it while the question stood there.
+        # Somebody may have started it while the question was waiting.
         _refuse(found)
     remove(found.folder)
-    print(f"study {found.name} is removed")
+    print(f"study {found.name} was removed")
     return 0
 
 
 def remove(folder: Path) -> None:
-    """Remove a study's folder: first its name, at one stroke, then its files.
+    """Remove a study's folder: first rename it in one step, then delete its files.
 
-    Interrupted, it leaves a hidden folder, which no command takes for a study and the next removal deletes.
+    An interrupted removal leaves a hidden folder, which no command takes for a study and the next removal deletes.
 
     Raises:
         OSError: the folder that holds the study is not writable.
@@ -64,7 +64,7 @@ def remove(folder: Path) -> None:
 
 
 def left_over(folder: Path) -> list[Path]:
-    """What an interrupted removal of this folder has left."""
+    """Return the hidden folders that interrupted removals of this folder have left."""
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.removed-[0-9a-f]{{8}}")
     try:
         return sorted(path for path in folder.parent.iterdir() if pattern.fullmatch(path.name) and not path.is_symlink())
@@ -85,8 +85,8 @@ def _refuse(found: Found) -> None:
     driver = holder(found.store)
     if driver is not None and driver.alive:
         raise CommandError(
-            f"study {found.name} is running ({sentence(driver)}); stop it first: study stop "
-            f"{found.folder}, and wait for its end"
+            f"study {found.name} is running ({sentence(driver)}); stop it first with study stop "
+            f"{found.folder} and wait until it has ended"
         )
 
 
@@ -98,4 +98,4 @@ def _what_goes(found: Found) -> list[str]:
     parts = sizes(found.folder)
     files, size = sum(count for count, _ in parts.values()), sum(size for _, size in parts.values())
     lines = [f"  {name}: {count} file{'s' if count != 1 else ''}, {in_bytes(each)}" for name, (count, each) in parts.items()]
-    return [f"{found.folder.resolve()}: {trials}, {files} files, {in_bytes(size)}; nobody runs it", *lines]
+    return [f"{found.folder.resolve()}: {trials}, {files} files, {in_bytes(size)}; nobody is running it", *lines]

@@ -1,4 +1,4 @@
-"""`study status`: how far a study has come, who drives it, what it takes, and what to do next."""
+"""`study status`: show how far a study has come, who drives it, how large it is, and what to do next."""
 
 import argparse
 import time
@@ -12,13 +12,13 @@ from workers.store.bucket import BucketStore
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study status`."""
+    """Add the arguments of `study status`."""
     parser.add_argument("name", metavar="NAME", help="a study's name, the path of its folder, or s3://bucket/prefix/name")
-    parser.add_argument("--packs", action="store_true", help="a line a pack: its last border")
+    parser.add_argument("--packs", action="store_true", help="also print one line per pack with its last border")
 
 
 def carry_out(words: argparse.Namespace) -> int:
-    """Print the standing of a study."""
+    """Print how far a study has come."""
     found = find_study(words.name, words.out)
     now = standing(found.store)
     driver = holder(found.store)
@@ -28,7 +28,7 @@ def carry_out(words: argparse.Namespace) -> int:
 
 
 def lines_of(found: Found, now: Standing, driver: Holder | None, with_packs: bool) -> list[str]:
-    """What `study status` says."""
+    """Return the lines that `study status` prints."""
     is_driven = driver is not None and driver.alive
     lines = [
         f"study {found.name} in {found.url}",
@@ -39,7 +39,7 @@ def lines_of(found: Found, now: Standing, driver: Holder | None, with_packs: boo
     ]
     if with_packs:
         lines += [_pack(pack.pack.pack_id, len(pack.pack.trials), pack.last_border, pack.pack.epochs) for pack in now.packs]
-    lines += [f"unreadable: {key}; study doctor {found.url} says more" for key in now.unreadable]
+    lines += [f"unreadable: {key}; study doctor {found.url} gives the reason" for key in now.unreadable]
     return [*lines, f"next     {next_command(found, now, is_driven)}"]
 
 
@@ -60,7 +60,7 @@ def _epochs(now: Standing) -> str:
         return "no rows stored yet"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now.newest))
     most = "up to " if now.rows_at_most else ""
-    return f"{most}{now.rows:,} rows (a trial, an epoch) stored, the newest at {at}"
+    return f"{most}{now.rows:,} rows (one per trial and epoch) stored, the newest at {at}"
 
 
 def _driver(driver: Holder | None) -> str:
@@ -68,7 +68,7 @@ def _driver(driver: Holder | None) -> str:
         return "nobody"
     if driver.alive:
         return sentence(driver)
-    return f"nobody; the last one is gone without a word ({sentence(driver)})"
+    return f"nobody; the last driver ended without notice ({sentence(driver)})"
 
 
 def _disk(found: Found) -> str:
@@ -85,11 +85,11 @@ def _pack(pack_id: str, trials: int, last: int | None, epochs: int) -> str:
 
 
 def next_command(found: Found, now: Standing, is_driven: bool) -> str:
-    """The command that a user most likely wants now."""
+    """Return the command that a user most likely wants now, with the reason for it."""
     if is_driven:
         return f"wait, or stop it at its next borders: study stop {found.url}"
     if now.count("begun") or now.count("to do"):
-        return f"go on: {_run_command(found, now)}"
+        return f"continue: {_run_command(found, now)}"
     return f"all trials have ended: python -m analysis.report {found.url}"
 
 

@@ -1,4 +1,4 @@
-"""The checks of `study doctor` that need no study: packages, device, results folder, space, data, token."""
+"""Check packages, device, results folder, space, data and token: the checks of `study doctor` that need no study."""
 
 import os
 import secrets
@@ -29,31 +29,31 @@ _PROBE_TORCH = "import torch; print(torch.cuda.device_count())"
 
 @dataclass(frozen=True)
 class Check:
-    """What a check says, and the exit code that it asks for: 0, 2 (the set-up), or 3 (damaged data)."""
+    """The text of a check, and the exit code that it asks for: 0, 2 (the set-up), or 3 (damaged data)."""
 
     code: int
     text: str
 
 
 def check_versions() -> Check:
-    """The installed packages against the ranges of pyproject.toml."""
+    """Compare the installed packages with the ranges of pyproject.toml."""
     problems = version_problems()
     if problems is None:
-        return Check(2, "packages: this project is not installed, so its ranges are not known; pip install -e .")
+        return Check(2, "packages: this project is not installed, so its ranges are not known; run pip install -e .")
     if problems:
-        return Check(2, f"packages: {'; '.join(problems)}; pip install -e . brings those that fit")
+        return Check(2, f"packages: {'; '.join(problems)}; run pip install -e . to install versions that fit")
     return Check(0, f"packages: all within the supported ranges, Python {sys.version.split()[0]}")
 
 
 def check_device(grid: Grid | None) -> Check:
-    """What packs would run on, here."""
+    """Report what packs would run on here, and whether torch can use it."""
     try:
         words = in_words(this_machine(grid.run if grid else RunSettings()))
     except MachineError as error:
         return Check(2, f"device: {error}")
     listed = gpu_count()
     if listed:
-        # In a process of its own: torch takes seconds and a piece of the GPU's memory.
+        # In a separate process: torch takes seconds to import, and a piece of the GPU's memory.
         done = subprocess.run([sys.executable, "-c", _PROBE_TORCH], capture_output=True, text=True, timeout=120, check=False)
         seen = done.stdout.strip() or "none"
         if seen != str(listed):
@@ -62,7 +62,7 @@ def check_device(grid: Grid | None) -> Check:
 
 
 def check_store(out: str) -> Iterator[Check]:
-    """Whether the folder of results keeps what a store must: new keys whole and durable, old ones never replaced."""
+    """Check that the results folder stores new keys whole and durably, and never replaces an old one."""
     try:
         open_store(out)
     except StoreError as error:
@@ -85,8 +85,8 @@ def check_store(out: str) -> Iterator[Check]:
         reason = error.strerror or str(error)
         yield Check(
             2,
-            f"results: {folder} cannot be written as a store must ({reason}: new files, hard links, fsync); "
-            "check its rights and its space, or name another --out",
+            f"results: {folder} does not allow what a store needs ({reason}: new files, hard links, fsync); "
+            "check its permissions and its free space, or name another --out",
         )
         return
     finally:
@@ -100,15 +100,15 @@ def check_store(out: str) -> Iterator[Check]:
     else:
         yield Check(
             0,
-            f"results: {folder} is writable, keeps what was written first"
-            f"{'' if is_bucket else ', and syncs'} ({1000 * took:.0f} ms a file)",
+            f"results: {folder} is writable, never replaces a stored file"
+            f"{'' if is_bucket else ', and syncs'} ({1000 * took:.0f} ms per file)",
         )
 
 
 def check_space(grid: Grid, out: str) -> Check:
-    """Free space against what the whole grid takes."""
+    """Compare the free space with what the whole grid needs."""
     if "://" in out:
-        return Check(0, f"space: {out} is a bucket and has no end")
+        return Check(0, f"space: {out} is a bucket, so space is not limited")
     folder = next(path for path in (Path(out), *Path(out).absolute().parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
     try:
@@ -117,7 +117,7 @@ def check_space(grid: Grid, out: str) -> Check:
         need = _bytes_of(grid, data)
     except (DataError, DesignError, GridError) as error:
         return Check(2, f"space: {error}")
-    text = f"space: {in_bytes(free)} free, the grid takes about {size(need)}"
+    text = f"space: {in_bytes(free)} free, the grid needs about {size(need)}"
     return Check(0, text) if free > need else Check(2, f"{text}; free some, or name another --out")
 
 
@@ -134,11 +134,11 @@ def _bytes_of(grid: Grid, data: Known) -> float:
 
 
 def check_data(grid: Grid) -> Iterator[Check]:
-    """Every data set that the grid's trials train on: there, readable, with the content it should have."""
+    """Check that every data set of the grid's trials is there, is readable, and has the content it should have."""
     try:
         settings = dict.fromkeys(cell.data for cell in cells_by_settings(grid))
     except DesignError:
-        return  # told with the space
+        return  # check_space reports it
     for each in settings:
         try:
             images = load_images(each)
@@ -148,25 +148,23 @@ def check_data(grid: Grid) -> Iterator[Check]:
             yield Check(2, str(error))
         else:
             yield Check(
-                0, f"data: {each.name}, {len(images.train):,} training and {len(images.test):,} test images, as it should be"
+                0, f"data: {each.name}, {len(images.train):,} training and {len(images.test):,} test images, as expected"
             )
 
 
 def check_token() -> Check:
-    """The token by which a Ray cluster knows its own, where one is used; its text is never shown."""
+    """Check the token of a Ray cluster, if one is used; the token itself is never shown."""
     is_asked = os.environ.get("RAY_AUTH_MODE") == "token"
     if is_asked and os.environ.get("RAY_AUTH_TOKEN"):
         return Check(0, "token: RAY_AUTH_TOKEN is set")
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if not path.is_file():
         if is_asked:
-            return Check(
-                2, f"token: RAY_AUTH_MODE is token, but {path} is not there; ray get-auth-token --generate makes it"
-            )
+            return Check(2, f"token: RAY_AUTH_MODE is token, but {path} does not exist; run ray get-auth-token --generate")
         return Check(0, "token: none is used (RAY_AUTH_MODE is not token)")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        return Check(2, f"token: others can read {path} (mode {mode:04o}); chmod 600 {path}")
+        return Check(2, f"token: others can read {path} (mode {mode:04o}); run chmod 600 {path}")
     if not path.stat().st_size:
-        return Check(2, f"token: {path} is empty; ray get-auth-token --generate makes one")
+        return Check(2, f"token: {path} is empty; remove it and run ray get-auth-token --generate")
     return Check(0, f"token: {path}, mode {mode:04o}")

@@ -1,4 +1,4 @@
-"""Whether the installed packages lie in the ranges that this project supports, as its own metadata say."""
+"""Check whether the installed packages lie in the ranges that this project's metadata allow."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -11,7 +11,7 @@ _BOUND = re.compile(r"^(>=|<|==|<=|>|!=)\s*([0-9][0-9.]*)")
 
 
 def version_problems() -> list[str] | None:
-    """A sentence for every package that is missing or out of range; None: this project is not installed itself."""
+    """Return one sentence per package that is missing or out of range; None if this project itself is not installed."""
     try:
         wanted = requires(PACKAGE) or []
     except PackageNotFoundError:
@@ -33,7 +33,7 @@ def version_problems() -> list[str] | None:
 
 
 def is_within(there: str, allowed: str) -> bool:
-    """Whether a version lies in a range like `>=2.11,<3`; what follows the numbers (rc1, +cpu) is not looked at."""
+    """Return whether a version lies in a range like `>=2.11,<3`; anything after the numbers (rc1, +cpu) is ignored."""
     have = _numbers(there)
     for part in filter(None, (part.strip() for part in allowed.split(","))):
         bound = _BOUND.match(part)

@@ -1,4 +1,4 @@
-"""Which checkpoints the driver deletes, without listing the store at every commit: it keeps what it knows."""
+"""Delete checkpoints that are no longer needed, without listing the store at every commit."""
 
 from collections.abc import Mapping
 
@@ -9,31 +9,31 @@ from workers.store.listing import checkpoints
 from workers.store.protocol import Store
 
 KEPT, KEPT_AT_THE_END = 2, 1
-"""Commits of a pack whose checkpoints stay: the newest and, should it be damaged, the one before."""
+"""Number of commits of a pack whose checkpoints stay: the newest and, in case it is damaged, the one before."""
 
 
 class Pruning:
-    """Deletes what the packs of a round need no more; stored rows, not what a worker says, tell which checkpoint is named.
+    """Deletes checkpoints that the packs of a round no longer need; stored rows, not a worker's report, tell which.
 
-    A listing takes as long as there are files. So a commit is looked at through its rows file, whose name follows from the
-    plan, and the folder is listed at the beginning of a round, at its end, and after a worker failed.
+    The time of a listing grows with the number of files. A commit is therefore read from its rows file, whose name follows
+    from the plan, and the folder is listed only at the beginning and the end of a round, and after a worker failed.
     """
 
     def __init__(self, store: Store, packs: Mapping[str, Pack]) -> None:
-        """Looks once at what earlier runs have left, if there are packs."""
+        """List once what earlier runs have left, if there are packs."""
         self._store = store
         self._packs = packs
         self._there: dict[str, dict[str, int]] = {pack_id: {} for pack_id in packs}
-        """Of every pack the checkpoints that are known to be there, and their epochs."""
+        """For every pack, the checkpoints that are known to exist, and their epochs."""
         self._named: dict[str, list[str]] = {}
-        """Those that the pack's newest commits name, oldest first."""
+        """For every pack, the checkpoints that its newest commits name, oldest first."""
         self._disturbed: set[str] = set()
         for pack_id, epoch, key in checkpoints(store) if packs else ():
             if pack_id in packs:
                 self._there[pack_id][key] = epoch
 
     def committed(self, pack_id: str, border: int) -> None:
-        """A pack has stored a border."""
+        """Record that a pack has stored a border, and delete what it no longer needs."""
         named = None if pack_id in self._disturbed else self._names_at(pack_id, border)
         if named is None:
             self._list(pack_id, KEPT)
@@ -42,7 +42,7 @@ class Pruning:
             self._keep(pack_id, named[-KEPT:], border)
 
     def ended(self, pack_id: str) -> None:
-        """A pack is done."""
+        """Record that a pack is done, and delete all checkpoints but its last."""
         named = self._named.get(pack_id)
         if named is None or pack_id in self._disturbed:
             self._list(pack_id, KEPT_AT_THE_END)
@@ -50,11 +50,11 @@ class Pruning:
             self._keep(pack_id, named[-KEPT_AT_THE_END:], self._packs[pack_id].epochs)
 
     def disturbed(self, pack_id: str) -> None:
-        """A pack begins again: its last attempt may have left a checkpoint that no rows name."""
+        """Record that a pack starts again: its last attempt may have left a checkpoint that no rows name."""
         self._disturbed.add(pack_id)
 
     def finish(self) -> None:
-        """Once more a look at everything, as two workers of one pack may both have written a checkpoint."""
+        """List everything once more, because two workers of one pack may both have written a checkpoint."""
         found: dict[str, set[str]] = {}
         for pack_id, _, key in checkpoints(self._store) if self._packs else ():
             found.setdefault(pack_id, set()).add(key)
@@ -68,7 +68,7 @@ class Pruning:
         self._there[pack_id] = dict.fromkeys(self._named[pack_id], 0)
 
     def _names_at(self, pack_id: str, border: int) -> list[str] | None:
-        """The checkpoints of the newest commits up to a border; None where only a listing tells."""
+        """Return the checkpoints of the newest commits up to a border; None if only a listing can tell."""
         pack = self._packs.get(pack_id)
         if pack is None or border not in pack.borders:
             return None

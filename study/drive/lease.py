@@ -1,4 +1,4 @@
-"""Who drives a study now, so that a second driver waits instead of doing the same work; no result depends on it."""
+"""Record who drives a study, so that a second driver waits instead of doing the same work; no result depends on it."""
 
 import json
 import os
@@ -19,27 +19,27 @@ from workers.store.protocol import Store
 BEAT_EVERY_S = 10.0
 
 SILENT_AFTER_S = 60.0
-"""A driver on another machine counts as gone if its last heartbeat is older."""
+"""A driver on another machine counts as gone if its last heartbeat is older than this."""
 
 LOOK_EVERY_S = 1.0
 
 SETTLE_S = 0.05
-"""What two drivers that start at the same moment give each other to be seen."""
+"""Time that two drivers that start at the same moment give each other to be seen."""
 
 _READS = 5
 
 
 @dataclass(frozen=True)
 class Lease:
-    """What a heartbeat says of its driver."""
+    """The content of a heartbeat."""
 
     run_id: str
     host: str
     machine: str
-    """Tells apart what `host` may not: the boot and the space of process numbers in which `pid` means something."""
+    """The boot and the process namespace in which `pid` is valid; several machines may have the same `host`."""
     pid: int
     process_start: str
-    """When the process began, in the words of its system: a pid is given again."""
+    """When the process began, as its system writes it; a pid alone can be reused."""
     started: float
     """Seconds since 1970 by the driver's clock; so is `beat`."""
     beat: float
@@ -53,14 +53,14 @@ class Holder:
     key: str
     number: int
     age_s: float
-    """Since its last heartbeat, by the two clocks involved."""
+    """Seconds since its last heartbeat, by the two clocks involved."""
     alive: bool
 
 
 def holder(store: Store) -> Holder | None:
-    """Who drives a study: the newest lease, that of a live driver before those of dead ones; None if there is none.
+    """Return who drives a study: the newest lease, a live driver's before those of dead ones; None if there is none.
 
-    On the same machine the process itself decides, at once; on another one its heartbeat, by the clock.
+    On the same machine a driver is alive while its process exists; on another machine, while its heartbeat is recent.
     """
     found = _holders(store)
     return max(found, key=lambda one: (one.alive, one.lease.beat, one.number), default=None)
@@ -68,11 +68,11 @@ def holder(store: Store) -> Holder | None:
 
 @contextmanager
 def hold(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the driver of a study for the time of a `with` block; waits first while another live one is there.
+    """Be the driver of a study for the time of a `with` block, after waiting for any other live driver to end.
 
-    Two that start at the same moment give each other time to be seen, and the one with the smaller run_id goes on. Should
-    both go on all the same (a slow network folder, clocks that differ), the work is done twice and the results are the same:
-    what is stored is create-only. A heartbeat that cannot be written is said once and ends nothing.
+    Two that start at the same moment give each other time to be seen, and the one with the smaller run_id continues. If both
+    continue all the same (a slow network folder, clocks that differ), the work is done twice with the same results, because
+    what is stored is create-only. A heartbeat that cannot be written is reported once and ends nothing.
     """
     process = _this_process(run_id)
     has_said = not _take(store, process, say)
@@ -85,13 +85,13 @@ def hold(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[None
 
 
 def sentence(one: Holder) -> str:
-    """Who and where, since when, and when it was last heard of."""
+    """Return in words the host, process and start of a driver, and the age of its last heartbeat."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.lease.started))
     return f"host {one.lease.host}, pid {one.lease.pid}, since {since}, last heartbeat {max(0, round(one.age_s))} s ago"
 
 
 def _take(store: Store, process: Lease, say: Callable[[str], None]) -> bool:
-    """Write the first heartbeat when no other live driver is there; False, and said, if it cannot be written."""
+    """Write the first heartbeat once no other live driver is there; report and return False if it cannot be written."""
     has_said = False
     while True:
         others = [one for one in _holders(store) if one.lease.run_id != process.run_id]
@@ -110,8 +110,8 @@ def _take(store: Store, process: Lease, say: Callable[[str], None]) -> bool:
             _leave(store, process.run_id)
         if not has_said:
             say(
-                f"this study is being run already ({sentence(living[0])}); waiting until that run ends, then doing what is "
-                "left; Ctrl-C leaves"
+                f"this study is already being run ({sentence(living[0])}); waiting until that run ends, then running what "
+                "is left; Ctrl-C stops waiting"
             )
             has_said = True
         time.sleep(LOOK_EVERY_S)
@@ -171,7 +171,7 @@ def _listed(store: Store) -> list[tuple[int, str, str]]:
 
 def _unwritten(store: Store) -> str:
     return (
-        f"note: {store.url}: the heartbeat that tells other drivers of this run cannot be written; the run goes on, but do "
+        f"note: {store.url}: cannot write the heartbeat that tells other drivers about this run; the run continues, but do "
         "not start the same study a second time"
     )
 
@@ -183,7 +183,7 @@ def _holders(store: Store) -> list[Holder]:
         try:
             return [one for number, key in newest.values() if (one := _read(store, number, key)) is not None]
         except FileNotFoundError:
-            # A heartbeat later: the next one is there already.
+            # Its driver has replaced it with the next heartbeat.
             continue
     return []
 
@@ -194,13 +194,13 @@ def _read(store: Store, number: int, key: str) -> Holder | None:
         age = time.time() - lease.beat
         return Holder(lease, key, number, age, _is_alive(lease, age))
     except (ValueError, TypeError):
-        return None  # of another version, or damaged: spares no work, and does no harm
+        return None  # of another version, or damaged: ignoring it may repeat work, but does no harm
 
 
 def _is_alive(lease: Lease, age_s: float) -> bool:
     if (lease.host, lease.machine) == (platform.node(), _machine()):
         return process_start(lease.pid) == lease.process_start
-    # Not only younger: a clock that is ahead must not keep a dead driver alive.
+    # The absolute age: a clock that is ahead must not keep a dead driver alive.
     return abs(age_s) < SILENT_AFTER_S
 
 
@@ -211,17 +211,17 @@ def _this_process(run_id: str) -> Lease:
 
 
 def _machine() -> str:
-    """The boot and the space of process numbers; empty where the system does not say."""
+    """Return the boot and the process namespace; empty where the system does not give them."""
     with suppress(OSError):
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     return ""
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this machine began, as its system counts; None if it is gone or only waits to be buried."""
+    """Return when a process of this machine began, as its system writes it; None if it is gone or a zombie."""
     if Path("/proc/self/stat").exists():
         try:
-            # The name stands in brackets and may hold anything: state and start time are counted from behind it.
+            # The name is in brackets and may contain anything, so the fields are counted from its closing bracket.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None

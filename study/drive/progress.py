@@ -1,4 +1,4 @@
-"""What the terminal shows while a study runs: a live line, or plain lines where there is no terminal."""
+"""Show the progress of a study: one live line on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -15,10 +15,10 @@ LIVE_LINE_EVERY_S = 0.2
 
 
 class Display:
-    """Trials done, running, epochs a second and time left; failures as they happen."""
+    """Shows trials done and running, epochs per second and time left, and failures as they happen."""
 
     def __init__(self, seconds_of: Mapping[str, float], packs: Mapping[str, Pack], trials_done: int) -> None:
-        """`seconds_of` is the rough time of every pack to run: the weights of the time left, not the time itself."""
+        """`seconds_of` is the rough time of every pack to run; it weights the packs in the estimate of the time left."""
         self._weight = seconds_of
         self._packs = packs
         self._epoch: dict[str, int] = {}
@@ -35,25 +35,25 @@ class Display:
             self._task = self._live.add_task("starting", total=sum(seconds_of.values()) or 1)
 
     def __enter__(self) -> "Display":
-        """Begin to draw."""
+        """Start drawing."""
         if self._live:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop drawing, so that what follows stands below."""
+        """Stop drawing, so that later output appears below."""
         if self._live:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._live:
             self._live.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
             print(text, flush=True)
 
     def epoch(self, pack_id: str, epoch: int, diverged: Mapping[str, int]) -> None:
-        """A pack has finished an epoch."""
+        """Record that a pack has finished an epoch, and report its newly diverged trials."""
         self._begun.setdefault(pack_id, epoch - 1)
         self._epochs += max(0, epoch - self._epoch.get(pack_id, self._begun[pack_id])) * len(self._packs[pack_id].trials)
         self._epoch[pack_id] = epoch
@@ -62,13 +62,13 @@ class Display:
                 self._diverged.add(trial_id)
                 trial = next(trial for trial in self._packs[pack_id].trials if trial.trial_id == trial_id)
                 self.say(
-                    f"diverged in epoch {at}, as a bound is not finite: {words_of_trial(trial)}\n"
-                    "  its rows before that epoch are kept, the other trials of its pack go on"
+                    f"diverged in epoch {at}, because a bound is not finite: {words_of_trial(trial)}\n"
+                    "  its rows before that epoch are kept; the other trials of its pack continue"
                 )
         self._draw()
 
     def ended(self, pack_id: str) -> None:
-        """A pack is done."""
+        """Record that a pack is done."""
         self._done += len(self._packs[pack_id].trials)
         self._epoch[pack_id] = self._packs[pack_id].epochs
         self._begun.setdefault(pack_id, self._packs[pack_id].epochs - 1)
@@ -76,12 +76,12 @@ class Display:
 
     def _draw(self) -> None:
         now = time.monotonic()
-        # The sums below go over all packs, and all packs report: not at every report.
+        # The sums below run over all packs, and every pack reports, so they are not worth redoing at every report.
         if now - self._last_line < (LIVE_LINE_EVERY_S if self._live else PLAIN_LINE_EVERY_S):
             return
         self._last_line = now
         elapsed = now - self._started
-        # What a pack had behind it when this run took it up costs nothing now.
+        # Epochs that a pack had finished before this run cost nothing now.
         whole = sum(weight * (1 - self._behind(pack_id)) for pack_id, weight in self._weight.items())
         done = sum(self._weight[pack_id] * self._ahead(pack_id) for pack_id in self._epoch)
         running = sum(len(self._packs[p].trials) for p, epoch in self._epoch.items() if epoch < self._packs[p].epochs)
@@ -94,11 +94,11 @@ class Display:
             print(f"[{_clock(elapsed)}] {text}", flush=True)
 
     def _behind(self, pack_id: str) -> float:
-        """Part of a pack that was done before this run."""
+        """Return the part of a pack that was done before this run."""
         return max(0, self._begun.get(pack_id, 0)) / self._packs[pack_id].epochs
 
     def _ahead(self, pack_id: str) -> float:
-        """Part of a pack that this run has done."""
+        """Return the part of a pack that this run has done."""
         return self._epoch[pack_id] / self._packs[pack_id].epochs - self._behind(pack_id)
 
 

@@ -1,8 +1,8 @@
-"""Times and sizes as people read them."""
+"""Format times and sizes for people to read."""
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units that it fills."""
+    """Return a time in the two largest units that it fills, like `3 min 20 s`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -17,13 +17,13 @@ def duration(seconds: float) -> str:
 
 
 def hours(seconds: float) -> str:
-    """Two digits."""
+    """Return a time in hours, with about two digits."""
     value = seconds / 3600
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def size(n_bytes: float) -> str:
-    """In the largest unit that it fills."""
+    """Return a size in the largest unit that it fills, from kB to TB."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= factor:
             return f"{n_bytes / factor:.1f} {unit}"
@@ -31,7 +31,7 @@ def size(n_bytes: float) -> str:
 
 
 def in_bytes(count: int) -> str:
-    """A size as people read it."""
+    """Return a size in the largest unit that it fills, from bytes to TB."""
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:

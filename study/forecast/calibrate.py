@@ -1,6 +1,7 @@
-"""Measures what work costs on this machine's device, all slots busy as in a study, and fits the prices; under two minutes.
+"""Measure in under two minutes what work costs on this machine's device, and fit prices to the times.
 
-The processes that measure are study.forecast.timing_process, so that neither torch nor Ray is imported here.
+All slots are busy, as in a study. Separate processes (study.forecast.timing_process) measure, so that neither torch nor Ray
+is imported here.
 """
 
 import datetime
@@ -24,14 +25,14 @@ from workers.contract.errors import UserError
 from workers.contract.settings import RunSettings
 
 MOST = 16
-"""Processes that measure side by side; more tell nothing new and take memory."""
+"""Most processes that measure side by side; more would add nothing new and take memory."""
 
 KINDS = {
     "train": ("calls", "products", "elements", "updates"),
     "measure": ("calls", "products", "elements"),
     "end": ("calls", "products", "elements", "pairs"),
 }
-"""Which work has a price in which part of a pack."""
+"""The amounts of Work that have a price in each part of a pack."""
 
 
 class CalibrationError(UserError):
@@ -39,14 +40,14 @@ class CalibrationError(UserError):
 
 
 def calibrate_for(run: RunSettings, say: Callable[[str], None]) -> Rates:
-    """Measure the device that a grid's packs would run on here, and keep what was found.
+    """Measure the device that a grid's packs would run on here, and store the rates.
 
     Raises:
         MachineError, CalibrationError: there is no such device, or it cannot be measured.
     """
     begun = time.monotonic()
     machine = this_machine(run)
-    # GPUs are alike and do not disturb each other: one is measured, with as many packs as are to share it.
+    # GPUs are alike and do not disturb each other: one is measured, with as many packs as will share it.
     side_by_side = machine.slots if machine.device != "cuda" else min(machine.slots, max(1, int(1 / gpus_of_pack(run))))
     rates = calibrate(machine.device, run.precision, side_by_side)
     path = keep_rates(rates)
@@ -58,16 +59,16 @@ def calibrate_for(run: RunSettings, say: Callable[[str], None]) -> Rates:
 
 
 def calibrate(device: str, precision: str, side_by_side: int, is_quick: bool = False) -> Rates:
-    """Time a few shapes in so many processes at once and one of them alone, and fit the prices to that.
+    """Time a few shapes in several processes at once, and in one of them alone, and fit the prices to the times.
 
     Args:
         device: cpu | cuda | mps.
         precision: as run.precision.
-        side_by_side: packs that share this device: cores, or packs a GPU.
-        is_quick: three shapes instead of ten, for tests: the prices are then good for nothing.
+        side_by_side: packs that share this device: one per core, or the packs of one GPU.
+        is_quick: use three shapes instead of ten, for tests; the prices are then meaningless.
 
     Raises:
-        CalibrationError: a process that measures ends without an answer.
+        CalibrationError: a measuring process ends without an answer.
     """
     begun = time.monotonic()
     started = [_start(device, precision, is_quick) for _ in range(min(MOST, side_by_side))]
@@ -102,8 +103,8 @@ def calibrate(device: str, precision: str, side_by_side: int, is_quick: bool = F
 
 
 def fit(rows: Sequence[Mapping[str, Any]]) -> dict[str, Prices]:
-    """Prices, none negative, that miss the measured times by the least squares of relative errors."""
-    # Late: scipy takes a good part of a second, and only a calibration needs it.
+    """Fit prices, none of them negative, to the measured times by least squares of the relative errors."""
+    # Imported here: scipy takes a good part of a second to load, and only a calibration needs it.
     from scipy.optimize import nnls
 
     prices = {}
@@ -119,19 +120,19 @@ def fit(rows: Sequence[Mapping[str, Any]]) -> dict[str, Prices]:
 
 
 def crowd_from(crowded: Iterable[Mapping[str, Any]], alone: Iterable[Mapping[str, Any]]) -> float:
-    """Mean ratio of times with all slots busy to those of the same shapes alone; 1 at least."""
+    """Return the geometric mean of the ratio of times with all slots busy to those of the same shapes alone; at least 1."""
     single = {(row["kind"], tuple(row["shape"])): row["seconds"] for row in alone}
     ratios = [row["seconds"] / single[key] for row in crowded if (key := (row["kind"], tuple(row["shape"]))) in single]
     return max(1.0, math.exp(sum(map(math.log, ratios)) / len(ratios)))
 
 
 def _together(same: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One shape, timed by several processes at once."""
+    """Return one row for a shape that several processes timed at once, with the median of their times."""
     return {**same[0], "seconds": median(row["seconds"] for row in same)}
 
 
 def _of_packs(found: Sequence[Sequence[Mapping[str, Any]]], prices: Mapping[str, Prices]) -> tuple[float, float]:
-    """Seconds of a pack and of each of its trials beside the arithmetic, from packs of two sizes."""
+    """Return the seconds of a pack and of each of its trials besides the arithmetic, from packs of two sizes."""
     rest = []
     for same in zip(*found, strict=True):
         parts = zip(prices.values(), same[0]["works"], strict=True)
@@ -161,7 +162,7 @@ def _line(process: subprocess.Popen[str]) -> str:
     line = process.stdout.readline()
     if not line:
         raise CalibrationError(
-            f"--calibrate: a process that measures the device ended with code {process.wait()}, as it says above; "
-            "mend that and calibrate again, or plan with the built-in figures"
+            f"--calibrate: a process that measures the device ended with exit code {process.wait()}; its error is printed "
+            "above; fix that and calibrate again, or plan with the built-in figures"
         )
     return line

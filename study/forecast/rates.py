@@ -1,4 +1,4 @@
-"""What work costs on a device: measured once by a calibration and kept in a file a device, else built in. No torch."""
+"""Prices of work on a device: measured by a calibration and kept in one file per device, or else built in."""
 
 import json
 import os
@@ -16,11 +16,11 @@ from workers.contract.settings import Frozen
 DRIVER = Path("/proc/driver/nvidia/gpus")
 
 AUTO = {"cpu": "ieee", "cuda": "tf32", "mps": "ieee"}
-"""What `run.precision: auto` is; see workers.replicas.device."""
+"""What `run.precision: auto` means on each device; see workers.replicas.device."""
 
 
 class Prices(Frozen):
-    """Seconds of one of each of study.forecast.work.Work."""
+    """Seconds per unit of each amount in study.forecast.work.Work."""
 
     calls: NonNegativeFloat = 0.0
     products: NonNegativeFloat = 0.0
@@ -29,7 +29,7 @@ class Prices(Frozen):
     pairs: NonNegativeFloat = 0.0
 
     def of(self, work: Work) -> float:
-        """Seconds of this work."""
+        """Return the seconds that this work takes."""
         prices = (self.calls, self.products, self.elements, self.updates, self.pairs)
         return sum((price * amount for price, amount in zip(prices, work.amounts(), strict=True)), 0.0)
 
@@ -41,30 +41,30 @@ class Rates(Frozen):
     device_name: str
     precision: str
     torch: str
-    slots: int = Field(ge=1, description="processes side by side when it was measured")
+    slots: int = Field(ge=1, description="processes that ran side by side when it was measured")
     date: str
-    """When it was measured; empty: built in."""
+    """Day of the measurement, like 2026-11-29; empty if built in."""
     training: Prices
     measuring: Prices
     ending: Prices
     pack: NonNegativeFloat
-    """Of a pack, beside its arithmetic: set up, rows, files."""
+    """Per pack, besides its arithmetic: set-up, rows, files."""
     trial: NonNegativeFloat
-    """Of a trial, the same."""
+    """Per trial, likewise."""
     byte: NonNegativeFloat
-    """Of a byte of a checkpoint or of weights, stored durably."""
+    """Per byte of a checkpoint or of weights, stored durably."""
     process: NonNegativeFloat
-    """Until a worker's process can train: Python, torch."""
-    crowd: float = Field(ge=1, description="time of a pack with all slots busy, in that of a pack alone")
+    """Until a worker's process can train: start of Python, import of torch."""
+    crowd: float = Field(ge=1, description="time of a pack with all slots busy, divided by that of a pack alone")
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether it was measured on the device, and not built in."""
+        """Whether the rates were measured on the device rather than built in."""
         return bool(self.date)
 
 
 def _built_in(device: str, name: str, scale: float, calls: float) -> Rates:
-    """The CPU's arithmetic at another speed."""
+    """Return the rates of the CPU with its arithmetic scaled to another speed."""
     return Rates(
         device=device,
         device_name=name,
@@ -88,11 +88,14 @@ BUILT_IN = {
     "cuda": _built_in("cuda", "a guess: nothing was measured", 200.0, 0.2),
     "mps": _built_in("mps", "a guess: nothing was measured", 10.0, 1.0),
 }
-"""The first is what the calibration found on one two-core machine; the other two were measured nowhere."""
+"""The first is what a calibration found on one two-core machine; the other two are guesses."""
 
 
 def find_rates(device: str, precision: str, here: bool = True) -> Rates:
-    """What was measured last on this machine's device, or on any of its type where packs run elsewhere; else built in."""
+    """Return the newest rates measured on this machine's device, or the built-in ones if there are none.
+
+    If packs do not run `here`, rates measured on any device of the type count.
+    """
     found = [rates for path in folder().glob(f"{device}-*.json") if (rates := _read(path))]
     exact = precision if precision != "auto" else AUTO[device]
     found = [rates for rates in found if rates.precision == exact]
@@ -102,7 +105,7 @@ def find_rates(device: str, precision: str, here: bool = True) -> Rates:
 
 
 def keep_rates(rates: Rates) -> Path:
-    """Write them where find_rates looks; returns the file."""
+    """Write the rates where find_rates looks for them; return the file."""
     words = [rates.device, rates.device_name, str(rates.slots), f"torch{rates.torch}", rates.precision]
     path = folder() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', '-'.join(words))}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,14 +116,14 @@ def keep_rates(rates: Rates) -> Path:
 
 
 def folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where calibrations are kept, beside the data sets that were fetched."""
+    """Return the folder of calibrations, which lies beside the fetched data sets."""
     cache = Path(environment.get("XDG_CACHE_HOME") or "")
-    # A relative path there is to be ignored, says the XDG specification.
+    # The XDG specification says that a relative path is to be ignored.
     return (cache if cache.is_absolute() else Path("~/.cache").expanduser()) / "factorial-iwae" / "rates"
 
 
 def device_name(device: str) -> str:
-    """Of this machine's GPU or processor, found without torch; empty if it tells none."""
+    """Return the name of this machine's GPU or processor, found without torch; empty if the system gives none."""
     try:
         if device == "cuda":
             files = sorted(DRIVER.glob("*/information"))
@@ -136,5 +139,5 @@ def device_name(device: str) -> str:
 def _read(path: Path) -> Rates | None:
     try:
         return Rates.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):  # of another version, or damaged: as if it were not there
+    except (OSError, ValidationError):  # of another version, or damaged: ignored
         return None

@@ -1,6 +1,6 @@
-"""Times real training and measurement of a few shapes on random images; a process of its own, started by calibrate.py.
+"""Time real training and measurement of a few shapes on random images, in a process that calibrate.py starts.
 
-python -m study.forecast.timing_process DEVICE PRECISION [quick]: reports that it is ready, then answers every line of stdin
+`python -m study.forecast.timing_process DEVICE PRECISION [quick]` prints that it is ready, then answers every line of stdin
 (alone | all) with one line of JSON.
 """
 
@@ -35,13 +35,13 @@ Clock = Callable[[], float]
 
 
 def clock_of(device: str) -> Clock:
-    """A core's own time where arithmetic takes it: what else runs on the machine does not count. A GPU's is the wall's."""
+    """Return the clock for a device: CPU time on a CPU, so that other programs do not count, and wall time elsewhere."""
     return time.process_time if device == "cpu" else time.perf_counter
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is timed; chosen so that each term of the model weighs most somewhere."""
+    """A shape to time; the shapes are chosen so that each amount of work weighs most in one of them."""
 
     n_x: int
     replicas: int
@@ -53,7 +53,7 @@ class Shape:
     test: int
 
     def settings(self, nll_samples: int = 20) -> list[Settings]:
-        """Of every replica."""
+        """Return the settings of every replica."""
         base: dict[str, SettingValue] = {
             "k": self.k,
             "n_z": self.n_z,
@@ -67,7 +67,7 @@ class Shape:
 
 
 def shapes(device: str) -> list[Shape]:
-    """Few and many inputs, replicas, samples and units; larger where the device is."""
+    """Return shapes with few and many inputs, replicas, samples and units; larger ones for a larger device."""
     wide = {"cpu": (1, 4, 8), "mps": (1, 8, 16), "cuda": (1, 16, 60)}[device]
     images = {"cpu": (1_000, 300), "mps": (2_000, 1_000), "cuda": (10_000, 5_000)}[device]
     few = {"cpu": (300, 100), "mps": (1_000, 500), "cuda": (10_000, 5_000)}[device]
@@ -87,7 +87,7 @@ def shapes(device: str) -> list[Shape]:
 
 
 def rows(device: str, precision: str, chosen: list[Shape], seconds_each: float) -> Iterator[dict[str, Any]]:
-    """Of every shape, work and seconds of an epoch's training, its measurement, and the end."""
+    """Yield, for every shape, work and seconds of an epoch's training, of its measurement, and of the end."""
     where = prepare_device(device, precision)
     for shape in chosen:
         settings = shape.settings()
@@ -116,7 +116,7 @@ def rows(device: str, precision: str, chosen: list[Shape], seconds_each: float) 
 
 
 def whole_packs(device: str, precision: str) -> list[dict[str, Any]]:
-    """Seconds of real packs of next to no arithmetic, stored on a real disk: what a pack, a trial and a file cost."""
+    """Time real packs with almost no arithmetic, stored on a real disk, to find the cost of a pack, a trial and a file."""
     where = prepare_device(device, precision)
     found = []
     for replicas in (1, 8):
@@ -145,7 +145,7 @@ def whole_packs(device: str, precision: str) -> list[dict[str, Any]]:
 
 
 def seconds_per_byte() -> float:
-    """Of a durable write."""
+    """Return the seconds per byte of a durable write."""
     raw = np.random.default_rng(0).bytes(20_000_000)
     with tempfile.TemporaryDirectory() as folder:
         store, names = open_store(folder), iter(range(100))
@@ -159,7 +159,7 @@ def _pack(settings: list[Settings]) -> Pack:
 
 def _data(shape: Shape, settings: MeasureSettings, device: Any) -> Data:
     rng = np.random.default_rng(0)
-    # Grey pixels, mostly dark, so that batches are binarised anew as those of real images are.
+    # Grey pixels, mostly dark, so that every batch is binarised anew, like one of real images.
     train, test = (
         (255 * rng.random((n, shape.n_x)) ** 4).astype(np.uint8).reshape(n, -1, 1) for n in (shape.train, shape.test)
     )
@@ -168,7 +168,7 @@ def _data(shape: Shape, settings: MeasureSettings, device: Any) -> Data:
 
 
 def _time(act: Callable[[], object], clock: Clock, seconds: float, at_most: int, warm: bool = True) -> float:
-    """Median time of a call: after one to warm up, at least two (if so many are allowed), for so many seconds."""
+    """Return the median time of a call, after a warm-up: at least two calls, at most `at_most`, for about `seconds`."""
     if warm:
         act()
     taken: list[float] = []
@@ -180,7 +180,7 @@ def _time(act: Callable[[], object], clock: Clock, seconds: float, at_most: int,
 
 
 def main() -> None:
-    """Say that this process is ready, then time what is asked for and print what was found."""
+    """Print that this process is ready, then time what is asked for and print the times."""
     device, precision, *more = sys.argv[1:]
     seconds_each = 0.05 if "quick" in more else 0.4
     try:

@@ -1,6 +1,6 @@
-"""What a pack has to compute, counted from its shapes: the terms whose prices a calibration finds. No torch, no clock.
+"""Count from its shapes what a pack has to compute: the amounts whose prices a calibration finds.
 
-The counts need not be exact, but they must grow as the work does: the prices make up for what is left out of all alike.
+The counts need not be exact, but they must grow as the work does: the prices absorb whatever all counts leave out alike.
 """
 
 from dataclasses import dataclass
@@ -11,40 +11,40 @@ from workers.contract.trial import Pack
 from workers.data.images import Known
 
 CHUNK = 100
-"""Images at a time where something is measured on a CPU."""
+"""Images per chunk of a measurement on a CPU."""
 
 NLL_GROUP = 10
-"""Importance samples at a time in the measurements of the end, on a CPU."""
+"""Importance samples per group in the measurements of the end, on a CPU."""
 
 HIDDEN, BATCH_NORM, DRAW, LATENT = 1.0, 1.0, 1.0, 4.0
-"""Passes over memory that one number of each kind costs forwards, in those of an activation."""
+"""Passes over memory in the forward direction per number of each kind, relative to an activation."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Amounts of work; they add up, and can be multiplied by a number."""
+    """Amounts of work, which can be added and multiplied by a number."""
 
     calls: float = 0.0
-    """Times that a whole model is called, however many replicas and images it takes at once."""
+    """Calls of a whole model, however many replicas and images each call takes."""
     products: float = 0.0
-    """Multiplications and additions of matrix products."""
+    """Multiplications and additions in matrix products."""
     elements: float = 0.0
-    """Numbers that elementwise operations (activations, likelihood, sampling, normalisation) go over."""
+    """Numbers that elementwise operations (activations, likelihood, sampling, normalisation) pass over."""
     updates: float = 0.0
     """Parameters times optimizer steps."""
     pairs: float = 0.0
-    """Pairs of images, for the mutual information of the end, times latent units and one more."""
+    """Pairs of images in the mutual information of the end, times a factor that grows with the latent units."""
 
     def amounts(self) -> tuple[float, ...]:
-        """All of them, in this order; `astuple` copies deeply, which is dear for thousands of packs."""
+        """Return all amounts in this order; `astuple` copies deeply, which is expensive for thousands of packs."""
         return self.calls, self.products, self.elements, self.updates, self.pairs
 
     def __add__(self, other: "Work") -> "Work":
-        """Both, one after the other."""
+        """Return the sum of both."""
         return Work(*(a + b for a, b in zip(self.amounts(), other.amounts(), strict=True)))
 
     def __mul__(self, times: float) -> "Work":
-        """The same so many times."""
+        """Return this work multiplied by a number of times."""
         return Work(*(times * amount for amount in self.amounts()))
 
     __rmul__ = __mul__
@@ -52,7 +52,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What of a data set decides how much there is to do."""
+    """The sizes of a data set that decide how much work there is."""
 
     train: int
     measured: int
@@ -61,13 +61,13 @@ class Sizes:
 
 
 def sizes_of(settings: Settings, data: Known) -> Sizes:
-    """Images that a trial trains on, and is measured on."""
+    """Return the numbers of images that a trial trains on and is measured on."""
     train, test = images_of(settings, data)
     return Sizes(train, min(train, settings.measure.images), round(test), data.n_x)
 
 
 def training_epoch(settings: Settings, replicas: int, sizes: Sizes) -> Work:
-    """One pass over the training images with an update a batch."""
+    """Return the work of one pass over the training images with one update per batch."""
     encoder, decoder = _encoder(settings, sizes.n_x), _decoder(settings, sizes.n_x)
     forward = sizes.train * (encoder + settings.k * decoder)
     steps = -(-sizes.train // settings.training.batch_size)
@@ -78,7 +78,7 @@ def training_epoch(settings: Settings, replicas: int, sizes: Sizes) -> Work:
 
 
 def measurement(settings: Settings, replicas: int, sizes: Sizes) -> Work:
-    """What is measured after every epoch: posterior of the training images, bounds of the test images."""
+    """Return the work of the measurements after every epoch: posterior of training images, bounds of test images."""
     encoder, decoder = _encoder(settings, sizes.n_x), _decoder(settings, sizes.n_x)
     drawn = Work(elements=sizes.test * settings.k * settings.n_z * DRAW)
     each = sizes.measured * encoder + sizes.test * (encoder + settings.k * decoder) + drawn
@@ -90,7 +90,7 @@ def measurement(settings: Settings, replicas: int, sizes: Sizes) -> Work:
 
 
 def end(settings: Settings, replicas: int, sizes: Sizes) -> Work:
-    """What is measured once: nll, ablations, mutual information, and the other reading of the pixels."""
+    """Return the work of what is measured once: nll, ablations, mutual information, and the other reading of the pixels."""
     encoder, decoder = _encoder(settings, sizes.n_x), _decoder(settings, sizes.n_x)
     measure = settings.measure
     drawn = Work(elements=settings.n_z * DRAW)
@@ -103,7 +103,7 @@ def end(settings: Settings, replicas: int, sizes: Sizes) -> Work:
 
 
 def of_pack(pack: Pack, data: Known, done: int) -> tuple[Work, Work, Work]:
-    """What is left of a pack of which `done` epochs are stored (-1: not even epoch 0): training, measurements, end."""
+    """Return the work left of a pack with `done` epochs stored (-1: not even epoch 0): training, measurements, end."""
     settings, replicas = shape_of(pack), len(pack.trials)
     sizes = sizes_of(settings, data)
     epochs = pack.epochs - max(done, 0)
@@ -117,25 +117,25 @@ def of_pack(pack: Pack, data: Known, done: int) -> tuple[Work, Work, Work]:
 
 
 def shape_of(pack: Pack) -> Settings:
-    """Settings of the trial that all of a pack are as large as."""
+    """Return the settings of a pack's largest trial, to whose size all its trials are padded."""
     return max((trial.settings for trial in pack.trials), key=lambda settings: settings.n_z)
 
 
 def parameters_of(settings: Settings, n_x: int) -> int:
-    """Trained numbers of one trial, about: weights and biases."""
+    """Return approximately the number of trained weights and biases of one trial."""
     encoder, decoder, above = weights_of(settings, n_x)
     hidden = settings.model.hidden
     return round(encoder + decoder + above + 2 * sum(hidden) + 2 * settings.n_z + heads_of(settings) * n_x)
 
 
 def _encoder(settings: Settings, n_x: int) -> Work:
-    """Of one image."""
+    """Return the work of encoding one image."""
     encoder, _, above = weights_of(settings, n_x)
     return Work(products=2 * (encoder + above / 2), elements=_hidden(settings) + LATENT * settings.n_z)
 
 
 def _decoder(settings: Settings, n_x: int, with_pixels: bool = True) -> Work:
-    """Of one sample of one image, with its likelihood."""
+    """Return the work of decoding one sample of one image, with its likelihood."""
     _, decoder, above = weights_of(settings, n_x)
     heads = heads_of(settings)
     elements = _hidden(settings) + LATENT * settings.n_z

@@ -1,1 +1,1 @@
-"""From the text of a grid file to the trials of a study."""
+"""Read the text of a grid file and enumerate the trials of its study."""

@@ -1,4 +1,4 @@
-"""What is wrong or without use in a grid's cells: combinations that are refused, and notes on what changes nothing."""
+"""Refuse combinations of settings that make no sense in a grid's cells, and note settings that have no effect."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,15 +15,15 @@ Cell = Mapping[str, Level]
 
 
 Cells = Mapping[Settings, Cell]
-"""Every cell of a grid by its settings."""
+"""Every cell of a grid, keyed by its settings."""
 
 
 def refuse(grid: Grid, cells: Cells) -> None:
     """Refuse a grid with cells that make no sense, or whose results would go where they must not.
 
     Raises:
-        GridError: with every reason once, at the place of the setting to change, and the cells that it is about.
-        OSError: the folder of the results cannot be looked at.
+        GridError: a cell is refused; the error gives every reason once, the place of the setting to change, and the cells.
+        OSError: the folder of the results cannot be read.
     """
     if reason := wrong_with(grid.run.out, grid.study):
         raise GridError(grid.source, [Problem(grid.place_of("run.out", grid.run.out), f"run.out: {reason}")])
@@ -37,7 +37,7 @@ def refuse(grid: Grid, cells: Cells) -> None:
 
 
 def notes(grid: Grid, cells: Cells) -> list[str]:
-    """One line for whatever does not do in every cell what its name says."""
+    """Return one line for every setting that does not do in every cell what its name says."""
     return [f"note: {text}" for text in [*_warmups(cells), *_schedules(cells), *_idle(grid, cells)]]
 
 
@@ -56,7 +56,7 @@ def _idle(grid: Grid, cells: Cells) -> list[str]:
     idle: dict[str, list[Settings]] = {}
     for settings in cells:
         for name in without_effect(settings):
-            # What a preset sets is a whole; only what was asked for one by one is worth a line.
+            # A preset is taken as a whole; only settings that were given one by one are worth a line.
             if grid.is_written(name, value_of(settings, name)):
                 idle.setdefault(name, []).append(settings)
     return [f"{name} has no effect{_in_cells(cells, found)}" for name, found in idle.items()]
@@ -69,17 +69,17 @@ def _in_cells(cells: Cells, found: Sequence[Settings]) -> str:
 
 
 def _example(cells: Cells, some: Sequence[Settings]) -> str:
-    """The first of some cells, by the factors that tell them from the others."""
+    """Return the first of some cells, described by the factors that distinguish them from the others."""
     cell = cells[some[0]]
     told = {name: level for name, level in cell.items() if name in _telling(cells, some)} or cell
     return " ".join(f"{name}={shown_level(name, level)}" for name, level in told.items())
 
 
 def _exclude(grid: Grid, cells: Cells, some: Sequence[Settings]) -> str:
-    """The entry of `exclude` that leaves out these cells and no others, or the word alone if one entry cannot."""
+    """Return the `exclude` entry that leaves out exactly these cells, or the word `exclude` if no single entry does."""
     telling = _telling(cells, some)
     alike = [cell for cell in cells.values() if all(cell.get(name) in levels for name, levels in telling.items())]
-    # A cell named one by one may lack a factor; no entry that names the factor leaves it out.
+    # A cell named one by one may lack a factor; then no entry that names the factor leaves it out.
     can_be_named = telling.keys() <= grid.factors.keys() and all(None not in levels for levels in telling.values())
     if not telling or len(alike) > len(some) or not can_be_named:
         return "exclude"
@@ -88,7 +88,7 @@ def _exclude(grid: Grid, cells: Cells, some: Sequence[Settings]) -> str:
 
 
 def _telling(cells: Cells, some: Sequence[Settings]) -> dict[str, list[Level | None]]:
-    """The factors that do not have all their levels in some cells, with those that they have there."""
+    """Return the factors that do not have all their levels in some cells, with the levels that they have there."""
     names = dict.fromkeys(name for settings in some for name in cells[settings])
     there = {name: list(dict.fromkeys(cells[settings].get(name) for settings in some)) for name in names}
     return {name: levels for name, levels in there.items() if len(levels) < len({c.get(name) for c in cells.values()})}

@@ -1,4 +1,4 @@
-"""Grid to cells to trials: pure and deterministic; reads nothing, draws nothing at random."""
+"""Enumerate the cells and the trials of a grid, deterministically."""
 
 import itertools
 import math
@@ -18,18 +18,18 @@ class DesignError(UserError):
 
 
 def cells_of(grid: Grid) -> list[Mapping[str, Level]]:
-    """Every cell once; see cells_by_settings."""
+    """Return every cell once, in the order of cells_by_settings."""
     return list(cells_by_settings(grid).values())
 
 
 def cells_by_settings(grid: Grid) -> dict[Settings, Mapping[str, Level]]:
-    """Every cell once, by its settings with the base's seed.
+    """Return every cell once, keyed by its settings with the base's seed.
 
-    They are the full product of the factors but `seed`, less `exclude`, then the cells named one by one.
-    Named cells stand instead of the product if no factor but `seed` is given.
+    The cells are the full product of all factors but `seed`, less `exclude`, followed by the cells named one by one.
+    If no factor but `seed` is given, named cells replace the product.
 
     Raises:
-        DesignError: nothing is left, or more than MAX_TRIALS trials.
+        DesignError: no cell is left, or there are more than MAX_TRIALS trials.
     """
     factors = {name: levels for name, levels in grid.factors.items() if name != "seed"}
     size = math.prod(map(len, factors.values())) * len(grid.factors["seed"])
@@ -51,10 +51,10 @@ def cells_by_settings(grid: Grid) -> dict[Settings, Mapping[str, Level]]:
 
 
 def trials_of(grid: Grid, fingerprint: str) -> list[Trial]:
-    """Every cell with every seed, cell by cell.
+    """Return every cell with every seed, cell by cell.
 
     Raises:
-        DesignError: see cells_of, or every seed of every cell is excluded.
+        DesignError: as in cells_by_settings, or every seed of every cell is excluded.
     """
     trials = list(_trials(grid, fingerprint))
     if not trials:

@@ -1,4 +1,4 @@
-"""A grid file becomes a Grid; every problem of a bad one is found at once, with its line and column."""
+"""Read a grid file into a Grid, or report all of its problems together, each with its line and column."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ MAX_SHOWN = 100
 
 
 class GridError(UserError):
-    """A grid file that cannot be run; `problems` has every one, the text the first hundred."""
+    """A grid file that cannot be run; `problems` holds every problem, the text the first hundred."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         """Sort the problems by line."""
@@ -38,28 +38,28 @@ class Grid:
     factors: Mapping[str, tuple[Level, ...]]
     """Levels by setting, in the order of workers.contract.settings; `seed` is always there."""
     exclude: tuple[Mapping[str, tuple[Level, ...]], ...]
-    """Combinations to leave out: a cell that has one of the levels of every name."""
+    """Combinations to leave out: an entry excludes the cells that have one of its levels for every name."""
     cells: tuple[Mapping[str, Level], ...]
     """Cells named one by one."""
     base: Settings
     run: RunSettings
     places: Mapping[str, Place]
-    """Where the file's top keys stand, and every value that it gives to a setting."""
+    """The place of every top-level key, and of every value that the file gives to a setting."""
     one_seed: bool = False
-    """Every cell with its first seed only."""
+    """Use only the first seed of every cell."""
     from_preset: Mapping[str, SettingValue] = field(default_factory=dict)
-    """What the preset sets, whether or not the file sets it anew."""
+    """The values of the preset, including those that the file overrides."""
 
     def place(self, key: str) -> str:
-        """Where a top key stands; the beginning of the file if it is not there."""
+        """Return the place of a top-level key, or the beginning of the file if the key is not there."""
         return str(self.places.get(key, Place(self.source, 1, 1)))
 
     def is_written(self, name: str, value: SettingValue) -> bool:
-        """Whether the file or an option gives this value to the setting."""
+        """Return whether the file or an option gives this value to the setting."""
         return written(name, value) in self.places
 
     def place_of(self, name: str, value: SettingValue) -> Place:
-        """Where a setting got this value: its own place, else that of its preset, its room, or the whole file."""
+        """Return where a setting got this value: its own place, else that of the preset, its section, or the whole file."""
         keys = [written(name, value)]
         if name in self.from_preset and self.from_preset[name] == value:
             keys.append("preset")
@@ -68,16 +68,16 @@ class Grid:
 
 
 def read_grid(path: str | Path, sets: Iterable[str] = ()) -> Grid:
-    """Read a grid file; `sets` are `name=value` that win over it.
+    """Read a grid file; every `name=value` in `sets` overrides the file.
 
     Raises:
-        GridError: with every problem of the file and the options.
+        GridError: the file or an option has problems; the error holds every one.
     """
     source = str(path)
     try:
         text = Path(path).read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise GridError(source, [Problem(Place(source, 1, 1), f"is no UTF-8 text (byte {error.start})")]) from error
+        raise GridError(source, [Problem(Place(source, 1, 1), f"is not UTF-8 text (byte {error.start})")]) from error
     except (OSError, ValueError) as error:
         # ValueError: a name with a NUL.
         reason = "no such file" if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) else error.strerror
@@ -87,9 +87,9 @@ def read_grid(path: str | Path, sets: Iterable[str] = ()) -> Grid:
 
 
 def placed(text: str, path: str | Path, sets: Iterable[str] = (), out: str | None = None) -> str:
-    """A complaint that begins with a setting's name (`run.out: ...`), with the place in the grid file where that is set.
+    """Put the place in the grid file where a setting is set before a message that begins with its name (`run.out: ...`).
 
-    `path` and `sets` are those that `read_grid` has taken; `out` is what the command line says of run.out.
+    `path` and `sets` are the arguments given to `read_grid`; `out` is the value of --out on the command line.
     """
     name = text.partition(":")[0]
     if name == "run.out" and out is not None:
@@ -97,7 +97,7 @@ def placed(text: str, path: str | Path, sets: Iterable[str] = (), out: str | Non
     try:
         grid = read_grid(path, sets)
     except GridError:
-        # The file has changed since.
+        # The file has changed since it was read.
         return printable(text)
     known: dict[str, SettingValue] = {**flatten(grid.base), **{f"run.{key}": v for key, v in flatten(grid.run).items()}}
     place = grid.place_of(name, known[name]) if name in known else grid.place(name)
@@ -105,7 +105,7 @@ def placed(text: str, path: str | Path, sets: Iterable[str] = (), out: str | Non
 
 
 def parse_grid(text: str, source: str = "grid.yaml", sets: Iterable[str] = ()) -> Grid:
-    """A Grid from the text of a grid file; see read_grid."""
+    """Return the Grid that a grid file's text describes; see read_grid."""
     root, problems = nodes.read_nodes(text, source)
     reader = Reader(problems)
     if isinstance(root, nodes.Mapping):

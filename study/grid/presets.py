@@ -1,4 +1,4 @@
-"""Named settings from the literature; each value is looked up in its source, see docs/settings.md."""
+"""Presets: named settings from the literature; docs/settings.md gives the source of every value."""
 
 from collections.abc import Mapping
 
@@ -46,9 +46,9 @@ _PAPER: dict[str, SettingValue] = {
 }
 
 PRESETS: Mapping[str, Mapping[str, SettingValue]] = {
-    # Bettencourt and Craddock: what their text states, and for what it leaves open the values of docs/settings.md.
+    # Bettencourt and Craddock: the values that their text states, and those of docs/settings.md where it leaves one open.
     "paper": _PAPER,
-    # The same with the heads of the encoder as their section 2.3.1 has them, word for word.
+    # The same, with the encoder's heads exactly as their section 2.3.1 writes them.
     "paper-literal": _PAPER | {"model.encoder_mean_head": "sigmoid", "model.encoder_logvar_head": "tanh"},
     # Burda, Grosse and Salakhutdinov: their program (yburda/iwae) with one stochastic layer, on MNIST.
     "burda": {

@@ -1,4 +1,4 @@
-"""What stands where in a grid file: every key and value is read, every problem is noted, nothing is put together."""
+"""Read every key and value of a grid file with its place, and note every problem."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,7 @@ from workers.contract.settings_table import leaves
 from workers.contract.yaml_tree import Place, Problem, Scalar
 
 ROOMS = ("data", "model", "objective", "training", "measure")
+"""The sections of a grid file that hold settings."""
 
 TOP = ("study", "preset", "factors", "exclude", "cells", *ROOMS, "run")
 
@@ -19,31 +20,31 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def written(name: str, value: SettingValue) -> str:
-    """The key of `Reader.places` for a value that a file gives to a setting."""
+    """Return the key in `Reader.places` for a value that a file gives to a setting."""
     return f"{name}={value!r}"
 
 
 class Reader:
-    """Collects problems while it reads; a value that is wrong is noted and left out."""
+    """Collects problems while it reads; a wrong value is noted and left out."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        """Begin with the problems that the text itself has."""
+        """Start with the problems of the text itself."""
         self.problems = list(problems)
         self.places: dict[str, Place] = {}
-        """Where a setting is given a value, by `written`; the first place if there are several."""
+        """The place of every value given to a setting, keyed by `written`; the first place if there are several."""
 
     def note(self, place: Place, text: str) -> None:
         """Add a problem."""
         self.problems.append(Problem(place, text))
 
     def keys(self, root: nodes.Mapping) -> None:
-        """Note keys that a grid file does not have."""
+        """Note keys that do not belong in a grid file."""
         for name, (place, _) in root.entries.items():
             if name not in TOP:
                 self.note(place, f"{name}: no such key; {suggest(name, TOP, leaves())}")
 
     def study(self, root: nodes.Mapping) -> str:
-        """The name of the study."""
+        """Return the name of the study."""
         place, node = root.entries.get("study", (root.place, None))
         if node is None:
             self.note(place, "study: is missing; name the study, like `study: quickstart`")
@@ -57,7 +58,7 @@ class Reader:
         return text
 
     def preset(self, root: nodes.Mapping) -> Mapping[str, SettingValue]:
-        """What the preset sets; nothing without one."""
+        """Return the values of the preset; empty without one."""
         _, node = root.entries.get("preset", (None, None))
         if node is None:
             return {}
@@ -76,11 +77,11 @@ class Reader:
         return node
 
     def rooms(self, root: nodes.Mapping) -> dict[str, SettingValue]:
-        """What the file sets for the whole study."""
+        """Return the values that the file sets for the whole study."""
         return {name: value for room in ROOMS for name, value in self.room(root, room, Settings).items()}
 
     def room(self, root: nodes.Mapping, room: str, model: type[Frozen]) -> dict[str, SettingValue]:
-        """What the file sets in one room."""
+        """Return the values that the file sets in one section."""
         prefix = "" if model is RunSettings else f"{room}."
         known = [name for name in leaves(model) if name.startswith(prefix)]
         found: dict[str, SettingValue] = {}
@@ -100,7 +101,7 @@ class Reader:
         return found
 
     def factors(self, root: nodes.Mapping) -> dict[str, tuple[Level, ...]]:
-        """The levels of every factor; `seed` is always there."""
+        """Return the levels of every factor; `seed` is always among them."""
         factors: dict[str, tuple[Level, ...]] = {}
         mapping = self._mapping(root, "factors")
         for name, (place, node) in (mapping.entries if mapping else {}).items():
@@ -114,7 +115,7 @@ class Reader:
             levels = read_levels(name, node, f"factors.{name}", self.note)
             factors[name] = self._placed(name, levels)
         factors.setdefault("seed", (0,))
-        # Not the file's order: the same grid written otherwise is the same list of trials.
+        # Not in the file's order: reordering its keys must not reorder the trials.
         return {name: factors[name] for name in leaves() if name in factors}
 
     def _placed(self, name: str, levels: Iterable[tuple[Level, Place]]) -> tuple[Level, ...]:
@@ -137,7 +138,7 @@ class Reader:
     def exclude(
         self, root: nodes.Mapping, factors: Mapping[str, tuple[Level, ...]]
     ) -> tuple[dict[str, tuple[Level, ...]], ...]:
-        """Combinations to leave out."""
+        """Return the combinations to leave out."""
         found = []
         for i, item in enumerate(self._mappings(root, "exclude")):
             combination: dict[str, tuple[Level, ...]] = {}
@@ -145,27 +146,28 @@ class Reader:
                 shown = f"exclude[{i}].{name}"
                 if name not in factors:
                     self.note(
-                        place, f"{shown}: is no factor of this grid, so it leaves nothing out; {suggest(name, factors, ())}"
+                        place,
+                        f"{shown}: is not a factor of this grid, so it leaves nothing out; {suggest(name, factors, ())}",
                     )
                     continue
                 levels = tuple(level for level, _ in read_levels(name, node, shown, self.note))
                 there = set(factors[name])
                 if unknown := [shown_level(name, level) for level in levels if level not in there]:
                     known = ", ".join(shown_level(name, level) for level in factors[name])
-                    self.note(node.place, f"{shown}: {unknown[0]} is no level of it; levels: {known}")
+                    self.note(node.place, f"{shown}: {unknown[0]} is not one of its levels; levels: {known}")
                 combination[name] = levels
             found.append(combination)
         return tuple(found)
 
     def cells(self, root: nodes.Mapping) -> tuple[dict[str, Level], ...]:
-        """Cells named one by one."""
+        """Return the cells named one by one."""
         found = []
         for i, item in enumerate(self._mappings(root, "cells")):
             cell: dict[str, Level] = {}
             for name, (place, node) in item.entries.items():
                 shown = f"cells[{i}].{name}"
                 if name == "seed":
-                    self.note(place, f"{shown}: a cell has all seeds; list them under factors.seed")
+                    self.note(place, f"{shown}: every cell has all seeds; list them under factors.seed")
                 elif self._is_factor(name, place, shown):
                     for level in self._placed(name, read_level(name, node, shown, self.note)):
                         cell[name] = level
@@ -191,7 +193,7 @@ class Reader:
         return good
 
     def data(self, root: nodes.Mapping, values: Mapping[str, SettingValue]) -> None:
-        """Note a file that is missing or has no use."""
+        """Note a data file that is missing or has no effect."""
         place = root.entries.get("data", (root.place, None))[0]
         name, path = values.get("data.name", "digits"), values.get("data.path")
         if name == "npz" and path is None:

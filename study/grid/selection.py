@@ -1,4 +1,4 @@
-"""--only and --smoke: a part of a study's trials."""
+"""Select a part of a study's trials: --only and --smoke."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,18 +18,20 @@ SMOKE_EPOCHS, SMOKE_NLL_SAMPLES = 2, 10
 
 
 class SelectionError(UserError):
-    """An --only that names nothing."""
+    """An --only that matches nothing."""
 
     def __init__(self, text: str) -> None:
-        """One line, whatever was typed."""
+        """Keep the text short and on one line, whatever was typed."""
         super().__init__(printable(text if len(text) <= 2000 else f"{text[:1000]}...{text[-1000:]}"))
 
 
 def select(trials: Sequence[Trial], only: Iterable[str]) -> list[Trial]:
-    """The trials that match: by trial_id (or its beginning), or by FACTOR=LEVEL; levels of one factor add up.
+    """Return the trials that match a trial_id (or its beginning) or FACTOR=LEVEL.
+
+    A trial matches several levels of one factor if it has one of them; it must match every factor that is named.
 
     Raises:
-        SelectionError: an entry is no setting, no level, or matches no trial.
+        SelectionError: an entry is not a setting or a level, or matches no trial.
     """
     ids: list[str] = []
     levels: dict[str, list[Level]] = {}
@@ -46,14 +48,14 @@ def select(trials: Sequence[Trial], only: Iterable[str]) -> list[Trial]:
         found = [trial for trial in trials if beginning and trial.trial_id.startswith(beginning)]
         if not found:
             raise SelectionError(
-                f"--only {beginning}: no trial of this grid has an id that begins so; use FACTOR=LEVEL or an id"
+                f"--only {beginning}: no trial of this grid has an id that begins like this; use FACTOR=LEVEL or an id"
             )
         chosen += [trial for trial in found if trial not in chosen]
     return chosen
 
 
 def smoke(grid: Grid) -> Grid:
-    """The same cells for two epochs with the first seed, in a study of its own: finds in a minute what breaks."""
+    """Return the same cells as a separate study, with two epochs and the first seed: it finds in a minute what breaks."""
     values = flatten(grid.base) | {"training.epochs": SMOKE_EPOCHS, "measure.nll_samples": SMOKE_NLL_SAMPLES}
     return replace(grid, study=f"{grid.study[:58]}-smoke", base=settings_from(values), one_seed=True)
 
@@ -64,7 +66,7 @@ def _matches(trial: Trial, levels: Mapping[str, list[Level]]) -> bool:
 
 def _level(entry: str, name: str, text: str) -> Level:
     if name not in leaves():
-        raise SelectionError(f"--only {entry}: {name} is no setting; {suggest(name, leaves(), leaves())}")
+        raise SelectionError(f"--only {entry}: {name} is not a setting; {suggest(name, leaves(), leaves())}")
     node, _ = read_nodes(text, "--only")
     try:
         level: Level = adapter_of(name).validate_python(None if node is None else plain(node))

@@ -1,4 +1,4 @@
-"""`--set NAME=VALUE`: puts options into the tree of a grid file, so that they are read like the rest of it."""
+"""Put `--set NAME=VALUE` options into the tree of a grid file, so that they are read like the rest of it."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,7 +8,7 @@ from workers.contract.yaml_tree import Node, Place, Scalar
 
 
 def with_sets(root: nodes.Mapping, sets: Iterable[str], note: Callable[[Place, str], None]) -> nodes.Mapping:
-    """The tree with every `name=value` put in; what cannot be read is noted and left out."""
+    """Return the tree with every `name=value` put in; an option that cannot be read is noted and left out."""
     for option in sets:
         source = f"--set {option}"
         place = Place(source, 0, 0)
@@ -26,7 +26,7 @@ def with_sets(root: nodes.Mapping, sets: Iterable[str], note: Callable[[Place, s
 
 
 def _moved(node: Node, place: Place) -> Node:
-    """The same value, said to stand elsewhere."""
+    """Return the same value with another place."""
     if isinstance(node, Scalar):
         return Scalar(node.value, node.text, place)
     if isinstance(node, nodes.Sequence):

@@ -1,4 +1,4 @@
-"""One value of a grid file, judged by its setting; knows nothing of the keys around it."""
+"""Read one value of a grid file and check it against its setting."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from workers.contract.settings_table import adapter_of, default_of
 from workers.contract.yaml_tree import Node, Place, Scalar
 
 Note = Callable[[Place, str], None]
-"""Takes a problem: where it is and what it is."""
+"""Receives a problem: its place and its text."""
 
 
 def plain(node: Node) -> Any:
-    """A node as Python values alone."""
+    """Return a node as plain Python values."""
     if isinstance(node, Scalar):
         return node.value
     if isinstance(node, nodes.Sequence):
@@ -25,7 +25,7 @@ def plain(node: Node) -> Any:
 
 
 def read_value(name: str, node: Node, shown: str, note: Note, model: type[Frozen] = Settings) -> tuple[SettingValue, bool]:
-    """The value of a setting and whether it is good; what is wrong is noted."""
+    """Return the value of a setting and whether it is valid; a problem is noted."""
     value: Any = None
     is_list = isinstance(node, nodes.Sequence)
     if isinstance(node, Scalar) or (name in LISTS and not _is_levels(node)):
@@ -40,7 +40,7 @@ def read_value(name: str, node: Node, shown: str, note: Note, model: type[Frozen
         note(node.place, f"{shown}: got {shown_of(node)}; allowed: {allowed(name, model)}")
         return None, False
     if isinstance(value, str) and not value.isprintable():
-        note(node.place, f"{shown}: got {shown_of(node)}; allowed: characters that can be shown")
+        note(node.place, f"{shown}: got {shown_of(node)}; allowed: printable characters")
         return None, False
     try:
         return adapter_of(name, model).validate_python(value), True
@@ -54,11 +54,11 @@ def read_value(name: str, node: Node, shown: str, note: Note, model: type[Frozen
 
 
 def read_levels(name: str, node: Node, shown: str, note: Note) -> list[tuple[Level, Place]]:
-    """The levels that a node lists, each with its place; a single level may stand without a list."""
+    """Return the levels that a node lists, each with its place; a single level needs no list."""
     is_list = isinstance(node, nodes.Sequence)
     items = node.items if isinstance(node, nodes.Sequence) else (node,)
     if name in LISTS and items and all(map(_is_bare, items)):
-        # `[1, 2]` may be one level of two classes or two levels of one: only the writer knows.
+        # `[1, 2]` may be one level of two classes or two levels of one class: only the author knows.
         level = flow_of(node) if is_list else f"[{flow_of(node)}]"
         note(node.place, f"{shown}: a level is itself a list of {LISTS[name].things}; write [{level}] for this one level")
         return []
@@ -66,7 +66,7 @@ def read_levels(name: str, node: Node, shown: str, note: Note) -> list[tuple[Lev
 
 
 def read_level(name: str, node: Node, shown: str, note: Note) -> list[tuple[Level, Place]]:
-    """The one level that a node is, with its place; nothing if it is wrong."""
+    """Return the one level that a node holds, with its place; empty if it is wrong."""
     return _levels(name, [node], shown, note, indexed=False)
 
 
@@ -85,19 +85,19 @@ def _levels(name: str, items: Sequence[Node], shown: str, note: Note, *, indexed
         if good and isinstance(value, bool | int | float | str):
             if value in known:
                 got = shown_level(name, value) if name in LISTS else shown_of(item)
-                note(item.place, f"{here}: {got} stands twice; keep one")
+                note(item.place, f"{here}: {got} is listed twice; keep one")
             known.add(value)
             levels.append((value, item.place))
     return levels
 
 
 def _is_bare(item: Node) -> bool:
-    """An element of a level where a level belongs: a class that is no list of classes, a layer that is no list of layers."""
+    """Return whether a node is a single class or layer where a level, a list of classes or layers, belongs."""
     return isinstance(item, nodes.Mapping) or (
         isinstance(item, Scalar) and isinstance(item.value, int) and not isinstance(item.value, bool)
     )
 
 
 def _is_levels(node: Node) -> bool:
-    """A list of lists, which is what a factor takes."""
+    """Return whether a node is a list of lists, which is what a factor takes."""
     return isinstance(node, nodes.Sequence) and bool(node.items) and all(isinstance(i, nodes.Sequence) for i in node.items)

@@ -1,4 +1,4 @@
-"""Trials to packs: same shapes and operations together, sized to the device; decides nothing about where they run."""
+"""Group trials into packs of equal shapes and operations, sized to the device."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,28 +11,28 @@ from workers.contract.trial import Pack, Trial, extend_borders, pack_id_of
 from workers.data.images import Known
 
 MAX_PACK = {"cpu": 8, "cuda": 64, "mps": 16}
-"""Trials a pack. On a CPU packs of 4 to 8 are fastest (the working set leaves the cache beyond); a GPU fills with more."""
+"""Most trials per pack. On a CPU packs of 4 to 8 are fastest (larger ones leave the cache); a GPU needs more to be full."""
 
 PADDED = ("cuda",)
 """Devices on which trials of one stochastic layer that differ in n_z share a pack, padded to its largest n_z.
 
-A GPU is full from about 66 trials at K = 1 on; on a CPU small packs are fastest, and the smallest arithmetic counts.
+A GPU is full from about 66 trials at K = 1 on. On a CPU small packs are fastest, and padding would only add arithmetic.
 """
 
 MOST_PADDED = 1.5
-"""No trial is padded to more than so many times its own weights: beyond, a pack of its own is about as fast."""
+"""No trial is padded to more than this many times its own weights; beyond it, a separate pack is about as fast."""
 
 _MAY_DIFFER = ("seed", "warmup", "data.root", "data.path")
 
 
 def pack_trials(trials: Iterable[Trial], run: RunSettings, device: str, slots: int, data: Known) -> list[Pack]:
-    """Group trials that may train side by side; lower seeds first, so that a whole one-seed factorial stands early.
+    """Group trials that may train side by side; lower seeds come first, so that one whole factorial is complete early.
 
-    On a GPU they may differ in n_z; where they are more than one pack takes, those of near n_z share one.
+    On a GPU they may differ in n_z; if they need several packs, trials of similar n_z share one.
 
     Args:
-        trials: with pairwise different ids.
-        run: packing and borders.
+        trials: no two with the same id.
+        run: settings of packing and borders.
         device: cpu | cuda | mps.
         slots: packs that can run at once; a small study is split so that all are used.
         data: sizes of the data set.
@@ -53,7 +53,7 @@ def pack_trials(trials: Iterable[Trial], run: RunSettings, device: str, slots: i
 def make_pack(
     members: Sequence[Trial], run: RunSettings, device: str, data: Known, parent: str | None = None, from_epoch: int = 0
 ) -> Pack:
-    """A pack of these trials with its borders, from a parent's last epoch on if there is one."""
+    """Return a pack of these trials with its borders, which start from a parent's last epoch if there is one."""
     draft = Pack(
         pack_id=pack_id_of([trial.trial_id for trial in members], parent, from_epoch),
         trials=tuple(members),
@@ -67,31 +67,31 @@ def make_pack(
 
 
 def lengthen(pack: Pack, trials: Sequence[Trial], run: RunSettings, device: str, data: Known) -> Pack:
-    """The same pack with more epochs; the borders it has stay."""
+    """Return the same pack with more epochs; its existing borders stay."""
     every = commit_every(pack, run, device, data)
     borders = extend_borders(pack.borders, every, trials[0].settings.training.epochs)
     return pack.model_copy(update={"borders": borders, "trials": tuple(trials)})
 
 
 def commit_every(pack: Pack, run: RunSettings, device: str, data: Known) -> int:
-    """Epochs from one border to the next."""
+    """Return the number of epochs from one border to the next."""
     if run.commit_every != "auto":
         return run.commit_every
     return border_every(epoch_seconds(pack, data, device), pack.epochs)
 
 
 def pack_seconds(pack: Pack, data: Known, device: str) -> float:
-    """Rough time of a whole pack."""
+    """Return the rough time of a whole pack, in seconds."""
     return epoch_seconds(pack, data, device) * (pack.epochs - pack.from_epoch)
 
 
 def urgency(pack: Pack, data: Known, device: str) -> tuple[int, float, str]:
-    """Sorts packs: lower seeds first, within them the longest first, so that none is left alone at the end."""
+    """Return a key that sorts lower seeds first, then longest packs first, so that no long one is left to the end."""
     return min(trial.settings.seed for trial in pack.trials), -pack_seconds(pack, data, device), pack.pack_id
 
 
 def _of_near_width(group: list[Trial], n_x: int) -> list[list[Trial]]:
-    """Trials that differ in n_z alone, split where padding to the widest would cost too much."""
+    """Split trials that differ in n_z only where padding to the widest would cost too much."""
     runs: list[list[Trial]] = []
     for trial in sorted(group, key=lambda trial: trial.settings.n_z, reverse=True):
         widest = runs[-1][0].settings if runs else None
@@ -110,6 +110,6 @@ def _even(group: list[Trial], largest: int) -> list[list[Trial]]:
 
 
 def halves(trials: Sequence[Trial]) -> list[Sequence[Trial]]:
-    """The trials of the two packs that a closed pack is split into."""
+    """Return the trials of the two packs that a closed pack is split into."""
     middle = (len(trials) + 1) // 2
     return [half for half in (trials[:middle], trials[middle:]) if half]

@@ -1,4 +1,4 @@
-"""What a pack costs, roughly: enough to choose borders, to run long packs first and to say what time is left."""
+"""Estimate roughly what a pack costs: enough to choose borders, to run long packs first and to show the time left."""
 
 from itertools import pairwise
 
@@ -9,19 +9,19 @@ from workers.data.images import Known
 SECONDS_BETWEEN_BORDERS = 10.0
 
 _FLOPS_PER_SECOND = {"cpu": 4e10, "cuda": 5e12, "mps": 5e11}
-"""Of one process in eager PyTorch: the first from one two-core machine, the other two are guesses until calibrated."""
+"""Of one process in eager PyTorch: the first was measured on a two-core machine, the other two are guesses."""
 
 _CLASSES = 10
-"""Of digits, MNIST and Fashion-MNIST, all about equally large; a guess for your own data."""
+"""Classes of digits, MNIST and Fashion-MNIST, all about equally large; a guess for your own data."""
 
 
 def epoch_seconds(pack: Pack, data: Known, device: str) -> float:
-    """Time of one epoch of a pack with its measurements, in seconds, from the arithmetic of its affine layers."""
+    """Return the seconds of one epoch of a pack with its measurements, from the arithmetic of its affine layers."""
     return sum(_epoch_flops(trial.settings, data) for trial in pack.trials) / _FLOPS_PER_SECOND[device]
 
 
 def border_every(pack_epoch_seconds: float, epochs: int) -> int:
-    """Epochs between borders: about ten seconds' worth, so that a commit costs a small part of what it saves."""
+    """Return the epochs between borders: about ten seconds' worth, so that a commit costs a small part of what it saves."""
     return max(1, min(epochs, round(SECONDS_BETWEEN_BORDERS / pack_epoch_seconds)))
 
 
@@ -30,7 +30,7 @@ def _epoch_flops(settings: Settings, data: Known) -> float:
     sampled = settings.k * (decoder + above)
     n, n_test = images_of(settings, data)
     measured = min(n, settings.measure.images)
-    # A multiplication and an addition a weight; forward once, backward twice that.
+    # One multiplication and one addition per weight; once forward, twice as much backward.
     training = 6 * n * (encoder + sampled)
     measuring = 2 * (measured * (encoder + above) + n_test * (encoder + sampled))
     statistics = 2 * measured * (encoder + decoder + above) if settings.batch_norm else 0
@@ -38,7 +38,7 @@ def _epoch_flops(settings: Settings, data: Known) -> float:
 
 
 def images_of(settings: Settings, data: Known) -> tuple[int, float]:
-    """Training and test images that a trial uses, about."""
+    """Return approximately how many training and test images a trial uses."""
     n = max(1, data.n_train - settings.data.n_valid)
     n_test: float = data.n_test
     if settings.data.classes != "all":
@@ -48,19 +48,19 @@ def images_of(settings: Settings, data: Known) -> tuple[int, float]:
 
 
 def heads_of(settings: Settings) -> int:
-    """Layers that end at the pixels: their mean, and a log-variance where it is learnt for each."""
+    """Return how many layers end at the pixels: one for the mean, and one for a log-variance that is learnt per pixel."""
     return 1 + (settings.decoder == "gaussian" and settings.model.decoder_logvar in ("tanh", "linear_clamped"))
 
 
 def weights_of(settings: Settings, n_x: int) -> tuple[float, float, float]:
-    """Weights of the encoder and the decoder around the first latent layer, and of both around all layers above it."""
+    """Count the weights of encoder and decoder around the first latent layer, and of both around all layers above it."""
     hidden, n_z = settings.model.hidden, settings.n_z
     between = sum(a * b for a, b in pairwise(hidden))
     encoder = n_x * hidden[0] + between + 2 * hidden[-1] * n_z
     decoder = n_z * hidden[-1] + between + heads_of(settings) * hidden[0] * n_x
     above, below = 0, n_z
     for sizes, units in layers_above(settings.model):
-        # Both ways: from the layer below through the hidden ones to mean and log-variance, and back again.
+        # In both directions: from the layer below through the hidden ones to mean and log-variance, and back.
         above += 2 * sum(a * b for a, b in pairwise(sizes)) + 3 * (sizes[0] * below + sizes[-1] * units)
         below = units
     return encoder, decoder, above

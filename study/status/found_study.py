@@ -1,4 +1,4 @@
-"""A study on a disk or in a bucket, by its name or its path: where it is, and how large; reads no file of it."""
+"""Find a study on a disk or in a bucket by its name or path, and measure how large it is."""
 
 import os
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ from workers.store.protocol import Store
 
 @dataclass(frozen=True)
 class Found:
-    """A study that was named."""
+    """A study and where it is stored."""
 
     name: str
     url: str
-    """Its folder, or s3://bucket/prefix/name."""
+    """Path of its folder, or s3://bucket/prefix/name."""
     store: Store
 
     @property
     def folder(self) -> Path:
-        """The folder that it lies in.
+        """The folder that holds the study.
 
         Raises:
-            CommandError: it lies in a bucket.
+            CommandError: the study is in a bucket.
         """
         if self.is_in_bucket:
             raise CommandError(
@@ -37,16 +37,16 @@ class Found:
 
     @property
     def is_in_bucket(self) -> bool:
-        """Whether it lies in a bucket."""
+        """Whether the study is in a bucket."""
         return "://" in self.url
 
 
 def find_study(name: str, out: str) -> Found:
-    """The study of this name below `out`, or the one in the folder of this path, or at this s3://bucket/prefix/name.
+    """Return the study of this name below `out`, or the one at this path or s3://bucket/prefix/name.
 
     Raises:
-        CommandError: there is none; the text says which ones are there.
-        StoreError: `out` names something that is no folder, or a bucket that cannot be read.
+        CommandError: there is no such study; the text lists those that there are.
+        StoreError: `out` is not a folder, or is a bucket that cannot be read.
     """
     if "://" in name or "://" in out:
         return _in_bucket(name.rstrip("/") if "://" in name else study_url(out, name))
@@ -56,7 +56,7 @@ def find_study(name: str, out: str) -> Found:
             store = open_store(str(folder))
             return Found(folder.resolve().name, str(folder), store)
     there = studies_in(Path(out))
-    listed = f"there: {', '.join(there)}" if there else "no study is there; start one with study run GRID"
+    listed = f"studies there: {', '.join(there)}" if there else "there is no study yet; start one with study run GRID"
     raise CommandError(f"no such study: {name} (looked in {out}/ and at the path itself); {listed}")
 
 
@@ -69,10 +69,10 @@ def _in_bucket(url: str) -> Found:
 
 
 def refuse_links(found: Found) -> None:
-    """Before anything is written there: nothing leads out of the study's folder.
+    """Refuse, before anything is written, a study with a link that leads out of its folder.
 
     Raises:
-        CommandError: a link does.
+        CommandError: there is such a link.
     """
     if found.is_in_bucket:
         return
@@ -81,12 +81,12 @@ def refuse_links(found: Found) -> None:
 
 
 def is_study(folder: Path) -> bool:
-    """Whether a folder holds a study: its plan has an entry."""
+    """Return whether a folder holds a study, that is, a plan with an entry."""
     return any((folder / PLAN_FOLDER).glob("*.parquet"))
 
 
 def studies_in(out: Path) -> list[str]:
-    """The names of all studies directly below a folder."""
+    """Return the names of all studies directly below a folder."""
     try:
         folders = sorted(path for path in out.iterdir() if not path.name.startswith("."))
     except OSError:
@@ -95,7 +95,7 @@ def studies_in(out: Path) -> list[str]:
 
 
 def sizes(folder: Path) -> dict[str, tuple[int, int]]:
-    """Files and bytes of everything directly below a folder, what lies deeper included; links are not followed."""
+    """Return the number of files and bytes of every entry of a folder, at any depth; links are not followed."""
     found: dict[str, tuple[int, int]] = {}
     for path in sorted(folder.iterdir()):
         parts = [file.lstat().st_size for file in ([path] if not _is_folder(path) else files_below(path))]
@@ -104,13 +104,13 @@ def sizes(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def sizes_in_bucket(store: BucketStore) -> dict[str, tuple[int, int]]:
-    """Keys and bytes directly in each folder of a study."""
+    """Return the number of keys and bytes directly in each folder of a study."""
     found = {folder: store.stored(folder) for folder in FOLDERS}
     return {folder: (len(keys), sum(size for size, _ in keys.values())) for folder, keys in found.items() if keys}
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file at any depth, links themselves instead of what they lead to."""
+    """Yield every file at any depth; links are yielded themselves and not followed."""
     for parent, folders, names in os.walk(folder):
         yield from (Path(parent, name) for name in [*names, *(n for n in folders if Path(parent, n).is_symlink())])
 

@@ -1,4 +1,4 @@
-"""Runs packs of a study again in this process, with the real training, into a store of their own; needs torch."""
+"""Run packs of a study again in this process, with the real training, into a separate store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,18 +26,18 @@ def rerun_all(
     data_where: Mapping[str, str | None],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Train the packs, one after the other, and show how far they are; returns what describes the device.
+    """Train the packs one after the other, showing their progress; return the description of the device.
 
     Args:
         reruns: what to run, in this order.
         store: where their rows go.
         device: auto | cpu | cuda | mps.
-        precision: of its products, as in RunSettings.
-        data_where: `root` and `path` of the data, where they lie elsewhere than when the study was planned.
+        precision: of matrix products, as in RunSettings.
+        data_where: `root` and `path` of the data, if they have moved since the study was planned.
         provenance: of the code.
 
     Raises:
-        DataError: the data are not there, or are other data than the study was trained on.
+        DataError: the data are missing, or are not those that the study was trained on.
     """
     place = prepare_device(device, precision)
     steps = {step.pack.pack_id: step for rerun in reruns for step in rerun.steps}

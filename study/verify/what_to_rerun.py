@@ -1,4 +1,4 @@
-"""Which packs must run, and how far, so that a stored trial is computed again as it was; decides only, runs nothing."""
+"""Decide which packs must run again, and how far, so that a stored trial is computed as it was before."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from workers.store.plan_log import Plan, lineage_of
 
 @dataclass(frozen=True)
 class Step:
-    """A pack to run again, and how far."""
+    """A pack to run again, and the epoch to run it to."""
 
     pack: Pack
     until: int
     """The last epoch wanted."""
     is_whole: bool
-    """False: an ancestor, wanted for its state alone; what is measured at a pack's end is not."""
+    """False for an ancestor, which is needed for its state only, not for what is measured at a pack's end."""
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """A stored pack that is run again, its ancestors first."""
+    """A stored pack that is run again, after its ancestors."""
 
     pack_id: str
-    """As it is stored."""
+    """Id of the stored pack."""
     epochs: int
     steps: tuple[Step, ...]
     members: tuple[str, ...]
@@ -34,26 +34,26 @@ class Rerun:
 
 
 def reruns_of(plan: Plan, ended: Mapping[str, tuple[str, int]], trial_ids: Iterable[str], alone: bool) -> list[Rerun]:
-    """What to run for these trials.
+    """Return what to run for these trials.
 
     Args:
-        plan: of the study.
-        ended: the pack and the epochs that every ended trial ended with.
-        trial_ids: to be verified.
-        alone: each in a pack of its own, not in the whole pack that it was trained in.
+        plan: the plan of the study.
+        ended: by trial_id, the pack in which a trial ended, and its number of epochs then.
+        trial_ids: the trials to verify.
+        alone: run each trial in its own pack, not in the whole pack that it was trained in.
     """
     if alone:
         return [_alone(plan, trial_id, *ended[trial_id]) for trial_id in trial_ids]
     packs = dict.fromkeys(ended[trial_id] for trial_id in trial_ids)
     found = [_whole(plan, pack_id, epochs) for pack_id, epochs in packs]
-    # Where one is another's ancestor, it must not have gone on beyond the epoch that the other starts from.
+    # A pack that is another's ancestor must not have trained beyond the epoch that the other starts from.
     return sorted(found, key=lambda rerun: (-len(rerun.steps), [step.until for step in rerun.steps]))
 
 
 def _whole(plan: Plan, pack_id: str, epochs: int) -> Rerun:
     pack = plan.packs[pack_id]
     lineage = [*reversed(lineage_of(pack, plan)), pack]
-    # From one that was closed before it stored anything, nothing is taken.
+    # A pack that was closed before it stored anything contributes nothing.
     steps = [
         _step(before, after.from_epoch, is_whole=False)
         for before, after in pairwise(lineage)
@@ -74,11 +74,11 @@ def _alone(plan: Plan, trial_id: str, pack_id: str, epochs: int) -> Rerun:
 
 def _step(pack: Pack, until: int, is_whole: bool) -> Step:
     borders = (*(border for border in pack.borders if border < until), until)
-    # One border more: at its last one a pack measures and stores its end, which costs and is not wanted of an ancestor.
+    # One more border: at its last one a pack takes its final measurements, which cost time and which no ancestor needs.
     return Step(pack.model_copy(update={"borders": borders if is_whole else (*borders, until + 1)}), until, is_whole)
 
 
 def packs_of(rerun: Rerun, plan: Plan) -> Sequence[str]:
-    """The stored packs that hold the rows of its trials."""
+    """Return the stored packs that hold the rows of its trials."""
     pack = plan.packs[rerun.pack_id]
     return [pack.pack_id, *(before.pack_id for before in lineage_of(pack, plan))]

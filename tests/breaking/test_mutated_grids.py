@@ -87,7 +87,7 @@ def test_a_thousand_problems_are_counted_and_a_hundred_shown():
         (["run: {device: mps}"], r"grid\.yaml:2:15: run\.device: got mps"),
         (["run: {device: cuda}"], r"grid\.yaml:2:15: run\.device: got cuda"),
         (["data: {name: npz, path: nowhere.npz}"], r"grid\.yaml:2:25: data\.path: nowhere\.npz is not a file"),
-        (['run: {out: "a\\0b"}'], r"grid\.yaml:2:12: run\.out: got .*; allowed: characters that can be shown"),
+        (['run: {out: "a\\0b"}'], r"grid\.yaml:2:12: run\.out: got .*; allowed: printable characters"),
         (["run: {out: 's3://b'}"], r"grid\.yaml:2:12: run\.out: s3://b/x: b is not a valid bucket name"),
         (
             ["run: {out: grid.yaml}"],

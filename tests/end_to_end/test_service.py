@@ -162,7 +162,7 @@ def test_a_study_on_a_cluster_from_submission_to_its_end(growing_head, grid, tmp
     assert "stopping at the next border of every running pack" in log
     assert TOKEN not in log
     assert "served  stopped  since" in study("list", *place)
-    assert "nobody runs study served on this cluster" in study("stop", "served", *place)
+    assert "nobody is running study served on this cluster" in study("stop", "served", *place)
     stopped = content(out)
     assert 0 < stopped["epoch"].max() < 400
     assert (stopped.groupby("trial_id")["epoch"].max() % 5 == 0).all()
@@ -206,7 +206,7 @@ def test_the_same_command_while_the_first_one_is_stopping(head, grid, tmp_path):
         second = re.search(r"as job (\S+)", again)
         assert second
         log = ["logs", second[1], *place]
-        wait_for(lambda: "this study is being run already" in study(*log), lambda: study(*log))
+        wait_for(lambda: "this study is already being run" in study(*log), lambda: study(*log))
     finally:
         for worker in workers:
             os.kill(worker, signal.SIGCONT)
@@ -232,7 +232,7 @@ def test_a_reader_that_has_seen_enough_is_no_lost_cluster(head, grid, tmp_path):
 
 def test_without_the_token_nothing_is_told(head, grid, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
-    assert "does not know this machine's token" in study("list", "--address", head.dashboard, code=2)
+    assert "rejects this machine's token" in study("list", "--address", head.dashboard, code=2)
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     study("list", "--address", f"127.0.0.1:{head.port}")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -286,7 +286,7 @@ def test_through_ssh_with_the_exit_code_of_the_driver(head, grid, tmp_path):
 
     gone = run(1)
     assert gone.returncode == 2, gone.stdout
-    assert "cluster ours is not up (head.example is there, but no Ray dashboard" in gone.stderr
+    assert "cluster ours is not up (head.example answers, but no Ray dashboard does" in gone.stderr
     # Ctrl-C leaves the driver, and the same command shows it again, to its end.
     process = subprocess.Popen(command(head.port), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     assert process.stdout is not None

@@ -109,7 +109,7 @@ def test_what_is_asked_for_is_told_apart():
 def test_paths_of_this_machine_are_refused(setting, is_refused):
     grid = grid_of("factors: {k: [1]}", "run: {out: /shared}", sets=[setting])
     if is_refused:
-        with pytest.raises(CommandError, match="is a path of this machine; a cluster needs"):
+        with pytest.raises(CommandError, match="is a path on this machine only; a cluster needs"):
             refuse_own_paths(grid)
     else:
         refuse_own_paths(grid)
@@ -166,8 +166,8 @@ def test_the_project_s_own_cluster_file_is_read():
 
 def test_list_below_a_folder(capsys, tiny):
     assert said_by(capsys, "list") == "tiny  results/tiny\n"
-    assert "no study is in none" in said_by(capsys, "list", "--out", "none")
-    assert "name one of them" in said_by(capsys, "list", "--address", "auto", "--cluster", "c.yaml", code=2)
+    assert "there is no study in none" in said_by(capsys, "list", "--out", "none")
+    assert "give one of them, not both" in said_by(capsys, "list", "--address", "auto", "--cluster", "c.yaml", code=2)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_status_and_stop_of_a_study_in_a_bucket(capsys, in_a_bucket, tiny):
         assert parts
         assert set(parts) <= set(lines[4].partition(": ")[2].split(", "))
         assert lines[5] == "next     all trials have ended: python -m analysis.report s3://results/of a group/tiny"
-    assert "nobody runs study tiny" in said_by(capsys, "stop", "s3://results/of a group/tiny")
+    assert "nobody is running study tiny" in said_by(capsys, "stop", "s3://results/of a group/tiny")
     with hold(in_a_bucket, "abcd", print):
         assert f"pid {os.getpid()}" in said_by(capsys, "stop", "tiny", "--out", "s3://results/of a group")
         assert stop_key("abcd") in in_a_bucket.list(CHECKPOINTS_FOLDER)
@@ -210,8 +210,8 @@ def test_status_and_stop_of_a_study_in_a_bucket(capsys, in_a_bucket, tiny):
 
 def test_doctor_and_export_of_a_study_in_a_bucket(capsys, in_a_bucket, tiny):
     said = said_by(capsys, "doctor", "s3://results/of a group/tiny")
-    assert "ok       results: s3://results/of a group is writable, keeps what was written first (" in said
-    assert "each once, no gap" in said
+    assert "ok       results: s3://results/of a group is writable, never replaces a stored file (" in said
+    assert "no duplicates, no gaps" in said
     there = said_by(capsys, "export", "s3://results/of a group/tiny", "--to", "bucket.tar.gz")
     here = said_by(capsys, "export", "tiny", "--to", "folder.tar.gz")
     assert there.replace("bucket.tar.gz", "") == here.replace("folder.tar.gz", "")

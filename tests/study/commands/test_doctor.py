@@ -58,7 +58,7 @@ def test_a_healthy_machine_and_study(capsys, tiny):
     rows = len(pd.read_parquet(tiny / "epochs"))
     files = {name: len(list((tiny / name).iterdir())) for name in ("trials", "epochs", "plan", "checkpoints", "weights")}
     counts = ", ".join(f"{count} in {name}" for name, count in files.items())
-    assert lines[-1] == f"ok       study tiny: every file is what was written ({counts}); {rows} rows, each once, no gap"
+    assert lines[-1] == f"ok       study tiny: every file is intact ({counts}); {rows} rows, no duplicates, no gaps"
     assert sorted(Path().rglob("*")) == before, "nothing is left behind"
 
 
@@ -153,9 +153,7 @@ def test_what_belongs_beside_the_results_is_no_stray(capsys, tiny):
 def test_hidden_files_of_broken_writes_are_counted(capsys, tiny):
     (tiny / "epochs" / ".x.parquet.0011").write_bytes(b"half")
     lines = doctor(capsys, "tiny")
-    assert lines[-1].startswith(
-        "ok       1 hidden files of writes that did not end, 4 bytes, the first epochs/.x.parquet.0011"
-    )
+    assert lines[-1].startswith("ok       1 hidden files of interrupted writes, 4 bytes, the first epochs/.x.parquet.0011")
 
 
 def test_a_checkpoint_that_a_pack_needs_is_missed(capsys, tiny):
@@ -174,7 +172,7 @@ def test_many_faults_are_not_all_told(capsys, tiny):
         (tiny / "epochs" / f"stray-{number}").write_text("")
     problems = doctor(capsys, "tiny", code=2)
     assert len(problems) == 21
-    assert problems[-1] == "problem  and 10 more"
+    assert problems[-1] == "problem  and 10 more problems"
 
 
 def test_a_border_without_rows_or_checkpoint_is_whole(tiny):
@@ -231,7 +229,7 @@ def test_too_little_space_for_the_grid(capsys, monkeypatch):
     free = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type(free)(free.total, free.used, 1000))
     (problem,) = doctor(capsys, "--data", "tiny.yaml", code=2)
-    assert re.search(r"space: 1\.0 kB free, the grid takes about [0-9.]+ .?B; free some, or name another --out", problem)
+    assert re.search(r"space: 1\.0 kB free, the grid needs about [0-9.]+ .?B; free some, or name another --out", problem)
 
 
 @pytest.mark.parametrize(("keep", "copies"), [("all", 4), ("none", 3)])
@@ -288,7 +286,7 @@ def test_a_token_of_its_own(capsys, tmp_path, mode):
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
 def test_a_token_that_others_can_read(capsys, tmp_path, mode):
     path = token(tmp_path, mode)
-    assert doctor(capsys, code=2) == [f"problem  token: others can read {path} (mode {mode:04o}); chmod 600 {path}"]
+    assert doctor(capsys, code=2) == [f"problem  token: others can read {path} (mode {mode:04o}); run chmod 600 {path}"]
 
 
 def test_a_token_that_is_empty_or_asked_for_and_not_there(capsys, tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def test_the_unpacked_folder_is_a_study_that_loads(capsys, tiny):
     assert parse_grid((copy / "grid.yaml").read_text()).study == "tiny"
     assert main(["status", str(copy)]) == 0
     assert main(["doctor", str(copy)]) in (0, 2)  # 2: a token of this machine's user, say
-    assert "study tiny: every file is what was written" in capsys.readouterr().out
+    assert "study tiny: every file is intact" in capsys.readouterr().out
 
 
 def test_what_is_in_it(capsys, tiny):
@@ -108,7 +108,7 @@ def test_nothing_is_written_of_a_damaged_study(capsys, tiny, folder):
     assert f"results/tiny/{folder}/{path.name}: damaged" in said
     assert [path.name for path in Path().iterdir()] == ["results"]
     if folder == "weights":
-        assert "every one verified" in export(capsys), "which do not go into it"
+        assert "all verified" in export(capsys), "which do not go into it"
 
 
 def test_an_interrupted_export_leaves_nothing(capsys, tiny, monkeypatch):
@@ -124,9 +124,9 @@ def test_an_interrupted_export_leaves_nothing(capsys, tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("to", "sentence"),
     [
-        ("there.tar.gz", "there.tar.gz: is there already; move it away, or name another file with --to"),
+        ("there.tar.gz", "there.tar.gz: already exists; move it away, or name another file with --to"),
         ("a.zip", "--to a.zip: must end in .tar.gz or .tgz"),
-        ("none/a.tar.gz", "--to none/a.tar.gz: there is no folder none"),
+        ("none/a.tar.gz", "--to none/a.tar.gz: the folder none does not exist; create it first"),
     ],
 )
 def test_targets_that_cannot_be(capsys, tiny, to, sentence):

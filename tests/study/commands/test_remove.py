@@ -40,9 +40,9 @@ def test_yes_removes_the_study_and_nothing_else(capsys, tiny):
     files = [path for path in tiny.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     said = remove(capsys, "tiny", "--yes")
-    assert said.startswith(f"{tiny.absolute()}: 4 trials, {len(files)} files, {size / 1000:.1f} kB; nobody runs it\n")
+    assert said.startswith(f"{tiny.absolute()}: 4 trials, {len(files)} files, {size / 1000:.1f} kB; nobody is running it\n")
     assert "  weights: 6 files, " in said
-    assert said.endswith("study tiny is removed\n")
+    assert said.endswith("study tiny was removed\n")
     assert names() == ["notes.txt", "tiny2"]
     assert main(["status", "tiny2"]) == 0
 
@@ -52,13 +52,13 @@ def test_a_terminal_is_asked(capsys, monkeypatch, tiny, typed, left):
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     said = remove(capsys, "tiny")
     assert "type its name: " in said
-    assert ("nothing is removed" in said) is bool(left)
+    assert ("nothing was removed" in said) is bool(left)
     assert names() == left
 
 
 def test_without_a_terminal_it_is_refused(capsys, monkeypatch, tiny):
     monkeypatch.setattr(sys, "stdin", io.StringIO("tiny\n"))
-    assert remove(capsys, "tiny", code=2) == "study rm tiny: there is no terminal to ask on; add --yes to remove it\n"
+    assert remove(capsys, "tiny", code=2) == "study rm tiny: cannot ask without a terminal; add --yes to remove it\n"
     assert names() == ["tiny"]
 
 
@@ -67,7 +67,7 @@ def test_a_running_study_is_refused(capsys, tiny):
     with hold(open_store(str(tiny)), "ab", print):
         said = remove(capsys, "tiny", "--yes", code=2)
         assert said.startswith("study tiny is running (host ")
-        assert "study stop results/tiny, and wait for its end" in said
+        assert "stop it first with study stop results/tiny and wait until it has ended" in said
     assert [path for path in sorted(tiny.rglob("*")) if path.name != "lease"] == before
 
 
@@ -122,11 +122,11 @@ def test_interrupted_half_way_it_is_no_study_and_a_new_one_can_begin(capsys, mon
     assert hidden.startswith(".tiny.removed-")
     capsys.readouterr()
     assert main(["status", "tiny"]) == 2
-    assert "no study is there" in capsys.readouterr().err
+    assert "there is no study yet" in capsys.readouterr().err
     Path("tiny.yaml").write_text(TINY)
     assert main(["plan", "tiny.yaml"]) == 0
     assert "0 trials done, 4 to do" in capsys.readouterr().out
-    assert remove(capsys, "tiny", "--yes") == f"removed results/{hidden}, which an interrupted removal had left\n"
+    assert remove(capsys, "tiny", "--yes") == f"removed results/{hidden}, left by an interrupted removal\n"
     assert names() == []
     assert "no such study" in remove(capsys, "tiny", "--yes", code=2)
 

@@ -48,7 +48,7 @@ def test_a_study_that_has_ended(capsys, tiny):
     assert lines[0] == "study tiny in results/tiny"
     assert lines[1] == "trials   4: 4 completed, 0 begun, 0 to do, 0 diverged, 0 failed"
     assert lines[2].startswith(
-        f"epochs   {len(pd.read_parquet(tiny / 'epochs'))} rows (a trial, an epoch) stored, the newest at 2"
+        f"epochs   {len(pd.read_parquet(tiny / 'epochs'))} rows (one per trial and epoch) stored, the newest at 2"
     )
     assert lines[3] == "run by   nobody"
     assert " in 2 files" in lines[4]
@@ -73,9 +73,9 @@ def test_a_study_half_way(capsys, tiny):
     packs = [line for line in lines if line.startswith("  pack ")]
     assert len(packs) == 4
     assert f"  pack {child.name[:16]}, 1 trial: last border 4 of 4 epochs" in packs
-    assert lines[-1] == "next     go on: study run GRID --out results  (GRID: the grid file that it was started with)"
+    assert lines[-1] == "next     continue: study run GRID --out results  (GRID: the grid file that it was started with)"
     Path("tiny.yaml").write_text(TINY)
-    assert said_by(capsys, "status", "tiny").splitlines()[-1] == "next     go on: study run tiny.yaml --out results"
+    assert said_by(capsys, "status", "tiny").splitlines()[-1] == "next     continue: study run tiny.yaml --out results"
     for rows in tiny.glob(f"epochs/{child.name[:16]}-*"):
         rows.unlink()
     assert f"{child.name[:16]}, 1 trial: no border yet of 4 epochs" in said_by(capsys, "status", "tiny", "--packs")
@@ -85,7 +85,7 @@ def test_a_damaged_rows_file_is_named_and_the_rest_told(capsys, tiny):
     bad = min(tiny.glob("epochs/*.parquet"))
     bad.write_bytes(bad.read_bytes()[:-20])
     said = said_by(capsys, "status", "results/tiny")
-    assert f"unreadable: epochs/{bad.name}; study doctor results/tiny says more" in said
+    assert f"unreadable: epochs/{bad.name}; study doctor results/tiny gives the reason" in said
     assert "4 completed" in said
 
 
@@ -103,13 +103,15 @@ def test_a_name_or_a_path(capsys, tiny, name):
 @pytest.mark.parametrize("command", ["status", "stop", "verify", "doctor", "export", "rm"])
 def test_no_such_study_says_what_is_there(capsys, tiny, command):
     said = said_by(capsys, command, "tyni", code=2)
-    assert said == "no such study: tyni (looked in results/ and at the path itself); there: tiny\n"
-    assert "no study is there; start one with study run GRID" in said_by(capsys, command, "tiny", "--out", "none", code=2)
+    assert said == "no such study: tyni (looked in results/ and at the path itself); studies there: tiny\n"
+    assert "there is no study yet; start one with study run GRID" in said_by(
+        capsys, command, "tiny", "--out", "none", code=2
+    )
 
 
 def test_nobody_runs_it_and_that_is_no_error(capsys, tiny):
     before = sorted(tiny.rglob("*"))
-    assert said_by(capsys, "stop", "tiny") == "nobody runs study tiny; there is nothing to stop\n"
+    assert said_by(capsys, "stop", "tiny") == "nobody is running study tiny; there is nothing to stop\n"
     assert sorted(tiny.rglob("*")) == before
 
 
@@ -118,7 +120,7 @@ def test_stop_leaves_the_key_that_workers_look_for(capsys, tiny):
     with hold(store, "abcd", print):
         assert f"pid {os.getpid()}, since " in said_by(capsys, "stop", "tiny")
         assert stop_key("abcd") in store.list(CHECKPOINTS_FOLDER)
-        assert "is asked to stop already" in said_by(capsys, "stop", "tiny")
+        assert "was already asked to stop" in said_by(capsys, "stop", "tiny")
         status = said_by(capsys, "status", "tiny")
     assert re.search(r"run by   host \S+, pid \d+, since \S+ \S+, last heartbeat \d+ s ago", status)
     assert status.splitlines()[-1] == "next     wait, or stop it at its next borders: study stop results/tiny"
@@ -193,7 +195,7 @@ def test_it_runs_as_a_module_and_help_names_every_subcommand():
     assert done.returncode == 0, done.stderr
     for command in ("run", "plan", "submit", "list", "logs", "status", "stop", "verify", "doctor", "export", "rm"):
         assert re.search(rf"^    {command} ", done.stdout, re.M), command
-    for code in ("0 all well", "2 bad input", "3 damaged data", "4 conflicting content", "130 interrupted"):
+    for code in ("0 success", "2 bad input", "3 damaged data", "4 conflicting content", "130 interrupted"):
         assert code in " ".join(done.stdout.split())
 
 

@@ -37,7 +37,7 @@ def test_a_diverged_trial_is_named_and_ends_nothing(capsys):
     assert f"diverged: {len(fallen)}\n" in said
     for trial in fallen.itertuples():
         words = rf"decoder=bernoulli k=2 .*training.learning_rate=10.* \({trial.trial_id}\)"
-        assert re.search(rf"diverged in epoch {trial.last_epoch + 1}, as a bound is not finite: {words}", said)
+        assert re.search(rf"diverged in epoch {trial.last_epoch + 1}, because a bound is not finite: {words}", said)
         assert re.search(rf"^  {words}$", said, re.MULTILINE), "the end names its cell"
         assert len(rows().query("trial_id == @trial.trial_id")) == trial.last_epoch + 1
     assert f"{4 - len(fallen)} of 4 trials completed" in said

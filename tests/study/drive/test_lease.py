@@ -163,9 +163,9 @@ def test_a_second_driver_says_so_waits_and_then_goes_on(store):
     second = driver(store, "bb", seconds=0)
     try:
         said = line(second)
-        assert said.startswith("this study is being run already (host ")
+        assert said.startswith("this study is already being run (host ")
         assert f"pid {first.pid}, since " in said
-        assert said.endswith("waiting until that run ends, then doing what is left; Ctrl-C leaves")
+        assert said.endswith("waiting until that run ends, then running what is left; Ctrl-C stops waiting")
         assert first.poll() is None
         assert line(second) == "holding"
         assert line(first) == "left"
@@ -181,7 +181,7 @@ def test_ctrl_c_leaves_the_queue(store):
     with hold(store, "aa", print):
         second = driver(store, "bb")
         try:
-            assert "being run already" in line(second)
+            assert "already being run" in line(second)
             second.send_signal(signal.SIGINT)
             assert second.wait(timeout=30) != 0
         finally:

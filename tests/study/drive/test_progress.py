@@ -128,9 +128,9 @@ def test_a_diverged_trial_is_told_once_with_its_cell(clock, capsys):
         display.epoch(pack.pack_id, epoch, {fallen: 3})
     said = capsys.readouterr().out
     assert said.count(fallen) == 1
-    assert "diverged in epoch 3, as a bound is not finite: " in said
+    assert "diverged in epoch 3, because a bound is not finite: " in said
     assert f"decoder=bernoulli k=1 batch_norm=false warmup=0 n_z=50 seed=7 ({fallen})" in said
-    assert "the other trials of its pack go on" in said
+    assert "the other trials of its pack continue" in said
 
 
 def test_a_diverged_trial_is_told_with_every_factor_that_it_has(clock, capsys):

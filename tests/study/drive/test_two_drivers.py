@@ -46,5 +46,5 @@ def test_two_drivers_at_once_give_one_set_of_results(command):
     assert contents_of(Path("both/tiny")) == contents_of(Path("alone/tiny"))
     assert not pd.read_parquet("both/tiny/epochs").duplicated(["trial_id", "epoch"]).any()
     # The lease spares the second one the work; without it both do all of it.
-    waited = sum("this study is being run already" in text for text in said)
+    waited = sum("this study is already being run" in text for text in said)
     assert waited == (command[0] == "-m")

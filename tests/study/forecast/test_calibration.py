@@ -112,7 +112,7 @@ def test_real_processes_measure_a_real_device():
 
 
 def test_a_device_that_is_not_there_is_a_sentence():
-    with pytest.raises(CalibrationError, match="--calibrate: a process that measures the device ended with code 1"):
+    with pytest.raises(CalibrationError, match="--calibrate: a process that measures the device ended with exit code 1"):
         calibrate("mps" if sys.platform != "darwin" else "cuda", "auto", 1, is_quick=True)
 
 

@@ -59,8 +59,8 @@ BAD = {
     "hexadecimal": ("factors: {n_z: [§0x10]}", "got '0x10'; allowed: a whole number"),
     "sexagesimal": ("factors: {n_z: [§1:30]}", "got '1:30'; allowed: a whole number"),
     "integer of many digits": (f"factors: {{seed: [§{'9' * 5000}]}}", r"got '9{57}\.\.\.'; allowed: a whole number"),
-    "level twice": ("factors: {k: [1, 5, §1]}", r"factors.k\[2\]: 1 stands twice; keep one"),
-    "level twice, otherwise written": ("factors: {training.beta1: [0.5, §5e-1]}", "5e-1 stands twice; keep one"),
+    "level twice": ("factors: {k: [1, 5, §1]}", r"factors.k\[2\]: 1 is listed twice; keep one"),
+    "level twice, otherwise written": ("factors: {training.beta1: [0.5, §5e-1]}", "5e-1 is listed twice; keep one"),
     "key twice": ("factors:\n  k: [1]\n  §k: [5]", "k: stands twice, first in line 3; keep one"),
     "room twice": ("model: {}\n§model: {}", "model: stands twice, first in line 2"),
     "list of a level": ("factors: {k: [§[1, 5]]}", r"factors.k\[0\]: got a list"),
@@ -83,12 +83,12 @@ BAD = {
     ),
     "file without npz": ("§data: {path: mine.npz}", "data.path: has no effect with `name: digits`.*write `name: npz`"),
     "npz without a file": ("§data: {name: npz}", "data.path: is missing; name the file"),
-    "excluded factor unknown": ("factors: {k: [1]}\nexclude: [{§kk: 1}]", r"exclude\[0\].kk: is no factor.*did you mean k?"),
-    "excluded level unknown": ("factors: {k: [1, 5]}\nexclude: [{k: 5}, {k: §7}]", r"exclude\[1\].k: 7 is no level of it; levels: 1, 5"),
+    "excluded factor unknown": ("factors: {k: [1]}\nexclude: [{§kk: 1}]", r"exclude\[0\].kk: is not a factor.*did you mean k?"),
+    "excluded level unknown": ("factors: {k: [1, 5]}\nexclude: [{k: 5}, {k: §7}]", r"exclude\[1\].k: 7 is not one of its levels; levels: 1, 5"),
     "excluded level wrong": ("factors: {k: [1, 5]}\nexclude: [{k: §five}]", r"exclude\[0\].k: got 'five'; allowed: a whole number"),
     "exclude as a mapping": ("factors: {k: [1]}\nexclude: §{k: 1}", "exclude: got keys and values; allowed: a list of {factor: level}"),
     "exclude nothing of something": ("exclude: [§{}]", r"exclude\[0\]: got keys and values; allowed: {factor: level}, like"),
-    "cell of a seed": ("cells: [{k: 5, §seed: 1}]", r"cells\[0\].seed: a cell has all seeds; list them under factors.seed"),
+    "cell of a seed": ("cells: [{k: 5, §seed: 1}]", r"cells\[0\].seed: every cell has all seeds; list them under factors.seed"),
     "cell of a word": ("cells: [{k: 5}, §k]", r"cells\[1\]: got 'k'; allowed: {factor: level}"),
     "cell of a list": ("cells: [{k: §[1, 5]}]", r"cells\[0\].k: got a list"),
     "cell of an unknown factor": ("cells: [{§K: 5}]", r"cells\[0\].K: no such setting"),
@@ -236,7 +236,7 @@ def test_one_problem_is_one_printable_line(key):
 def test_file_that_is_no_text(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("study: fünf\n".encode("latin-1"))
-    with pytest.raises(GridError, match=r"latin.yaml:1:1: is no UTF-8 text \(byte 8\)"):
+    with pytest.raises(GridError, match=r"latin.yaml:1:1: is not UTF-8 text \(byte 8\)"):
         read_grid(path)
 
 

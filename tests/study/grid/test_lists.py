@@ -142,15 +142,15 @@ BAD = {
     ),
     "classes in exclude that are no level": (
         "factors: {data.classes: [[1, 2], all]}\nexclude: [{data.classes: §[[1, 3]]}]",
-        "exclude[0].data.classes: [1, 3] is no level of it; levels: [1, 2], all",
+        "exclude[0].data.classes: [1, 3] is not one of its levels; levels: [1, 2], all",
     ),
     "the same classes twice": (
         "factors: {data.classes: [[1, 2], §[2, 1, 2]]}",
-        "factors.data.classes[1]: [1, 2] stands twice; keep one",
+        "factors.data.classes[1]: [1, 2] is listed twice; keep one",
     ),
     "the same layers twice": (
         "factors: {model.layers_above: [8-z4, §[{hidden: [8], n_z: 4}]]}",
-        "factors.model.layers_above[1]: 8-z4 stands twice; keep one",
+        "factors.model.layers_above[1]: 8-z4 is listed twice; keep one",
     ),
     "levels in a room": ("data: {classes: §[[1, 2], all]}", "data.classes: got [[1, 2], 'all']; allowed: all, or a list"),
     "levels of lists in a room": (
