@@ -47,9 +47,7 @@ def curve_picture(study: Study, one: Contrast, value: str, name: str = "", numbe
                 "to compare models, use the nll in the table of cells."
             )
         if one.factor == "decoder":
-            parts.append(
-                "Nats of densities and of probabilities do not compare: compare each decoder with its own baseline."
-            )
+            parts.append("Nats of a density are not nats of a probability: compare each decoder with its own baseline.")
     return picture(name, " ".join(parts), table, Sheet(title, [panel], foot(base, table)), number)
 
 
@@ -99,7 +97,7 @@ def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str
     caption = (
         f"{what} over epochs. Base cell: {base}; batch norm and warm-up are each added alone. Colour: {colour}. Units are "
         "sorted within each seed by their activity at epoch 1, before seeds are averaged. "
-        + " ".join(f"{title}: n = {n_text(table)}." for title, table in maps)
+        + f"Panels: {'; '.join(f'{title} (n = {n_text(table)})' for title, table in maps)}."
     )
     if gone := absent(whole):
         caption += f" Missing: {gone}."
