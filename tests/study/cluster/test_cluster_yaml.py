@@ -5,7 +5,6 @@ both take commands for plain strings. So each layer has typos planted that it mu
 must break it.
 """
 
-import copy
 import json
 import re
 import shlex
@@ -22,16 +21,15 @@ from botocore.loaders import Loader
 from botocore.model import ListShape, ServiceModel, Shape, StructureShape
 from botocore.validate import ParamValidator
 from jsonschema import ValidationError
-from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
 from tests import ROOT
-
-Config = dict[str, Any]
-
+from tests.study.cluster.cluster_yaml import NODE_TYPES, Config, ask_ray
 
 RAY_SCHEMA = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+
 RUN_INSTANCES = ServiceModel(Loader().load_service_model("ec2", "service-2")).operation_model("RunInstances").input_shape
+
 COMMANDS = [
     "initialization_commands",
     "setup_commands",
@@ -40,22 +38,6 @@ COMMANDS = [
     "head_start_ray_commands",
     "worker_start_ray_commands",
 ]
-
-
-@pytest.fixture
-def config() -> Config:
-    # Through JSON: head and worker share YAML's anchors, and a typo planted in one must not appear in the other.
-    return json.loads(json.dumps(yaml.safe_load((ROOT / "cluster.yaml").read_text())))
-
-
-# ---- The layers: each returns what is wrong, or raises it. ----
-
-
-def ask_ray(config: Config) -> Config:
-    """What Ray makes of the file, with its AWS defaults for whatever the file leaves out."""
-    prepared = prepare_config(copy.deepcopy(config))
-    validate_config(prepared)
-    return prepared
 
 
 def unknown_provider_keys(config: Config) -> set[str]:
@@ -94,11 +76,6 @@ def ray_start(config: Config, who: str) -> tuple[str, Config]:
 
 def ask_bash(command: str) -> None:
     subprocess.run(["bash", "-n", "-c", command], check=True, capture_output=True)
-
-
-# ---- The file passes every layer. ----
-
-NODE_TYPES = pytest.mark.parametrize("node_type", ["head", "worker"])
 
 
 def test_ray_accepts_the_file(config: Config):
@@ -328,66 +305,6 @@ def test_fact(config: Config, fact: Callable[[Config], bool], spoil: Callable[[C
     assert fact(ask_ray(config))
     spoil(config)
     assert not fact(ask_ray(config)), "the check would not notice that the fact is gone"
-
-
-# ---- The setup, run for real in an empty home with uv, curl and cloud-init replaced by stand-ins. ----
-
-STAND_INS = {
-    "cloud-init": "echo us-west-2",
-    "curl": 'echo "mkdir -p ~/.local/bin && cp $(dirname $0)/uv ~/.local/bin/uv"',
-    "uv": 'echo "$@" >> ~/uv.log; test "$1" != venv || { mkdir -p ~/venv/bin && cp "$0" ~/venv/bin/python; }',
-}
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Callable[[str], str]:
-    """A machine that just got its file mounts: runs one command in its home."""
-    (tmp_path / "bin").mkdir()
-    for name, body in STAND_INS.items():
-        script = tmp_path / "bin" / name
-        script.write_text(f"#!/bin/bash\n{body}\n")
-        script.chmod(0o755)
-    home = tmp_path / "home"
-    (home / ".ray").mkdir(parents=True)
-    (home / ".ray/auth_token").touch(mode=0o644)
-    (home / ".bashrc").touch()
-    environment = {"HOME": str(home), "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
-
-    def run(command: str) -> str:
-        done = subprocess.run(["bash", "-c", command], env=environment, cwd=home, check=True, capture_output=True, text=True)
-        return done.stdout
-
-    return run
-
-
-@NODE_TYPES
-def test_setup_can_be_repeated(config: Config, node: Callable[[str], str], tmp_path: Path, node_type: str):
-    prepared = ask_ray(config)
-    for command in 2 * (prepared["initialization_commands"] + prepared[f"{node_type}_setup_commands"]):
-        node(command)
-
-    home = tmp_path / "home"
-    assert (home / ".bashrc").read_text().splitlines() == [". ~/.study_env"]
-    assert node(". ~/.bashrc; command -v python; echo $RAY_AUTH_MODE $AWS_REGION").splitlines() == [
-        f"{home}/venv/bin/python",
-        "token us-west-2",
-    ]
-    assert (home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
-    calls = (home / "uv.log").read_text().splitlines()
-    assert sum(call.startswith("venv ") for call in calls) == 1
-    assert any(f"--editable {home}/factorial-iwae" in call for call in calls)
-    assert any(call.endswith(" boto3") for call in calls) == (node_type == "head")  # the head alone starts machines
-
-
-def test_setup_of_machines_of_one_s_own_can_be_repeated(node: Callable[[str], str], tmp_path: Path):
-    own = yaml.safe_load((ROOT / "cluster-local.yaml").read_text())
-    for command in 2 * (own["initialization_commands"] + own["setup_commands"]):
-        node(command)
-    home = tmp_path / "home"
-    assert (home / ".bashrc").read_text().splitlines() == [". ~/.study_env"]
-    calls = (home / "uv.log").read_text().splitlines()
-    assert any(call.endswith(f"--editable {home}/factorial-iwae ray[default,tune]") for call in calls), calls
-    assert not any("~" in call for call in calls), "uv knows no ~"
 
 
 def test_no_key_stands_twice():

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Normal
 
 from tests.workers import tiny
-from tests.workers.measure.test_importance import CELLS, GREY, Second, data_of, drawn, log_mean_exp, trained
+from tests.workers.measure.second_computation import CELLS, GREY, Second, data_of, drawn, log_mean_exp, trained
 from workers.contract.columns import EPOCHS, TRIALS
 from workers.contract.settings import MeasureSettings
 from workers.contract.streams import Stream

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.distributions import ContinuousBernoulli
 
 from tests.workers import tiny
-from tests.workers.measure.test_importance import data_of
+from tests.workers.measure.second_computation import data_of
 from workers.measure import baseline
 from workers.measure.baseline import baseline_bound
 from workers.model.architecture import architecture_of

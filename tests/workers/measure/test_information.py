@@ -13,7 +13,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from torch.distributions import MultivariateNormal as Multivariate
 
 from tests.workers import tiny
-from tests.workers.measure.test_importance import Second, data_of, trained
+from tests.workers.measure.second_computation import Second, data_of, trained
 from tests.workers.reference import Model
 from workers.contract.streams import Stream, generator
 from workers.measure import information

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from tests.workers import reference, tiny
-from tests.workers.train.test_estimators import learner_of, set_noise
+from tests.workers.many_draws import learner_of, set_noise
 from workers.contract.streams import Stream, generator
 from workers.measure.every_epoch import measure
 from workers.model.architecture import architecture_of, initial_parameters

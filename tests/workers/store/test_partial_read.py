@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workers.store.test_parquet import FEW, some_epochs
+from tests.workers.store.some_tables import FEW, some_epochs
 from workers.contract.columns import EPOCHS
 from workers.contract.errors import RecordError
 from workers.store.memory import MemoryStore

@@ -5,7 +5,6 @@ Every draw is a replica of its own, so that one backward pass gives the gradient
 
 import math
 from itertools import combinations_with_replacement
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,37 +12,16 @@ import torch
 from numpy.polynomial.hermite_e import hermegauss
 
 from tests.workers import tiny
-from workers.contract.settings import MeasureSettings
-from workers.contract.trial import trial_of
-from workers.data.files import Images
-from workers.model.inputs import data_from
+from tests.workers.many_draws import learner_of, set_noise
 from workers.model.objective import objective_of
-from workers.train.learner import Learner
 
-TINY = {"model__hidden": (3,), "n_z": 2, "model__activation": "tanh"}
 ONE, TWO = {}, {"model__layers_above": "3-z1"}
+
 UNITS = (2, 1)
 """Of the first stochastic layer and of the one above it."""
 
+
 IMAGE = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
-
-
-def learner_of(draws, n_x=4, spread=0.25, **values):
-    """A model away from its start, in float64, once for every draw."""
-    pixels = np.random.default_rng(0).random((10, n_x), dtype=np.float32)
-    data = data_from(Images(pixels, pixels, None, None), "0" * 64, MeasureSettings(), tiny.CPU)
-    pack = tiny.pack_of((trial_of(tiny.settings(**{**TINY, **values}), data.fingerprint),), (1,))
-    learner, rng = Learner(pack, data, tiny.CPU), np.random.default_rng(1)
-    moved = {
-        name: p.detach().double() + spread * torch.from_numpy(rng.standard_normal(p.shape))
-        for name, p in learner.parameters.items()
-    }
-    learner._start({name: p.repeat(draws, 1, 1) for name, p in moved.items()})
-    return learner
-
-
-def set_noise(learner, noise):
-    learner.seeds = SimpleNamespace(normals=lambda *args: noise)
 
 
 def objective(learner, noise, beta, x=IMAGE):
@@ -92,13 +70,19 @@ def z_scores(difference):
 
 
 SAMPLED = {"objective__kl": "sampled"}
+
 STANDARD, STL, DREG = ({"objective__gradient": name, **SAMPLED} for name in ("standard", "stl", "dreg"))
+
 DRAWS = 20_000
+
 LIMIT = 4.5
 """Standard errors. Some thousand numbers stay below 4 of them by chance; the wrong estimators below reach 50 and more."""
 
+
 layers = pytest.mark.parametrize(("layers", "above"), [(1, ONE), (2, TWO)], ids=["one_layer", "two_layers"])
+
 samples = pytest.mark.parametrize("k", [1, 2, 5])
+
 weights = pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 
 

@@ -1,0 +1,163 @@
+"""Verdicts keep their error rates in simulated studies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.claims.claim import Claim, Part
+from analysis.claims.comparisons import comparisons
+from analysis.claims.judge import _Case, _decide
+from analysis.claims.samples import Reading, Sample
+from tests.analysis.claims.verdicts import CLAIMS, LAWS
+
+DRAWS, SEEDS = 300, 5
+
+
+def sample(cell, values):
+    values = np.asarray(values, float)
+    values = values[:, None] if values.ndim == 1 else values
+    return Sample(cell, tuple(range(len(values))), values, np.zeros(len(values), bool), planned=len(values))
+
+
+def size_of(part: Part) -> float:
+    """The difference that counts, in the unit of the value."""
+    if part.test in ("greater", "less"):
+        return part.margin
+    if part.test == "within":
+        return (part.range[1] - part.range[0]) / 2
+    return part.margin if part.test == "equal" else 1.0
+
+
+def numbers_of(part: Part) -> int:
+    return {"over_epochs": 5, "by_class": 10}.get(part.value, 1)
+
+
+def draw(rng, part, effect, sd, seeds=SEEDS):
+    """Cells where the part is at the edge of being true (effect 0), or true (above 0), at a seed sd in units of `size_of`."""
+    size = size_of(part)
+    sign = 1 if part.test in ("greater", "above") else -1
+    shape = (seeds, numbers_of(part))
+    noises = {name: rng.normal(0, sd * size, shape) for name in part.cells}
+    match part.test:
+        case "greater" | "less":
+            noises[part.cells[0]] += sign * (part.by + effect * size)
+        case "above" | "below":
+            noises = {name: one + part.limit + sign * effect * size for name, one in noises.items()}
+        case "within":
+            noises = {name: one + part.range[1] - effect * size for name, one in noises.items()}
+        case "equal":
+            noises[part.cells[0]] += (1 - effect) * size
+    return {name: sample(name, one) for name, one in noises.items()}
+
+
+def rate_of(claim: Claim, effects, sd, word="confirmed", seeds=SEEDS, draws=DRAWS):
+    """Share of simulated data sets with a verdict; `effects` gives one for every part that decides."""
+    rng = np.random.default_rng([int(claim.id[1:]), 1])
+    deciding = [part for part in claim.parts if part.decides]
+    hits = 0
+    for _ in range(draws):
+        readings = [Reading(part, draw(rng, part, effects[place], sd, seeds)) for place, part in enumerate(deciding)]
+        case = _Case.of(claim, readings)
+        hits += _decide(case, case.p, case.p_against)[0] == word
+    return hits / draws
+
+
+SIMULATED = [
+    name
+    for name, one in CLAIMS.items()
+    if {part.test for part in one.parts if part.decides} <= {"greater", "less", "above", "below", "within", "equal"}
+]
+
+DIRECTIONAL = [
+    name for name in SIMULATED if {part.test for part in CLAIMS[name].parts if part.decides} <= {"greater", "less"}
+]
+
+
+def test_what_is_simulated():
+    assert set(CLAIMS) - set(SIMULATED) == {"C4", "C26", "C28"}
+    assert DIRECTIONAL == ["C1", "C3", "C5", "C8", "C10", "C14", "C15", "C16", "C27", "C29"]
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_claim_at_the_edge_is_confirmed_in_5_percent_at_most(name):
+    """The hardest null of a compound claim: one part at the edge, all others as true as can be."""
+    deciding = [part for part in CLAIMS[name].parts if part.decides]
+    for null in range(len(deciding)):
+        effects = [
+            0 if place == null else 1 if part.test in ("within", "equal") else 30 for place, part in enumerate(deciding)
+        ]
+        # A direction is tested at 2.5%; two one-sided tests have exactly 5%, so the simulation's own error is allowed for.
+        is_equality = deciding[null].test in ("within", "equal")
+        assert rate_of(CLAIMS[name], effects, 0.3, draws=DRAWS // len(deciding)) <= (0.08 if is_equality else 0.05)
+
+
+@pytest.mark.parametrize("name", DIRECTIONAL)
+def test_twice_the_margin_is_confirmed_in_80_percent(name):
+    deciding = [part for part in CLAIMS[name].parts if part.decides]
+    assert rate_of(CLAIMS[name], [2] * len(deciding), 0.5) >= 0.8
+
+
+@pytest.mark.parametrize("name", ["C6", "C7", "C9", "C18", "C19", "C21"])
+def test_equality_is_found_or_refuted_with_a_small_sd(name):
+    claim = CLAIMS[name]
+    deciding = [part for part in claim.parts if part.decides]
+    assert rate_of(claim, [1] * len(deciding), 0.15, draws=60) >= 0.8
+    assert rate_of(claim, [-1] * len(deciding), 0.15, "refuted", draws=60) >= 0.8
+    # At a large sd five seeds say nothing: true or not, it stays undecided.
+    assert rate_of(claim, [1] * len(deciding), 1.3, "undecided", draws=60) >= 0.9
+
+
+@pytest.mark.parametrize("name", DIRECTIONAL)
+def test_a_claim_true_by_its_margin_is_refuted_in_5_percent_at_most(name):
+    """However many tests it consists of."""
+    deciding = [part for part in CLAIMS[name].parts if part.decides]
+    assert rate_of(CLAIMS[name], [max(1, part.by) for part in deciding], 0.5, "refuted") <= 0.05
+
+
+def test_equality_by_luck_is_not_confirmed():
+    claim, rng, lucky = CLAIMS["C7"], np.random.default_rng(7), 0
+    for _ in range(DRAWS):
+        case = _Case.of(claim, [Reading(claim.parts[0], draw(rng, claim.parts[0], 1, 0.5))])
+        word = _decide(case, case.p, case.p_against)[0]
+        assert (word == "confirmed") == (case.p <= 0.05 and case.tests[0].power >= 0.8)
+        lucky += case.p <= 0.05 and case.tests[0].power < 0.8
+    assert lucky > 10
+
+
+def test_a_null_without_any_effect_is_not_domination():
+    claim, rng, hits = CLAIMS["C28"], np.random.default_rng(28), 0
+    for _ in range(DRAWS):
+        samples = {name: sample(name, rng.normal(0, 0.2, SEEDS)) for name in claim.cells}
+        case = _Case.of(claim, [Reading(claim.parts[0], samples)])
+        hits += _decide(case, case.p, case.p_against)[0] == "confirmed"
+    assert hits / DRAWS <= 0.05
+
+
+def test_a_correlation_at_the_margin_is_not_absent():
+    claim, rng = CLAIMS["C26"], np.random.default_rng(26)
+    part, words = claim.parts[0], []
+    for seeds in (5, 150):
+        for _ in range(DRAWS // 2):
+            x = rng.normal(size=(2, seeds))
+            y = 0.32 * x + np.sqrt(1 - 0.32**2) * rng.normal(size=(2, seeds))
+            samples = {name: sample(name, np.c_[a, b]) for name, a, b in zip(part.cells, x, y, strict=True)}
+            case = _Case.of(claim, [Reading(part, samples)])
+            words.append(_decide(case, case.p, case.p_against)[0])
+    assert words.count("confirmed") / len(words) <= 0.05
+    assert set(words[: DRAWS // 2]) == {"undecided"}
+
+
+@LAWS
+@given(st.lists(st.floats(-5, 5), min_size=3, max_size=8, unique=True), st.floats(-3, 3))
+def test_a_claim_and_its_contrary_are_never_both_shown(values, shift):
+    part = Part("x", "final", "greater", ("a", "b"), {"column": "nll"}, margin=0.3, paired=True)
+    other = np.array(values)[::-1] + shift
+    up = comparisons(part, {"a": sample("a", values), "b": sample("b", other)})[0]
+    down = comparisons(replace(part, cells=("b", "a")), {"a": sample("a", values), "b": sample("b", other)})[0]
+    assert up.estimate.estimate == pytest.approx(-down.estimate.estimate)
+    assert not (up.p <= 0.05 and down.p <= 0.05)
+    # What is confirmed has an interval on the claimed side.
+    assert (up.p <= 0.05) == (up.estimate.low >= 0) or abs(up.estimate.low) < 1e-9

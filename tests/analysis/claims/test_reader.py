@@ -1,0 +1,79 @@
+"""Files of claims: every mistake is named with its line."""
+
+import pytest
+
+from analysis.claims.claim import ClaimsError
+from analysis.claims.judge import judge
+from analysis.claims.reader import read_claims
+from tests.analysis.claims.claims_files import BAD, GOOD
+from tests.analysis.claims.planted_claims import Plant, n_z
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD)
+    (claim,) = read_claims(path)
+    assert (claim.id, claim.figure, claim.primary) == ("mine", "2.5", True)
+    assert claim.cells["few"] == {"decoder": "bernoulli", "k": 5, "batch_norm": False, "warmup": 0, "n_z": 20}
+    study = Plant(n_z(20, 50)).write(tmp_path / "s")
+    assert judge(study, [claim])[0].verdict == "confirmed"
+    path.write_text(GOOD + "base: {k: 1}\n")
+    assert read_claims(path)[0].cells["few"]["k"] == 1
+
+
+def test_every_mistake_is_named_with_its_line(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(BAD)
+    with pytest.raises(ClaimsError) as caught:
+        read_claims(path)
+    found = caught.value.problems
+    expected = [
+        (1, "k is 0"),
+        (1, "colour cannot be fixed: it is no setting"),
+        (3, "a claim: text is missing"),
+        (4, "n_z is 'twenty'"),
+        (4, "seed cannot be fixed: claims are over all seeds"),
+        (6, "there is no value finale; did you mean final?"),
+        (7, "column nlll is nothing that final can read; did you mean nll?"),
+        (7, "lots is no cell of it"),
+        (7, "margin is -1; it is above 0"),
+        (7, "paired takes true or false, got 'perhaps'"),
+        (8, "range is [low, high]"),
+        (9, "greater compares two cells or more, got 1"),
+        (9, "margn means nothing here; did you mean margin?"),
+        (10, "column nll is nothing that slope can read"),
+        (10, "last takes a whole number above 0, got 2.5"),
+        (10, "limit is missing"),
+        (11, "epochs takes a whole number above 0, got 'many'"),
+        (15, "parts is a list with one entry or more"),
+    ]
+    for line, text in expected:
+        assert any(one.startswith(f"{path}:{line}: ") and text in one for one in found), (line, text, found)
+    assert len(found) == len(expected), found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "1: is empty"),
+        ("claims: [", "1: is no YAML"),
+        ("- a\n", "1: the file: takes keys with values"),
+        ("claims: 3\n", "1: claims is a list"),
+        ("claims:\n  - 3\n", "2: a claim: takes keys with values, got 3"),
+        ("claims:\n  - {}\n", "2: a claim: id is missing"),
+        (GOOD + GOOD.split("claims:\n")[1], "9: claim mine is there twice"),
+        (GOOD.replace("n_z: 20", "n_z: 20, n_z: 30"), "6: mine: cell few: n_z is there twice"),
+        (GOOD.replace("paired: false", "paired: false, decides: false"), "3: mine: no part decides"),
+        (GOOD.replace("final, column", "pair, with: nll, column"), "8: mine: nll: uncorrelated takes the value pair"),
+        (GOOD.replace("{n_z: 20}", "[n_z]"), "6: mine: cell few: takes keys with values"),
+        (GOOD.replace("margin: 0.5", "margin: !!python/name:os.system 1"), "8: margin takes a number, got '1'"),
+        (GOOD.replace("margin: 0.5", "margin: .inf"), "8: margin takes a number, got inf"),
+        (GOOD.replace("[few, many]", "[few, [many]]"), "8: mine: nll: ['many'] is no cell of it"),
+    ],
+)
+def test_bad_files_end_in_sentences(tmp_path, text, problem):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ClaimsError) as caught:
+        read_claims(path)
+    assert any(one.startswith(f"{path}:{problem}") for one in caught.value.problems), caught.value.problems

@@ -1,0 +1,79 @@
+"""The numbers that a claim reads from a trial."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.claims.values import VALUES, Trial
+from tests.analysis.claims.verdicts import LAWS
+
+
+def trial_of(active=None, activity=None, warmup=0, threshold=0.1, **row):
+    stream = {}
+    if active is not None:
+        stream["active_units"] = active
+    vectors = {} if activity is None else {"activity": np.array(activity, np.float32)}
+    frame = pd.DataFrame(stream)
+    return Trial(row, frame, np.arange(len(frame)), threshold, warmup, read=vectors.__getitem__)
+
+
+def value(name, trial, **how):
+    return VALUES[name].of(trial, how)[0]
+
+
+def test_half_life_is_from_the_early_peak_to_half_of_what_is_lost():
+    # The count at epoch 0 is no baseline, whatever it is.
+    trial = trial_of([50, 30, 40, 40, 38, 30, 24, 18, 10, 10])
+    assert trial.peak == (2, 40)
+    # Half of the 30 lost is gone at 25: between 30 (epoch 5) and 24 (epoch 6).
+    assert value("half_life", trial) == pytest.approx(5 + 5 / 6 - 2)
+    assert value("largest_drop", trial) == 8
+    assert value("lost", trial) == 30
+    flat = trial_of([0, 10, 10, 10, 10, 10, 9, 10, 9, 9])
+    assert value("half_life", flat) == 8
+
+
+@LAWS
+@given(st.floats(1, 30), st.integers(10, 40), st.integers(2, 9))
+def test_half_life_of_an_exponential_is_that_of_physics(tau, start, end):
+    epochs = np.arange(200)
+    curve = end + (start - end) * np.exp(-np.maximum(0, epochs - 1) / tau)
+    if start - curve[-1] >= 2:
+        assert value("half_life", trial_of(curve)) == pytest.approx(tau * np.log(2), abs=0.5)
+
+
+def test_returns_and_falls_are_counted_by_unit():
+    # Unit 0 falls and returns once, unit 1 never lives, unit 2 lives on, unit 3 falls into the gap only.
+    activity = [
+        [0.01, 0.02, 0.0, 0.0],
+        [0.5, 0.02, 0.5, 0.5],
+        [0.005, 0.02, 0.5, 0.05],
+        [0.05, 0.02, 0.5, 0.05],
+        [0.5, 0.001, 0.5, 0.05],
+        [0.5, 0.02, 0.5, 0.5],
+    ]
+    trial = trial_of(activity=activity)
+    # Unit 0 is pruned at epochs 2 and 3, and back at 4: one return in two epochs.
+    assert value("return_rate", trial, low=0.01, high=0.1) == 0.5
+    assert value("fallen", trial) == 2
+    assert value("between", trial, low=0.01, high=0.1) == 1
+    assert VALUES["return_rate"].least_sd(trial, {"low": 0.01, "high": 0.1}) == 0.5
+    assert np.isnan(value("return_rate", trial_of(activity=[[0.5], [0.5]]), low=0.01, high=0.1))
+
+
+def test_warm_up_values_scale_with_its_length():
+    curve = np.r_[[0.0], np.full(9, 40.0), np.linspace(40, 20, 91), np.full(50, 20.0)]
+    trial = trial_of(curve, warmup=100)
+    assert value("kept", trial) == 1
+    assert value("slope_in_warmup", trial) == pytest.approx(-20 / 90)
+    assert value("change_after_warmup", trial) == 0
+    assert value("kept", trial_of(curve, warmup=20)) == 1
+    assert value("change_after_warmup", trial_of(curve, warmup=20)) == 20 - curve[21]
+
+
+def test_steps_of_the_bound_go_by_their_number_of_samples():
+    row = {"l_1": -90.0, "l_5": -88.0, "l_64": -86.0, "nll": 87.0}
+    assert value("smallest_step", trial_of(**row, nll_samples=5000)) == -1
+    assert value("smallest_step", trial_of(**row, nll_samples=20)) == 1
