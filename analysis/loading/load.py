@@ -99,7 +99,7 @@ def _read_whole_plan(store: Store, problems: dict[str, str]) -> Plan:
             problems[error.path] = str(error)
             continue
         if not plan.trials:
-            raise LoadError(f"{store.url}: no entry of the plan can be read; restore {' or '.join(problems)} from a backup")
+            raise LoadError(f"{store.url}: no entry of the plan can be read; restore {' or '.join(problems)} from a copy")
         return plan
 
 
