@@ -1,1 +1,1 @@
-"""What is fast and against whom, each with the command that shows it; not installed with the packages."""
+"""Benchmarks of speed and cost, each with the command that repeats it; they are not installed with the packages."""

@@ -1,4 +1,4 @@
-"""What reading a study costs: load, an average, one vector column, the report; seconds and peak memory.
+"""Measures what reading a study costs in seconds and peak memory: load, an average, one vector column, the report.
 
 python -m benchmarks.analysis [--trials 480 10000] [--folder FOLDER] [--report] [--out benchmarks/analysis.md]
 """
@@ -20,7 +20,7 @@ EPOCHS, UNITS = 300, 50
 
 
 def read_once(root: str, vectors: bool) -> None:
-    """In a process of its own: load, average, read one vector column, and print seconds and memory."""
+    """Load, average and read one vector column in this process, and print seconds and memory."""
     from analysis import average, load
 
     told: dict[str, float] = {}
@@ -45,12 +45,12 @@ def _peak_mb() -> float:
 
 
 def measure(root: Path, trials: int, vectors: bool, rounds: int, report: bool) -> list[object]:
-    """One row: the middle of some runs, each in a process of its own with the files in the page cache."""
+    """Measure one row: the median of some runs, each in its own process with the files in the page cache."""
     told = []
     for _ in range(rounds + 1):
         command = [sys.executable, "-m", "benchmarks.analysis", "--read", str(root), str(int(vectors))]
         told.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-    # The first run brings the files into memory.
+    # The first run brings the files into the page cache.
     middle = {name: sorted(each[name] for each in told[1:])[rounds // 2] for name in told[0]}
     seconds = ""
     if report:
@@ -80,7 +80,7 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--folder", type=Path, help="keep the synthetic studies here, or find them there")
     words.add_argument("--report", action="store_true", help="also make the report of the smallest study")
-    words.add_argument("--read", nargs=2, metavar=("ROOT", "VECTORS"), help="what the script calls for itself")
+    words.add_argument("--read", nargs=2, metavar=("ROOT", "VECTORS"), help="used by the script itself")
     asked = words.parse_args()
     if asked.read:
         read_once(asked.read[0], asked.read[1] == "1")

@@ -1,4 +1,4 @@
-"""What a commit costs, checkpoint and rows with their syncs, as a share of the epoch that it follows.
+"""Measures what a commit costs (checkpoint and rows, with their syncs), as a share of the epoch before it.
 
 python -m benchmarks.commit [--data-root FOLDER] [--folders /tmp /dev/shm] [--out benchmarks/commit.md]
 """
@@ -29,17 +29,17 @@ training: {{epochs: 60}}
 
 
 class Alternating(FolderStore):
-    """A store whose commits go to one folder after the other."""
+    """A store whose commits go to its folders in turn."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Empty folders on the file systems to compare."""
+        """Take empty folders on the file systems to compare."""
         super().__init__(folders[0])
         self._stores = [FolderStore(folder) for folder in folders]
         self.commits = 0
         self.checkpoint_bytes = 0
 
     def create(self, key: str, raw: bytes) -> bool:
-        """See Store.create; the rows end a commit."""
+        """Create a file, see Store.create; writing the rows ends a commit."""
         done = self._stores[self.commits % len(self._stores)].create(key, raw)
         if key.startswith(CHECKPOINTS_FOLDER):
             self.checkpoint_bytes = len(raw)
@@ -48,14 +48,14 @@ class Alternating(FolderStore):
 
 
 def pack_of(data: str, k: int) -> Pack:
-    """The pack of six that the planner makes of these trials."""
+    """Return the pack of six that the planner makes from these trials."""
     grid = parse_grid(GRID.format(data=data, k=k))
     images = known(grid.base.data)
     return pack_trials(trials_of(grid, images.fingerprint), grid.run, "cpu", 1, images)[0]
 
 
 def compare(data: str, root: str | None, k: int, folders: Sequence[Path], commits: int) -> list[list[object]]:
-    """A row a folder: the real loop of one pack with a commit after every epoch, to one folder after the other."""
+    """Measure one row per folder: the real loop of one pack, which commits after every epoch to the folders in turn."""
     pack, device = pack_of(data, k), prepare_device("cpu")
     first = pack.trials[0].settings
     images = load_data(first.data.model_copy(update={"root": root}), first.measure, device)
@@ -65,7 +65,7 @@ def compare(data: str, root: str | None, k: int, folders: Sequence[Path], commit
     last = 0.0
 
     def note(progress: Progress) -> None:
-        # The loop reports an epoch before it commits, and the commit, with no seconds, after it.
+        # The loop reports an epoch before its commit, and then reports the commit without seconds.
         nonlocal last
         now = time.perf_counter()
         (epochs if progress.seconds else taken).append(progress.seconds or now - last)
@@ -82,7 +82,7 @@ def compare(data: str, root: str | None, k: int, folders: Sequence[Path], commit
             report=note,
             should_stop=lambda: store.commits >= commits * len(folders),
         )
-    # Epoch 0 takes no step.
+    # Epoch 0 has no training step.
     epoch = sorted(epochs[1:])[len(epochs[1:]) // 2]
     rows: list[list[object]] = []
     for i, folder in enumerate(folders):
@@ -108,9 +108,9 @@ def compare(data: str, root: str | None, k: int, folders: Sequence[Path], commit
 def main() -> None:
     """Measure each pack and print the table."""
     words = parser("What a commit costs")
-    words.add_argument("--data-root", help="folder that holds MNIST/raw/*.gz; without it MNIST is left out")
+    words.add_argument("--data-root", help="folder with MNIST/raw/*.gz; without it MNIST is left out")
     words.add_argument("--folders", type=Path, nargs="+", default=[Path(tempfile.gettempdir()), Path("/dev/shm")])
-    words.add_argument("--commits", type=int, default=10, help="of digits in each folder; MNIST gets three")
+    words.add_argument("--commits", type=int, default=10, help="commits per folder for the digits; MNIST has three")
     asked = words.parse_args()
     rows = [row for k in (1, 5) for row in compare("digits", None, k, asked.folders, asked.commits)]
     if asked.data_root:

@@ -1,7 +1,7 @@
-"""The processes that compete in benchmarks.training: each answers, a line of JSON a question, how long it trained.
+"""The processes that compete in benchmarks.training: each answers a question with one line of JSON: how long it trained.
 
 python -m benchmarks.contestants NAME CORE reads {"n_x", "k", "replicas", "epochs"} and writes {"seconds", "steps", "bound"};
-`steps` are trial-steps, and building, compiling and the first pass are not in `seconds`.
+`steps` are trial-steps; `seconds` exclude building, compiling and the first pass.
 """
 
 import json
@@ -19,7 +19,7 @@ Epoch = Callable[[], float]
 
 
 def pack(n_x: int, k: int, replicas: int, precision: str = "ieee") -> tuple[Epoch, int]:
-    """This project's learner; every replica has a seed of its own, so that no random number is shared."""
+    """Return an epoch of this project's learner and its trial-steps; replicas differ in seed and share no random number."""
     import torch
 
     from benchmarks.images import digits
@@ -48,7 +48,7 @@ def pack(n_x: int, k: int, replicas: int, precision: str = "ieee") -> tuple[Epoc
 
 
 def eager(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
-    """One trial after the other, as a user writes it."""
+    """Return an epoch of one trial after the other, as a user would write it, and its trial-steps."""
     import torch
 
     from benchmarks.eager import Autoencoder, adam, step
@@ -71,14 +71,14 @@ def eager(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
 
 
 def jax(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
-    """The same epoch as one compiled program: a scan over steps of a step mapped over replicas."""
+    """Return an epoch as one program compiled by JAX, a scan over steps mapped over replicas, and its trial-steps."""
     from benchmarks.jax_pack import compiled_epoch
 
     return compiled_epoch(n_x, N_Z, k, replicas, BATCH)
 
 
 def products(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
-    """The matrix products of an epoch's steps and nothing else: the floor of the others."""
+    """Return the matrix products of an epoch, a lower bound for the time of the others, and its trial-steps."""
     import torch
 
     torch.set_num_threads(1)
@@ -94,7 +94,7 @@ def products(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
             for i, (x, w, y, (dx, dw, out)) in enumerate(zip(inputs, weights, outputs, space, strict=True)):
                 torch.bmm(x, w, out=out)
                 torch.bmm(x.transpose(1, 2), y, out=dw)
-                if i:  # nobody needs the gradient of the pixels
+                if i:  # the gradient of the pixels is not needed
                     torch.bmm(y, w.transpose(1, 2), out=dx)
         return float("nan")
 
@@ -102,7 +102,7 @@ def products(n_x: int, k: int, replicas: int) -> tuple[Epoch, int]:
 
 
 def len_of_epoch() -> int:
-    """Steps in a pass over the images."""
+    """Return the number of steps in one pass over the images."""
     from benchmarks.images import N
 
     return N // BATCH
@@ -118,7 +118,7 @@ NAMES: dict[str, Callable[[int, int, int], tuple[Epoch, int]]] = {
 
 
 def main(name: str, core: int) -> None:
-    """Answer questions until there are none."""
+    """Answer questions until the input ends."""
     if core >= 0:
         os.sched_setaffinity(0, {core})
     built: dict[tuple[int, int, int], tuple[Epoch, int]] = {}

@@ -1,4 +1,4 @@
-"""What must hold of packs on a GPU, as functions that raise AssertionError; each runs on a CPU too, where it says less."""
+"""Checks of packs on a GPU, as functions that raise AssertionError; they also run on a CPU, where they show less."""
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from workers.train.checkpoint import State
 from workers.train.learner import Learner
 
 TOLERANCES = {"ieee": 1e-5, "tf32": 2e-3, "bf16": 2e-2}
-"""Of one epoch's sums from equal states, relative, by the precision of products."""
+"""Relative tolerance of the sums of one epoch from equal states, by the precision of products."""
 
 CELLS: Mapping[str, dict[str, Any]] = {
     "bernoulli, K 1": {"k": 1},
@@ -35,7 +35,7 @@ CELLS: Mapping[str, dict[str, Any]] = {
     },
     "two layers, dreg": {"k": 3, "model.layers_above": "7-z3", "objective.gradient": "dreg"},
 }
-"""A tuple has an entry for each of SEEDS."""
+"""A tuple has one entry per seed in SEEDS."""
 
 SEEDS = (0, 1, 0, 7)
 
@@ -64,7 +64,7 @@ def _error(found: Tensor, expected: Tensor) -> float:
 
 
 def kernels_train_as_torch_does(cell: str, device: torch.device) -> float:
-    """One step from equal states with the kernels, and without them."""
+    """Compare one step with the kernels and one without them, from equal states."""
     one, other = _learner(cell, device), _learner(cell, device)
     found = _trained(one, range(2))
     with without_kernels():
@@ -75,7 +75,7 @@ def kernels_train_as_torch_does(cell: str, device: torch.device) -> float:
 
 
 def a_graph_trains_as_single_launches_do(cell: str, device: torch.device) -> float:
-    """Three epochs; the same kernels in the same order, so the same bits."""
+    """Compare three epochs with and without a graph: the same kernels in the same order give the same bits."""
     one, other = _learner(cell, device), _learner(cell, device)
     assert other.device_epoch
     other.device_epoch.captures = False
@@ -85,7 +85,7 @@ def a_graph_trains_as_single_launches_do(cell: str, device: torch.device) -> flo
 
 
 def a_pack_trains_as_its_members_alone_do(cell: str, device: torch.device) -> float:
-    """One epoch from equal states."""
+    """Compare one epoch of a pack and of its members alone, from equal states."""
     packed = _trained(_learner(cell, device), range(2))
     alone = [_trained(_learner(cell, device, [member]), range(2)) for member in range(len(SEEDS))]
     error = _error(packed, torch.cat(alone, -1))
@@ -94,7 +94,7 @@ def a_pack_trains_as_its_members_alone_do(cell: str, device: torch.device) -> fl
 
 
 def a_pack_measures_as_its_members_alone_do(cell: str, device: torch.device) -> float:
-    """After one epoch from equal states; every vector at the member's own n_z."""
+    """Compare measurements after one epoch from equal states; every vector is cut to the member's n_z."""
     packed = _learner(cell, device)
     _trained(packed, range(2))
     worst, found = 0.0, _measured(packed, small(device).data)
@@ -102,7 +102,7 @@ def a_pack_measures_as_its_members_alone_do(cell: str, device: torch.device) -> 
         alone = _learner(cell, device, [member])
         _trained(alone, range(2))
         for name, expected in _measured(alone, small(device).data).items():
-            # A unit beside the threshold is silenced or not, by a rounding.
+            # Rounding decides whether a unit at the threshold is silenced.
             if "ablation" in name or not expected.numel():
                 continue
             own, by_unit = found[name][member], expected.ndim > 1 and name != "reconstruction_per_class"
@@ -114,7 +114,7 @@ def a_pack_measures_as_its_members_alone_do(cell: str, device: torch.device) -> 
 
 
 def what_pads_stays_zero(cell: str, device: torch.device) -> float:
-    """Parameters and first moments of units that a replica does not have, after three epochs."""
+    """Check parameters and first moments of units that a replica does not have, after three epochs."""
     learner = _learner(cell, device)
     _trained(learner, range(4))
     units = learner.architecture.units
@@ -128,7 +128,7 @@ def what_pads_stays_zero(cell: str, device: torch.device) -> float:
 
 
 def the_same_pack_twice_is_bit_equal(cell: str, device: torch.device) -> float:
-    """Numbers of training and measurement, and the whole state."""
+    """Compare the results of training and measurement, and the whole state."""
     seen = []
     for _ in range(2):
         learner = _learner(cell, device)
@@ -146,7 +146,7 @@ def _measured(learner: Learner, data) -> dict[str, Tensor]:  # noqa: ANN001
 
 
 def resuming_is_bit_equal(cell: str, device: torch.device) -> float:
-    """Into a fresh pack, and back into the one that has trained on."""
+    """Restore a state into a fresh pack, and into the pack that has trained further."""
     learner, fresh = _learner(cell, device), _learner(cell, device)
     _trained(learner, range(3))
     half = learner.state(2, (None,) * len(SEEDS))
@@ -159,7 +159,7 @@ def resuming_is_bit_equal(cell: str, device: torch.device) -> float:
 
 
 def a_broken_neighbour_changes_no_bit(cell: str, device: torch.device) -> float:
-    """One replica has no numbers any more; the others train and measure as if it had."""
+    """Make one replica NaN; the others train and measure as if it were healthy."""
     seen = []
     for breaks in (False, True):
         learner = _learner(cell, device)
@@ -176,7 +176,7 @@ def a_broken_neighbour_changes_no_bit(cell: str, device: torch.device) -> float:
 
 
 def chunks_change_nothing(cell: str, device: torch.device) -> float:
-    """What is measured does not depend on how many images and samples are taken at once."""
+    """Check that measurements do not depend on how many images and samples are taken at once."""
     learner = _learner(cell, device)
     _trained(learner, range(2))
     data, size = small(device).data, slices.ELEMENTS
@@ -193,7 +193,7 @@ def chunks_change_nothing(cell: str, device: torch.device) -> float:
 
 
 def memory_comes_back(cell: str, device: torch.device) -> float:
-    """After a pack nothing of it is left on the device but the libraries' workspaces, which the first pack made."""
+    """Check that a pack leaves nothing on the device except the libraries' workspaces, which the first pack made."""
     if device.type != "cuda":
         return 0.0
     left = []
@@ -228,7 +228,7 @@ CHECKS: Mapping[str, Callable[[str, torch.device], float]] = {
 
 
 def every_setting_trains(device: torch.device, names: list[str] | None = None) -> list[str]:
-    """The cells of the tests, one for each level of every setting, an epoch each; those whose numbers are not torch's."""
+    """Train one cell per level of every setting for one epoch; return those whose numbers differ from torch's."""
     from benchmarks.scenes import pack_of_trials
     from tests.workers.variants import CELLS as VARIANTS
     from tests.workers.variants import images_of, settings_of

@@ -1,4 +1,4 @@
-"""Timings of a device: what it can do, what packs reach of it, and what the paper's whole grid would take."""
+"""Times a device: what it can do, how much of that packs reach, and how long the paper's whole grid would take."""
 
 import statistics
 import time
@@ -23,13 +23,13 @@ from workers.train.learner import Learner
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """Median wall time, with the device idle before and after."""
+    """Return the median wall time in seconds, with the device idle before and after."""
     times = []
     for _ in range(repeats):
         wait(device)
@@ -42,16 +42,16 @@ def seconds_of(work: Callable[[], object], device: torch.device, repeats: int = 
 
 @dataclass(frozen=True)
 class Peak:
-    """What a device reaches in this run; everything else is a share of it."""
+    """The peak rates of a device in this run, to which all other rates are compared."""
 
     flops: float
-    """Multiplications and additions a second of a large product in the precision in use."""
+    """Multiplications and additions per second in a large product, in the precision in use."""
     bytes_a_second: float
-    """Read and written together, of a long copy."""
+    """Bytes read and written per second in a long copy."""
 
 
 def peak(device: torch.device, is_small: bool) -> Peak:
-    """Measured by a product and a copy."""
+    """Measure the peak rates by a matrix product and a copy."""
     n, length, times = (128, 2**16, 2) if is_small else (8192, 2**28, 10)
     a, b = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
     source, target = torch.zeros(length, device=device), torch.zeros(length, device=device)
@@ -70,17 +70,17 @@ def peak(device: torch.device, is_small: bool) -> Peak:
 
 
 def floor_seconds(k: int, peak: Peak) -> float:
-    """The least time of a trial-step of 784-200-200-50 with batches of 100: the larger of operations and memory.
+    """Return the least time of a trial-step of 784-200-200-50 with batches of 100: that of operations or of memory.
 
-    Operations: 6 a weight and row, less the gradient by the images. Bytes: Adam reads and writes 7 numbers a parameter
-    (11.9 MB); with weights, gradients and activations of fused kernels 18.15 MB and 2.65 MB a sample.
+    Operations: 6 per weight and row, without the gradient with respect to the images. Bytes: Adam reads and writes 7 numbers
+    per parameter (11.9 MB); with weights, gradients and activations of fused kernels it is 18.15 MB plus 2.65 MB per sample.
     """
     return max((0.0987 + 0.1241 * k) * 1e9 / peak.flops, (18.15 + 2.65 * k) * 1e6 / peak.bytes_a_second)
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Trial-steps a second of one way to train."""
+    """Trial-steps per second of one way to train."""
 
     k: int
     name: str
@@ -90,7 +90,7 @@ class Speed:
 
 
 def speeds(scene: Scene, ks: tuple[int, ...], packs: tuple[int, ...], peak: Peak, steps: int) -> Iterator[Speed]:
-    """Packs of every size, alternating with one trial at a time in plain PyTorch; `scene` has so many steps an epoch."""
+    """Time packs of every size, alternating with single trials in plain PyTorch; an epoch has `steps` steps."""
     device, cuda = scene.device, scene.device.type == "cuda"
     hidden = (200, 200) if scene.data.n_x == 784 else (12, 9)
     n_z, batch_size = (50, 100) if scene.data.n_x == 784 else (5, 24)
@@ -115,41 +115,41 @@ def _repeat(work: Callable[[], object], times: int) -> None:
 
 @dataclass(frozen=True)
 class Slice:
-    """A pack of the paper's grid, timed for some epochs."""
+    """One pack of the paper's grid, timed for some epochs."""
 
     name: str
     trials: int
     steps: int
     start_s: float
-    """Until the first epoch is over: parameters, compilation, capture; less an epoch."""
+    """Seconds until the first epoch has ended, minus one epoch: parameters, compilation, capture."""
     epoch_s: float
     measure_s: float
     final_s: float
-    """The measures of the end, with nll of 5000 samples."""
+    """Seconds of the final measures, with an nll of 5000 samples."""
 
     @property
     def whole_s(self) -> float:
-        """Of 300 epochs."""
+        """Return the seconds that the pack would take for 300 epochs."""
         return self.start_s + 300 * (self.epoch_s + self.measure_s) + self.final_s
 
 
 def paper_packs(grid: str = "grids/paper.yaml") -> list[Pack]:
-    """The packs of the paper's grid on a GPU, as the study would plan them."""
+    """Return the packs of the paper's grid as the study would plan them for a GPU."""
     read = read_grid(grid)
     known = KNOWN["mnist"]
     return pack_trials(trials_of(read, known.fingerprint), read.run, "cuda", 1, known)
 
 
 def by_n_z(pack: Pack, data: Data) -> list[Pack]:
-    """The same trials in a pack for every n_z, none of them padded: what a padded pack is compared with."""
+    """Return the same trials in one pack per n_z, without padding, for comparison with a padded pack."""
     members = [trial.settings for trial in pack.trials]
     return [pack_of_trials([one for one in members if one.n_z == n_z], data) for n_z in sorted({one.n_z for one in members})]
 
 
 def slices(scene: Scene, packs: list[Pack], until: float, samples: int = 200) -> Iterator[Slice]:
-    """Three epochs with measurement of each pack on random images; those that do not fit before `until` are left out.
+    """Time three epochs with measurement of each pack on random images; none is started after `until`.
 
-    The last measures are timed with fewer samples: twice, so that what does not depend on their number is told apart.
+    The final measures are timed with fewer samples, twice, to separate the cost that does not depend on their number.
     """
     for pack in packs:
         if time.perf_counter() > until:

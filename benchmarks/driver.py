@@ -1,4 +1,4 @@
-"""What the driver costs a trial: planning, Ray Tune or this process, rows and commits, around training that takes no time.
+"""Measures what the driver costs per trial: planning, Ray Tune or this process, rows and commits; training takes no time.
 
 python -m benchmarks.driver [--trials 1000 10000] [--executor inline ray] [--out benchmarks/driver.md]
 """
@@ -32,7 +32,7 @@ training: {{epochs: 20}}
 
 
 def drive_once(grid: str, out: str, executor: str) -> None:
-    """In a process of its own: run the study with training replaced, print what the driver took."""
+    """Run the study in this process with training replaced, and print what the driver took."""
     from study.pipeline import run_grid
 
     if executor == "ray":
@@ -41,9 +41,9 @@ def drive_once(grid: str, out: str, executor: str) -> None:
         quiet_environment()
         import ray
 
-        # Ray's workers do not stand here, and must find the hook.
+        # Ray's workers run elsewhere and must find the hook.
         os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-        # The driver joins a Ray that is up; ours differs from its own in the workers' hook alone.
+        # The driver joins a running Ray; this one differs from the driver's own only in the workers' hook.
         ray.init(
             address="local",
             num_cpus=len(os.sched_getaffinity(0)),
@@ -54,7 +54,7 @@ def drive_once(grid: str, out: str, executor: str) -> None:
             runtime_env={"worker_process_setup_hook": "benchmarks.null_training.install"},
         )
     else:
-        # Here alone: it loads torch, which the driver of a Ray does without.
+        # Imported here, as it loads torch, which a driver with Ray does not need.
         from benchmarks.null_training import install
 
         install()
@@ -76,7 +76,7 @@ def _cpu_seconds() -> float:
 
 
 def measure(trials: int, executor: str, above: Path | None = None) -> list[object]:
-    """One row: a fresh study of so many trials, and the same command once more."""
+    """Measure one row: a fresh study of this many trials, and then the same command again."""
     with tempfile.TemporaryDirectory(dir=above) as folder:
         grid = Path(folder) / "many.yaml"
         grid.write_text(GRID.format(seeds=", ".join(map(str, range(max(1, trials // CELLS))))))
@@ -87,7 +87,7 @@ def measure(trials: int, executor: str, above: Path | None = None) -> list[objec
         again = subprocess.run(command, check=True, capture_output=True, text=True)
         seconds = time.perf_counter() - begun
         if "nothing to do" not in again.stdout:
-            raise RuntimeError(f"the rerun of a finished study did something:\n{again.stdout}")
+            raise RuntimeError(f"the rerun of a finished study was not idle:\n{again.stdout}")
         study = Path(folder) / "many"
         files = {name: len(os.listdir(study / name)) for name in ("epochs", "trials", "weights", "checkpoints")}
         size = sum(path.stat().st_size for name in ("epochs", "trials", "plan") for path in (study / name).iterdir())
@@ -110,7 +110,7 @@ def _told(command: list[str]) -> Any:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines or (told := json.loads(lines[-1]))["code"]:
-        raise RuntimeError(f"the study did not end well:\n{done.stdout[-2000:]}")
+        raise RuntimeError(f"the study failed:\n{done.stdout[-2000:]}")
     return told
 
 
@@ -119,8 +119,8 @@ def main() -> None:
     words = parser("What the driver costs a trial")
     words.add_argument("--trials", type=int, nargs="+", default=[1_000, 10_000])
     words.add_argument("--executor", nargs="+", default=["inline", "ray"])
-    words.add_argument("--folder", type=Path, help="where results go for as long as they are needed")
-    words.add_argument("--drive", nargs=3, metavar=("GRID", "OUT", "EXECUTOR"), help="what the script calls for itself")
+    words.add_argument("--folder", type=Path, help="where results are kept while they are needed")
+    words.add_argument("--drive", nargs=3, metavar=("GRID", "OUT", "EXECUTOR"), help="used by the script itself")
     asked = words.parse_args()
     if asked.drive:
         drive_once(*asked.drive)

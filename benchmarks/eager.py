@@ -1,4 +1,4 @@
-"""The peer that a user would write: one model, torch's own layers and optimizer, eager; shares no line with workers."""
+"""The peer that a user would write: one eager model with torch's layers and optimizer, independent of workers."""
 
 import math
 
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 
 class Autoencoder(nn.Module):
-    """An importance-weighted autoencoder with two hidden layers a side."""
+    """An importance-weighted autoencoder with two hidden layers in encoder and decoder."""
 
     def __init__(self, n_x: int, n_z: int, decoder: str = "bernoulli", batch_norm: bool = False, hidden: int = 200) -> None:
-        """`decoder` is bernoulli or gaussian (a mean and a log-variance in (-1, 1) a pixel)."""
+        """Build the layers; `decoder` is bernoulli or gaussian (mean and log-variance in (-1, 1) per pixel)."""
         super().__init__()
         self.is_gaussian = decoder == "gaussian"
         self.encoder = _hidden_layers(n_x, hidden, batch_norm)
@@ -20,12 +20,12 @@ class Autoencoder(nn.Module):
         self.pixels = nn.Linear(hidden, n_x * (2 if self.is_gaussian else 1))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), [batch, unit]."""
+        """Return mean and log-variance of q(z|x), [batch, unit]."""
         h = self.encoder(x)
         return self.mean(h), self.log_variance(h)
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), [k, batch]."""
+        """Return log p(x|z), [k, batch], in nats."""
         out = self.pixels(self.decoder(z.flatten(0, 1))).unflatten(0, z.shape[:2])
         target = x.expand(len(z), *x.shape)
         if not self.is_gaussian:
@@ -35,7 +35,7 @@ class Autoencoder(nn.Module):
         return -0.5 * (math.log(2 * math.pi) + log_variance + error * error * torch.exp(-log_variance)).sum(-1)
 
     def forward(self, x: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """log p(x|z) and log p(z) - log q(z|x) of k samples, [k, batch], and KL(q to p) in closed form, [batch]."""
+        """Return log p(x|z) and log p(z) - log q(z|x) of k samples, [k, batch], and the closed KL(q to p), [batch]."""
         mean, log_variance = self.encode(x)
         noise = torch.randn(k, *mean.shape)
         z = mean + torch.exp(0.5 * log_variance) * noise
@@ -45,7 +45,7 @@ class Autoencoder(nn.Module):
 
 
 def objective(model: Autoencoder, x: Tensor, k: int, beta: float) -> Tensor:
-    """What a step maximises, nats per example: the ELBO with the closed KL at k = 1, else L_K."""
+    """Return what a step maximises, in nats per example: the ELBO with the closed KL at k = 1, else L_K."""
     log_px, log_ratio, kl = model(x, k)
     if k == 1:
         return (log_px[0] - beta * kl).mean()
@@ -53,12 +53,12 @@ def objective(model: Autoencoder, x: Tensor, k: int, beta: float) -> Tensor:
 
 
 def adam(model: nn.Module) -> torch.optim.Adam:
-    """Torch's fused Adam with the settings of the quick start."""
+    """Return torch's fused Adam with the settings of the quick start."""
     return torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.9), eps=1e-4, fused=True)
 
 
 def step(model: Autoencoder, optimizer: torch.optim.Adam, pixels: Tensor, k: int, beta: float = 1.0) -> Tensor:
-    """One update on freshly binarised pixels; returns the objective before it."""
+    """Make one update on freshly binarised pixels and return the objective before it."""
     x = (torch.rand_like(pixels) < pixels).float()
     optimizer.zero_grad()
     value = objective(model, x, k, beta)
@@ -69,7 +69,7 @@ def step(model: Autoencoder, optimizer: torch.optim.Adam, pixels: Tensor, k: int
 
 @torch.no_grad()
 def measure(model: Autoencoder, train: Tensor, test: Tensor, k: int) -> tuple[float, int]:
-    """L_K of the test images and active units on the training images, a hundred images at a time."""
+    """Measure L_K on the test images and active units on the training images, a hundred images at a time."""
     model.eval()
     log_w = [sum(model(x, k)[:2]) for x in test.split(100)]
     bound = (torch.logsumexp(torch.cat(log_w, 1), 0) - math.log(k)).mean()

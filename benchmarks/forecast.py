@@ -1,4 +1,4 @@
-"""How well a run's time and space are foreseen: calibrate, then run grids and data that were not calibrated on.
+"""Measures how well a run's time and space are forecast, on grids and data that were not used for calibration.
 
 python -m benchmarks.forecast [--only quickstart|mnist|large] [--data-root FOLDER] [--out benchmarks/forecast.md]
 """
@@ -33,7 +33,7 @@ training: {epochs: 40, batch_size: 50}
 measure: {nll_samples: 500, secondary_samples: 20}
 run: {device: cpu}
 """
-"""Other widths, batches, activations and samples than those that a calibration times."""
+"""A grid with widths, batches, activations and samples that a calibration does not time."""
 
 GRIDS: Mapping[str, str] = {
     "quickstart": (Path(__file__).parents[1] / "grid.yaml").read_text(),
@@ -43,7 +43,7 @@ GRIDS: Mapping[str, str] = {
 
 
 def compare(text: str, root: str | None, executor: str = "ray") -> list[str]:
-    """One study: seconds that were foreseen, taken by its packs and by the whole command, and bytes."""
+    """Run one study; return the forecast seconds, those of its packs and of the whole command, and the bytes."""
     with tempfile.TemporaryDirectory() as folder:
         grid = Path(folder) / "grid.yaml"
         grid.write_text(text)
@@ -57,16 +57,16 @@ def compare(text: str, root: str | None, executor: str = "ray") -> list[str]:
     found = re.search(r"^predicted (.+), took (.+) \((.+)\)$", said, re.M)
     foreseen = re.search(r"^forecast: (.+), (.+) core-hours, (.+) more on disk$", said, re.M)
     if not found or not foreseen:
-        raise RuntimeError(f"the study said nothing of its cost:\n{said}")
+        raise RuntimeError(f"the study printed no forecast of its cost:\n{said}")
     trials = re.search(r"(\d+) of \d+ trials completed", said)
     return [trials[1] if trials else "", *found.groups(), f"{wall:.0f}", foreseen[3], f"{stored / 1e6:.1f} MB"]
 
 
 def main() -> None:
-    """Calibrate in a cache of its own, run each grid, print the table."""
+    """Calibrate in a separate cache, run each grid and print the table."""
     words = parser("How well time and space are foreseen")
     words.add_argument("--only", choices=sorted(GRIDS), action="append", help="one of the grids; may be repeated")
-    words.add_argument("--data-root", help="the folder of MNIST's files; else they are downloaded once")
+    words.add_argument("--data-root", help="folder with the files of MNIST; without it they are downloaded once")
     words.add_argument("--rounds", type=int, default=1)
     asked = words.parse_args()
     with tempfile.TemporaryDirectory() as cache:

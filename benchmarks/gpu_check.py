@@ -1,7 +1,7 @@
-"""Checks a GPU machine and times it, in at most ten minutes: `python -m benchmarks.gpu_check --out gpu.md`.
+"""Checks and times a GPU machine in at most ten minutes: `python -m benchmarks.gpu_check --out gpu.md`.
 
-Prints a line a check, and writes tables in Markdown; exit 1 if a check fails. With --smoke everything is tiny and runs on a
-CPU too.
+Prints one line per check and writes tables in Markdown; the exit code is 1 if a check fails. With --smoke everything is
+tiny and also runs on a CPU.
 """
 
 import argparse
@@ -23,17 +23,17 @@ from workers.replicas.device import PRECISIONS, describe_device, prepare_device
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run everything; see the module."""
+    """Run all checks and timings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the Markdown file to write")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, on any device")
-    parser.add_argument("--seconds", type=float, default=540, help="after which no further pack is timed; default 540")
-    parser.add_argument("--only", choices=("checks", "speed"), help="half of it")
+    parser.add_argument("--seconds", type=float, default=540, help="time after which no further pack is timed; default: 540")
+    parser.add_argument("--only", choices=("checks", "speed"), help="run only one half")
     given = parser.parse_args(arguments)
     until = time.perf_counter() + given.seconds
     device = prepare_device("auto")
     if device.type != "cuda" and not given.smoke:
-        print("this machine has no CUDA GPU; with --smoke the code runs on the CPU", file=sys.stderr)
+        print("this machine has no CUDA GPU; use --smoke to run the code on the CPU", file=sys.stderr)
         return 2
     lines = [
         f"# {name}: {value}" if name == "device_name" else f"- {name}: {value}" for name, value in facts(device).items()
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for part in timings(prepare_device("auto"), given.smoke, until):
             lines += part
             given.out.write_text("\n".join(lines) + "\n")
-    print(f"{failures} checks failed; tables in {given.out}")
+    print(f"{failures} checks failed; the tables are in {given.out}")
     return 1 if failures else 0
 
 
 def facts(device: torch.device) -> dict[str, str]:
-    """What the numbers depend on."""
+    """Return what the numbers depend on: machine and versions."""
     found = {"device_name": "", **describe_device(device)}
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -61,7 +61,7 @@ def facts(device: torch.device) -> dict[str, str]:
 
 
 def checks(is_small: bool) -> tuple[list[Sequence[object]], int]:
-    """A row a check, and how many failed."""
+    """Run the checks; return one row per check and the number of failures."""
     rows: list[Sequence[object]] = []
     failed = 0
 
@@ -100,13 +100,13 @@ def checks(is_small: bool) -> tuple[list[Sequence[object]], int]:
 
 
 def below(error: float, limit: float) -> float:
-    """The error, if it is one that float32 explains."""
+    """Return the error if float32 explains it, else raise."""
     assert error < limit, f"{error:.1e} is not below {limit:.0e}"
     return error
 
 
 def kernels_run(device: torch.device) -> bool:
-    """Whether Triton can run its kernels there."""
+    """Tell whether Triton can run its kernels on this device."""
     if device.type == "cuda":
         return True
     from triton import knobs
@@ -115,7 +115,7 @@ def kernels_run(device: torch.device) -> bool:
 
 
 def timings(device: torch.device, is_small: bool, until: float) -> Iterable[list[str]]:
-    """Tables of speeds, of one step's kernels, and of the paper's grid; what fails is said in its place."""
+    """Yield the tables of speeds, of one step's kernels and of the paper's grid; a failure is reported in its place."""
     scene = small(device) if is_small else full(device, 10_000, 1_000)
     top = peak(device, is_small)
     yield table(
@@ -153,7 +153,7 @@ def _speeds(title: str, scene: Scene, top: Peak, is_small: bool) -> list[str]:
 
 def _paper(title: str, scene: Scene, is_small: bool, until: float) -> list[str]:
     packs = paper_packs()
-    # Seed blocks repeat the shapes: one pack of each is enough.
+    # Seed blocks repeat the shapes, so one pack of each shape is enough.
     shapes = {str(pack.trials[0].settings.model_copy(update={"seed": 0, "warmup": 0})): pack for pack in packs}
     chosen = list(shapes.values())[:1] if is_small else list(shapes.values())
     timed: list[Slice] = []
@@ -182,7 +182,7 @@ def _paper(title: str, scene: Scene, is_small: bool, until: float) -> list[str]:
 
 
 def _apart(padded: Slice, packs: list[Pack], scene: Scene, until: float) -> list[str]:
-    """What a padded pack takes, beside the packs of one n_z each that it stands for."""
+    """Compare the time of a padded pack with that of the packs of single n_z that it replaces."""
     timed = list(slices(scene, packs, until))
     if len(timed) < len(packs):
         return []
@@ -195,7 +195,7 @@ def _apart(padded: Slice, packs: list[Pack], scene: Scene, until: float) -> list
 
 
 def profile(scene: Scene, is_small: bool, rows: int = 25) -> list[Sequence[object]]:
-    """The dearest kernels of an epoch of a pack."""
+    """List the most expensive kernels in one epoch of a pack."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
@@ -214,7 +214,7 @@ def profile(scene: Scene, is_small: bool, rows: int = 25) -> list[Sequence[objec
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Markdown."""
+    """Render a table in Markdown."""
     cells = [columns, ["---"] * len(columns), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
     return ["", f"## {title}", "", *("| " + " | ".join(row) + " |" for row in cells)]
 

@@ -1,4 +1,4 @@
-"""The images that all contestants of a benchmark train on: real digits, at 8x8 or enlarged to 28x28."""
+"""Loads the images on which all contestants of a benchmark train: real digits, at 8x8 or enlarged to 28x28."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,11 +7,11 @@ from workers.contract.settings import DataSettings
 from workers.data.files import read_images
 
 N = 1_400
-"""Whole batches of a hundred."""
+"""Number of images: whole batches of a hundred."""
 
 
 def digits(n_x: int) -> NDArray[np.float32]:
-    """The first 1,400 training digits as intensities in [0, 1], [image, pixel]; of 784 pixels with a dark margin."""
+    """Return the first 1,400 training digits as intensities in [0, 1], [image, pixel]; 784 pixels include a dark margin."""
     images = read_images(DataSettings(name="digits")).train[:N].reshape(N, 8, 8)
     grey = images.astype(np.float32)
     if n_x == 784:

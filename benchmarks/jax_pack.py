@@ -1,4 +1,4 @@
-"""The peer in JAX: the same model, optimizer, binarisation and noise, a whole epoch of all replicas as one program."""
+"""The peer in JAX: the same model, optimizer, binarisation and noise; one program runs an epoch of all replicas."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,8 @@ LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.9, 1e-4
 
 
 def compiled_epoch(n_x: int, n_z: int, k: int, replicas: int, batch: int) -> tuple[Callable[[], float], int]:
-    """An epoch of this many replicas, and its trial-steps."""
-    # XLA's own generator: on a CPU several times faster than JAX's default, threefry.
+    """Return a compiled epoch of this many replicas, and the number of its trial-steps."""
+    # XLA's generator, on a CPU several times faster than JAX's default, threefry.
     jax.config.update("jax_default_prng_impl", "unsafe_rbg")
     images = jnp.asarray(digits(n_x))
     steps = len(images) // batch

@@ -1,4 +1,4 @@
-"""Every Triton kernel against its reference in torch, over shapes that divide by nothing."""
+"""Checks every Triton kernel against its reference in torch, on shapes that no block size divides."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,13 +24,13 @@ from workers.model.objective import closed_prior_ratio, iwae_bound, log_prior_ra
 from workers.train.optimizer import rates_at, update
 
 TOLERANCE = 3e-6
-"""Of float32 against float32, relative to the largest number: sums of a thousand terms, and a device's own exponential."""
+"""Relative to the largest number, for float32 against float32: sums of a thousand terms and the device's exponential."""
 
 _KEYS = (0, 5, 2**63 - 1)
 
 
 def normals(device: torch.device) -> float:
-    """Absolute, of numbers up to 6; exactly 0 for units that a replica does not have."""
+    """Return the absolute error of normals up to 6; they are exactly 0 for units that a replica does not have."""
     worst = 0.0
     for shape in ((1, 1, 1), (2, 3, 5), (3, 7, 50), (1, 100, 8)):
         for step, first in ((3, (0, 0)), (2**33 + 7, (9, 10_000))):
@@ -50,7 +50,7 @@ def normals(device: torch.device) -> float:
 
 
 def batch(device: torch.device) -> float:
-    """Exact."""
+    """Check that gathered and binarised batches agree exactly."""
     for n_x in (1, 21, 150):
         pixels = torch.rand(40, n_x, generator=torch.Generator().manual_seed(n_x))
         pixels[:, ::3] = 0
@@ -67,12 +67,12 @@ def batch(device: torch.device) -> float:
 
 
 def bernoulli(device: torch.device) -> float:
-    """With and without bias, forward and backward."""
+    """Return the error of the Bernoulli log-likelihood, with and without bias, forward and backward."""
     return max(_pixels(device, shape, 1, bias) for shape in _PIXELS for bias in (False, True))
 
 
 def gaussian(device: torch.device) -> float:
-    """With and without biases, forward and backward."""
+    """Return the error of the Gaussian log-likelihood, with and without biases, forward and backward."""
     return max(_pixels(device, shape, 2, bias) for shape in _PIXELS for bias in (False, True))
 
 
@@ -101,7 +101,7 @@ def _pixels(device: torch.device, shape: tuple[int, ...], heads: int, has_bias: 
 
 
 def softplus(device: torch.device) -> float:
-    """With and without bias."""
+    """Return the error of the softplus layer, with and without bias."""
     worst = 0.0
     for shape in ((1, 1, 1), (2, 5, 7), (3, 100, 70)):
         draw = _draws(device)
@@ -113,7 +113,7 @@ def softplus(device: torch.device) -> float:
 
 
 def batch_norm(device: torch.device) -> float:
-    """Result, mean, variance; gradients."""
+    """Return the error of batch normalisation: result, mean, variance and gradients."""
     worst = 0.0
     for shape in ((1, 2, 1), (2, 65, 7), (3, 200, 33)):
         draw = _draws(device)
@@ -133,7 +133,7 @@ def _normalised(a: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def latent(device: torch.device) -> float:
-    """Samples and both ratios to the prior, of distributions that samples share or not."""
+    """Return the error of samples and of both ratios to the prior, for distributions shared by samples or not."""
     worst = 0.0
     for replicas, own, k, images, units in ((1, 1, 1, 1, 1), (2, 1, 3, 5, 7), (2, 3, 3, 5, 7), (1, 1, 4, 9, 50)):
         draw = _draws(device)
@@ -153,7 +153,7 @@ def latent(device: torch.device) -> float:
 
 
 def bounds(device: torch.device) -> float:
-    """What is trained and L_K at beta 1."""
+    """Return the error of the training objective and of L_K at beta 1."""
     worst = 0.0
     for replicas, k, own, images in ((1, 1, 1, 1), (3, 5, 5, 40), (2, 4, 1, 33)):
         draw = _draws(device)
@@ -170,7 +170,7 @@ def bounds(device: torch.device) -> float:
 
 
 def adam(device: torch.device) -> float:
-    """Tensors of every size in one launch, and more than one launch takes; one of them has no number."""
+    """Return the error of Adam: tensors of every size, more than one launch takes, and one of them NaN."""
     worst = 0.0
     shapes = [(1, 1, 1), (3, 7, 50), (2, 1, 1025), (2, 1, 1)] * 7
     for mode in ("tf1", "torch"):
@@ -200,12 +200,12 @@ CHECKS: Mapping[str, Callable[[torch.device], float]] = {
     "bounds": bounds,
     "adam": adam,
 }
-"""The largest error of each; what its reference says runs on the same device, but for the integers of Philox."""
+"""Each returns its largest error; the references run on the same device, except for the integers of Philox."""
 
 
 @contextmanager
 def without_kernels() -> Iterator[None]:
-    """Inside, torch does everything on every device."""
+    """Run everything inside by torch, on every device."""
     devices = kernels.DEVICES[:]
     kernels.DEVICES.clear()
     try:
@@ -222,7 +222,7 @@ def _draws(device: torch.device) -> Callable[..., Tensor]:
 def _both(
     found: Callable[[], Tensor], expected: Callable[[], Tensor], leaves: Sequence[Tensor | None], draw: Callable[..., Tensor]
 ) -> float:
-    """Values and gradients."""
+    """Return the larger error of values and gradients."""
     given = [leaf for leaf in leaves if leaf is not None]
     a = found()
     with without_kernels():

@@ -1,7 +1,7 @@
-"""A trainer that trains nothing: the real loop, rows, commits and files around numbers that cost no time.
+"""Replaces training by numbers that cost no time; the loop, rows, commits and files are the real ones.
 
-`install` puts it in the place of the learner and the measurements of workers.train.loop, in this process; for Ray it is the
-workers' setup hook. Everything else of a job is the real thing.
+`install` replaces the learner and the measurements of workers.train.loop in this process; for Ray it is the setup hook of
+the workers. Everything else in a job is unchanged.
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ from workers.train.checkpoint import State
 
 
 class NullLearner:
-    """A learner of one tiny tensor a replica."""
+    """A learner with one tiny tensor per replica."""
 
     def __init__(self, pack: Pack, data: Any, device: torch.device) -> None:
-        """`data` is not looked at."""
+        """Ignore `data`."""
         self.replicas, self.n_z = len(pack.trials), max(trial.settings.n_z for trial in pack.trials)
         self.architecture, self.seeds, self.k = self, None, 1
         self.statistics: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -29,21 +29,21 @@ class NullLearner:
         self.seconds, self.step = 0.0, 0
 
     def train_epoch(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Numbers of the right shapes."""
+        """Return numbers of the right shapes."""
         value = torch.full((self.replicas,), -100.0 + epoch, dtype=torch.float64)
         return value, value
 
     def betas(self, epoch: int) -> list[float]:
-        """One a replica."""
+        """Return one beta per replica."""
         return [1.0] * self.replicas
 
     def state(self, epoch: int, diverged_at: tuple[int | None, ...]) -> State:
-        """A state that can be stored."""
+        """Return a state that can be stored."""
         moments = {"weight": {kind: torch.zeros(self.replicas, 4, 4) for kind in ("exp_avg", "exp_avg_sq")}}
         return State(epoch, epoch, dict(self.parameters), moments, diverged_at, 0.0)
 
     def restore(self, state: State) -> None:
-        """Nothing to take over."""
+        """Do nothing: there is no state to restore."""
 
 
 def _measured(parameters: Any, learner: NullLearner, *_: Any) -> Measurement:
@@ -63,7 +63,7 @@ class _NoData:
 
 
 def install() -> None:
-    """From here on jobs of this process train nothing."""
+    """Make all further jobs of this process train nothing."""
     train: Any = workers.train.loop
     train.Learner = NullLearner
     train.measure, train.measure_final = _measured, _final

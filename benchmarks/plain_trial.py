@@ -1,4 +1,4 @@
-"""One trial as one would write it in PyTorch without packs: modules, torch.randn, torch.optim.Adam; the rival in timings."""
+"""One trial in plain PyTorch, without packs: modules, torch.randn and torch.optim.Adam; timings compare packs with it."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 
 class Plain(nn.Module):
-    """784-200-200-n_z and back, Bernoulli pixels, L_K."""
+    """An autoencoder 784-200-200-n_z and back, with Bernoulli pixels, trained on L_K."""
 
     def __init__(self, n_x: int, hidden: tuple[int, ...], n_z: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Plain(nn.Module):
         self.logits = nn.Linear(down[-1], n_x)
 
     def bound(self, x: Tensor, k: int) -> Tensor:
-        """Mean L_K of a batch."""
+        """Return the mean L_K of a batch, in nats."""
         h = x
         for layer in self.up:
             h = softplus(layer(h))
@@ -40,7 +40,7 @@ class Plain(nn.Module):
 def plain_step(
     images: Tensor, batch_size: int, hidden: tuple[int, ...], n_z: int, k: int, captured: bool
 ) -> Callable[[], object]:
-    """A function that makes one step: launched kernel by kernel, or as one graph of the whole step."""
+    """Return a function that makes one step, launched kernel by kernel or as one graph."""
     device = images.device
     model = Plain(images.shape[1], hidden, n_z).to(device)
     optimizer = torch.optim.Adam(

@@ -1,4 +1,4 @@
-"""Wall time of whole studies against plain Ray Tune, with its defaults and well tuned.
+"""Compares the wall time of whole studies with that of plain Ray Tune, with its defaults and well tuned.
 
 python -m benchmarks.quickstart [--only digits|mnist] [--data-root FOLDER] [--out benchmarks/quickstart.md]
 """
@@ -37,20 +37,20 @@ measure: {threshold: 0.1, images: 10000, nll_samples: 2, secondary_samples: 2}
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds of a whole study."""
+    """The seconds that a whole study takes."""
 
     start: float
-    """Before the first trial; 0 where it is not told apart."""
+    """Seconds before the first trial; 0 if they are not measured separately."""
     run: float
     trials: int
 
     def whole(self, trials: int) -> float:
-        """Of a study of so many trials like these."""
+        """Return the seconds for a study with this many trials of the same kind."""
         return self.start + self.run * trials / self.trials
 
 
 def run_study(grid: Path, sets: Sequence[str], executor: str) -> float:
-    """Wall time of this project's command, from its call to its end; results go to a folder that is thrown away."""
+    """Measure the wall time of this project's command from call to end; the results are deleted afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         options = [word for name in sets for word in ("--set", name)]
         command = [sys.executable, "-m", "study.run", str(grid), "--out", folder, "--executor", executor, *options]
@@ -60,7 +60,7 @@ def run_study(grid: Path, sets: Sequence[str], executor: str) -> float:
 
 
 def run_peer(kind: str, trials: Sequence[Settings], root: str | None) -> Taken:
-    """The same trials on plain Ray Tune."""
+    """Run the same trials on plain Ray Tune."""
     jobs = [
         {
             "data": each.data.name,
@@ -92,12 +92,12 @@ def run_peer(kind: str, trials: Sequence[Settings], root: str | None) -> Taken:
         wall = time.perf_counter() - begun
     told = json.loads(done.stdout.strip().splitlines()[-1])
     if told["failed"]:
-        raise RuntimeError(f"{told['failed']} trials of the peer failed; run benchmarks.tune_peer by itself to see why")
+        raise RuntimeError(f"{told['failed']} trials of the peer failed; run benchmarks.tune_peer alone to see why")
     return Taken(wall - told["run"], told["run"], told["trials"])
 
 
 def slice_of(grid: Grid, root: str | None) -> tuple[list[Settings], int]:
-    """One trial a cell that differs in cost (its first warm-up and seed), in a fixed random order, and all trials."""
+    """Return one trial per cell that differs in cost (first warm-up and seed), in a fixed random order, and all trials."""
     settings = [trial.settings for trial in trials_of(grid, known(grid.base.data).fingerprint)]
     kept = {name: grid.factors[name][0] for name in ("seed", "warmup")}
     chosen = [each for each in settings if all(getattr(each, name) == level for name, level in kept.items())]
@@ -106,7 +106,7 @@ def slice_of(grid: Grid, root: str | None) -> tuple[list[Settings], int]:
 
 
 def compare(title: str, path: Path, sets: Sequence[str], root: str | None, rounds: int) -> list[list[object]]:
-    """Rows of one study: this project, and the peers on a slice."""
+    """Measure the rows of one study: this project, and the peers on a slice."""
     grid = read_grid(path, sets)
     chosen, n = slice_of(grid, root)
     rows: list[list[object]] = []
@@ -132,8 +132,8 @@ def main() -> None:
     """Run the studies and print the table."""
     words = parser("Wall time of whole studies against plain Ray Tune")
     words.add_argument("--only", choices=("digits", "mnist"))
-    words.add_argument("--data-root", help="folder that holds MNIST/raw/*.gz; without it MNIST is left out")
-    words.add_argument("--set", action="append", default=[], help="a setting of the quick start, to try the script")
+    words.add_argument("--data-root", help="folder with MNIST/raw/*.gz; without it MNIST is left out")
+    words.add_argument("--set", action="append", default=[], help="override a setting of the quick start, to try the script")
     words.add_argument("--rounds", type=int, default=1)
     asked = words.parse_args()
     rows: list[list[object]] = []

@@ -1,4 +1,4 @@
-"""Packs on random images, for checks and timings: the sizes of MNIST, or so small that they run anywhere."""
+"""Makes packs on random images for checks and timings, with the sizes of MNIST or small enough to run anywhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,9 +24,9 @@ class Scene:
 
 
 def scene(device: torch.device, n_train: int, n_test: int, n_x: int, common: Mapping[str, SettingValue]) -> Scene:
-    """Random grey images, binarised anew in every step."""
+    """Make random grey images, binarised anew in every step."""
     rng = np.random.default_rng(0)
-    # Most pixels are black, as those of digits are.
+    # Most pixels are black, as in images of digits.
     grey = [np.maximum(rng.random((n, n_x), dtype=np.float32) * 3 - 2, 0) for n in (n_train, n_test)]
     labels = [rng.integers(0, 10, n) for n in (n_train, n_test)]
     images = Images(grey[0], grey[1], labels[0], labels[1])
@@ -35,33 +35,33 @@ def scene(device: torch.device, n_train: int, n_test: int, n_x: int, common: Map
 
 
 def full(device: torch.device, n_train: int = 60_000, n_test: int = 10_000) -> Scene:
-    """Images of MNIST's size, and the paper's networks."""
+    """Make images of MNIST's size and the paper's networks."""
     return scene(device, n_train, n_test, 784, {"training.batch_size": 100})
 
 
 def small(device: torch.device) -> Scene:
-    """A few images of odd sizes, and small networks; the last batch is a smaller one."""
+    """Make a few images of odd size and small networks; the last batch is smaller than the others."""
     common = {"training.batch_size": 24, "model.hidden": (12, 9), "n_z": 5, "training.learning_rate": 0.01}
     return scene(device, 62, 31, 21, common)
 
 
 def pack_of(scene: Scene, members: Sequence[Mapping[str, SettingValue]]) -> Pack:
-    """The pack of some trials."""
+    """Return the pack of some trials, each given by its differences from the settings of the scene."""
     return pack_of_trials([settings_from({**scene.common, **member}) for member in members], scene.data)
 
 
 def pack_of_trials(members: Sequence[Settings], data: Data) -> Pack:
-    """The pack of some settings."""
+    """Return the pack of the trials with these settings."""
     trials = tuple(trial_of(member, data.fingerprint) for member in members)
     return Pack(pack_id=pack_id_of([trial.trial_id for trial in trials], None, 0), trials=trials, borders=(300,))
 
 
 def learner_of(scene: Scene, members: Sequence[Mapping[str, SettingValue]]) -> Learner:
-    """A pack as it learns on a GPU, wherever it is."""
+    """Make the learner of a pack as on a GPU, on any device."""
     return Learner(pack_of(scene, members), scene.data, scene.device, on_device=True)
 
 
 def onto(data: Data, device: torch.device) -> Data:
-    """The same data on a device."""
+    """Move the data to a device."""
     tensors = {field.name: getattr(data, field.name) for field in fields(data)}
     return replace(data, **{name: t.to(device) for name, t in tensors.items() if isinstance(t, torch.Tensor)})

@@ -1,4 +1,4 @@
-"""Synthetic studies of any size, written column by column through the real contract; the numbers mean nothing."""
+"""Writes synthetic studies of any size, column by column in the real format; the numbers mean nothing."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -34,7 +34,7 @@ PROVENANCE = {
 
 
 def write_study(root: Path, trials: int, epochs: int = 300, units: int = 50, borders: int = 30) -> None:
-    """A finished study of 16 cells and as many seeds as give `trials`, in packs of up to 60 with `borders` commits."""
+    """Write a finished study of 16 cells with the seeds that `trials` needs, in packs of up to 60 with `borders` commits."""
     store, draws = FolderStore(root), np.random.default_rng(0)
     cells = [
         {"decoder": decoder, "k": k, "batch_norm": batch_norm, "warmup": warmup, "n_z": units}

@@ -1,4 +1,4 @@
-"""One Markdown table a benchmark, with the machine, the versions, the command and the load beside it."""
+"""Writes one Markdown table per benchmark, with the machine, the versions, the command and the load."""
 
 import argparse
 import datetime
@@ -14,16 +14,16 @@ import numpy as np
 
 
 def page(title: str, question: str, header: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str]) -> str:
-    """A Markdown page: the question, the table, what it rests on."""
+    """Render a Markdown page: the question, the table and the conditions of the run."""
     lines = [f"# {title}", "", question, "", _row(header), _row(["---"] * len(header)), *map(_row, rows), ""]
     return "\n".join([*lines, *(f"- {note}" for note in [*notes, *surroundings()])]) + "\n"
 
 
 def surroundings(packages: Sequence[str] = ("torch", "ray", "pyarrow", "numpy", "jax")) -> list[str]:
-    """Command, machine, versions, load and date of this run."""
+    """Describe command, machine, versions, load and date of this run."""
     found = [f"{name} {_version(name)}" for name in packages if _version(name)]
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    # As it was typed, but for the paths of this machine.
+    # The command as it was typed, without the paths of this machine.
     typed = [_hidden(word) for word in sys.argv[1:]]
     words = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *typed]
     return [
@@ -35,7 +35,7 @@ def surroundings(packages: Sequence[str] = ("torch", "ray", "pyarrow", "numpy", 
 
 
 def median_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median, and the order statistics around it that hold the true median with at least 95%.
+    """Return the median and the order statistics around it that contain the true median with at least 95% probability.
 
     Of ten values these are the second smallest and the second largest (97.9%); of fewer than six, all of them.
     """
@@ -52,27 +52,27 @@ def median_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def ratio(values: Sequence[float], digits: int = 2) -> str:
-    """A median ratio with its interval, `1.25 (1.21 to 1.30)`."""
+    """Render a median ratio with its interval: `1.25 (1.21 to 1.30)`."""
     middle, low, high = median_with_interval(values)
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def parser(about: str) -> argparse.ArgumentParser:
-    """A parser with --out, which every benchmark has."""
+    """Return a parser with --out, which every benchmark has."""
     made = argparse.ArgumentParser(description=about)
     made.add_argument("--out", type=Path, help="also write the page to this file")
     return made
 
 
 def publish(text: str, out: Path | None) -> None:
-    """Print the page, and write it where asked."""
+    """Print the page, and write it to the file given by --out."""
     print(text)
     if out is not None:
         out.write_text(text)
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Return the name of the processor."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
@@ -81,7 +81,7 @@ def processor() -> str:
 
 
 def kind_of(folder: Path) -> str:
-    """The kind of file system that a folder lies on."""
+    """Return the kind of file system that a folder is on."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     above = [(len(where), kind) for where, kind in mounts if str(folder.resolve()).startswith(where.rstrip("/") or "/")]
     return max(above)[1]

@@ -1,4 +1,4 @@
-"""Trial-steps a second of this project's packs on one CPU core, against eager PyTorch and against JAX.
+"""Compares trial-steps per second of this project's packs on one CPU core with eager PyTorch and with JAX.
 
 python -m benchmarks.training [--rounds 10] [--core 0] [--only 784x1] [--out benchmarks/training.md]
 """
@@ -25,23 +25,23 @@ REPLICAS: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What one timed request gave."""
+    """The result of one timed request."""
 
     per_second: float
-    """Trial-steps a second."""
+    """Trial-steps per second."""
     bound: float
     """Mean over the last epoch, nats per example."""
 
 
 class Contestant:
-    """A process of one contestant, pinned to the core that all of them share."""
+    """The process of one contestant, pinned to the core that all contestants share."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        """`process` answers questions; see benchmarks.contestants."""
+        """Keep the process that answers questions; see benchmarks.contestants."""
         self._process = process
 
     def ask(self, n_x: int, k: int, replicas: int, epochs: int) -> Answer:
-        """Train, and wait for the answer."""
+        """Let the contestant train and wait for its answer."""
         question = {"n_x": n_x, "k": k, "replicas": replicas, "epochs": epochs}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -49,14 +49,14 @@ class Contestant:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("a contestant ended before it answered; its error stands above")
+            raise RuntimeError("a contestant ended before it answered; its error is above")
         told = json.loads(line)
         return Answer(told["steps"] / told["seconds"], told["bound"])
 
 
 @contextmanager
 def started(name: str, core: int) -> Iterator[Contestant]:
-    """A contestant for as long as it is needed; one thread, on one core."""
+    """Start a contestant with one thread on one core, and end it afterwards."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -73,16 +73,16 @@ def started(name: str, core: int) -> Iterator[Contestant]:
 
 
 def epochs_for(contestant: Contestant, n_x: int, k: int, replicas: int, seconds: float) -> int:
-    """Epochs that take about this long, from one timed epoch."""
+    """Return the number of epochs that take about this many seconds, from one timed epoch."""
     steps = replicas * 14
     return max(1, round(seconds * contestant.ask(n_x, k, replicas, 1).per_second / steps))
 
 
 def best_size(contestant: Contestant, sizes: Sequence[int], n_x: int, k: int, seconds: float) -> tuple[int, int]:
-    """The number of replicas with the most trial-steps a second, best of five, and epochs that take `seconds`."""
+    """Return the number of replicas with the most trial-steps per second, best of five, and epochs that take `seconds`."""
     epochs = {replicas: epochs_for(contestant, n_x, k, replicas, seconds / 3) for replicas in sizes}
     found = dict.fromkeys(sizes, 0.0)
-    # In turns: a neighbour who is loud for some seconds would hit every try of one size.
+    # The sizes take turns, as a few seconds of load by others would otherwise hit every try of one size.
     for _ in range(5 if len(sizes) > 1 else 1):
         for replicas in sizes:
             found[replicas] = max(found[replicas], contestant.ask(n_x, k, replicas, epochs[replicas]).per_second)
@@ -91,13 +91,13 @@ def best_size(contestant: Contestant, sizes: Sequence[int], n_x: int, k: int, se
 
 
 def compare(contestants: Mapping[str, Contestant], n_x: int, k: int, rounds: int, seconds: float) -> list[object]:
-    """One row: rates, ratios of rates in alternating rounds, and the share that matrix products would take."""
+    """Measure one row: rates, ratios of rates in alternating rounds, and the share that matrix products would take."""
     chosen = {name: best_size(contestants[name], sizes, n_x, k, seconds) for name, sizes in REPLICAS.items()}
     chosen["products"] = (chosen["pack"][0], max(1, 2 * chosen["pack"][1]))
     answers: dict[str, list[Answer]] = {name: [] for name in chosen}
     order = list(chosen)
     for i in range(rounds):
-        # Who comes first has the machine as the last round left it: everybody in turn.
+        # The first contestant finds the machine as the last round left it, so all are first in turn.
         for name in order[i % len(order) :] + order[: i % len(order)]:
             answers[name].append(contestants[name].ask(n_x, k, *chosen[name]))
     rates = {name: [answer.per_second for answer in told] for name, told in answers.items()}
@@ -123,8 +123,8 @@ def main() -> None:
     words = parser("Trial-steps a second on one core: packs, eager PyTorch, JAX")
     words.add_argument("--rounds", type=int, default=10)
     words.add_argument("--seconds", type=float, default=1.0, help="about how long one timed request trains")
-    words.add_argument("--core", type=int, default=0, help="all contestants are pinned to it; -1: not pinned")
-    words.add_argument("--only", help="one shape, like 784x1")
+    words.add_argument("--core", type=int, default=0, help="core to which all contestants are pinned; -1: none")
+    words.add_argument("--only", help="only one shape, such as 784x1")
     asked = words.parse_args()
     shapes = [shape for shape in SHAPES if asked.only in (None, f"{shape[0]}x{shape[1]}")]
     with ExitStack() as stack:

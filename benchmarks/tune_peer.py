@@ -1,7 +1,7 @@
-"""The peer on Ray Tune: one trial a Tune trial, as a user writes it (default) or as an expert tunes it (tuned).
+"""The peer on Ray Tune: one Tune trial per trial, as a user writes it (default) or as an expert tunes it (tuned).
 
-python -m benchmarks.tune_peer default|tuned JOB.json runs the trials of the job and prints one line of JSON: seconds until
-Tune was asked to run (start), and from there to its end (run).
+python -m benchmarks.tune_peer default|tuned JOB.json runs the trials of the job and prints one line of JSON: the seconds
+before Tune was started (start), and from then until it ended (run).
 """
 
 import json
@@ -15,7 +15,7 @@ STARTED = time.perf_counter()
 
 
 def main(kind: str, job: Path) -> None:
-    """Run the job's trials."""
+    """Run the trials of the job."""
     if kind == "tuned":
         os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
         os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "86400"

@@ -1,4 +1,4 @@
-"""One trial of the peer on Ray Tune, in a module of its own so that Ray's workers find it."""
+"""One trial of the peer on Ray Tune, in its own module so that Ray's workers find it."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ def _batches(train: Any, in_memory: bool) -> Iterator[Any]:
 
 
 def train_one(space: Mapping[str, Any]) -> None:
-    """One trial: train, measure and report every epoch, nll at the end."""
+    """Run one trial: train, measure and report every epoch, and the nll at the end."""
     config = space["trial"]
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])

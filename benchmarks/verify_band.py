@@ -1,11 +1,11 @@
-"""How far trials lie apart that are the same but for rounding: trained alone, padded, and with another processor's kernels.
+"""Measures how far trials differ by rounding alone: trained alone, padded, or with the kernels of another processor.
 
     OMP_NUM_THREADS=1 python -m benchmarks.verify_band [--epochs 60] [--seeds 2] [--n-z 10] [--kinds padded] [--out FOLDER]
 
 Trains trials of the quick start's kind (digits; both decoders, K 1 and 5, batch norm, warm-up) side by side in packs, in the
-same packs again, each alone, each alone on kernels without AVX (as an old processor would choose them), and in packs as they
-are on a GPU, where several n_z are padded to the largest. Prints the table of docs/verify.md: the largest distance to the
-packed run. Takes about an hour on one core; what is done is not done again.
+same packs again, each alone, each alone on kernels without AVX (as an old processor would choose them), and in packs as on a
+GPU, where several n_z are padded to the largest. Prints the table of docs/verify.md: the largest distance to the packed run.
+It takes about an hour on one core; results in the output folder are reused.
 """
 
 import argparse
@@ -21,7 +21,7 @@ KINDS = {
     "the same packs": ("packed", {}),
     "padded": ("padded", {}),
 }
-"""How each run differs from the packed one: its packs, and its environment."""
+"""How each run differs from the packed one: in its packs and its environment."""
 WHAT = ("bounds (of |bound|)", "activity", "activity (relative)")
 GRID = """
 study: band
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def train_apart(given: argparse.Namespace, folder: Path, part: str, environment: dict[str, str]) -> None:
-    # Which kernels are used is decided when torch is loaded: a process each.
+    # Kernels are chosen when torch is loaded, so each kind runs in its own process.
     options = ["--epochs", str(given.epochs), "--seeds", str(given.seeds), "--out", str(folder), "--part", part]
     options += ["--n-z", *map(str, given.n_z)]
     command = [sys.executable, "-m", "benchmarks.verify_band", *options]
@@ -122,7 +122,7 @@ def row_of(kind: str, packed: Path, other: Path) -> str:
     absolute = np.array([a.max() for a in activity])
     relative = np.array([(d / np.abs(a)).max() for d, a in zip(activity, was["activity"], strict=True)])
     numbers = bounds[last].max(), bounds.max(), absolute[last].max(), absolute.max(), relative[last].max(), relative.max()
-    # Every column, and what is measured at the end, as `study verify` looks at them.
+    # Compare every column and the final measures, as `study verify` does.
     worst = {}
     for part in ("epochs", "trials"):
         tables = [

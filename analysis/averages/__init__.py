@@ -1,1 +1,1 @@
-"""Means over seeds with n and what is missing, and what is made of the vectors."""
+"""Means over seeds, with n and what is missing, and summaries of the stored vectors."""

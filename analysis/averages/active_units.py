@@ -1,4 +1,4 @@
-"""How many units are active: at any threshold, and where the activities themselves leave a gap; draws nothing."""
+"""Counts active units: at any threshold, and by the widest gap between the activities."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,19 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.loading.study import LoadError, Study
 
 THRESHOLDS = (0.001, 0.01, 0.1)
-"""Burda et al. 2016 take 0.01, Bettencourt and Craddock 0.1."""
+"""Burda et al. 2016 use 0.01, Bettencourt and Craddock 0.1."""
 
 FLOOR = 1e-8
-"""Activities below this count as this: a ratio to rounding errors means nothing."""
+"""Smaller activities are set to this, as a ratio to rounding errors means nothing."""
 
 
 def gap(activity: ArrayLike) -> tuple[int, float]:
-    """Where the sorted activities fall most: how many units lie above the gap, and by which factor they do.
+    """Return how many units lie above the widest gap of the sorted activities, and the factor by which they do.
 
         argmax_i A_(i) / A_(i+1),   A_(1) >= A_(2) >= ...
 
-    A count of active units that needs no threshold; a ratio near 1 says that there is no gap. A single unit has none:
-    (1, nan).
+    This counts active units without a threshold; a ratio near 1 means that there is no gap. A single unit has no gap and
+    gives (1, nan).
     """
     ordered = np.sort(np.maximum(np.asarray(activity, float), FLOOR))[::-1]
     if len(ordered) < 2:
@@ -38,23 +38,23 @@ def count_active(
     layer: int | None = None,
     trial_ids: Collection[str] | None = None,
 ) -> pd.Series:
-    """Active units of rows of `study.epochs`, at any threshold, from the stored vectors.
+    """Count the active units of rows of `study.epochs`, at any threshold, from the stored vectors.
 
     Args:
-        study: what `load` gave.
+        study: the output of `load`.
         threshold: a unit is active if its activity is above this.
         column: activity, activity_test, activity_pca, or any other vector.
-        layer: of that stochastic layer alone, from 1, which is next to the data; None: of all. Trials without it have none.
-        trial_ids: of these trials alone; None: of all.
+        layer: count this stochastic layer alone, from 1, which is next to the data; None: all. NaN for trials without it.
+        trial_ids: count these trials alone; None: all.
 
     Raises:
-        LoadError: the column is no vector of the stream, or no trial has such a layer.
+        LoadError: the column is not a vector of the stream, or no trial has such a layer.
         RecordError: as Study.vectors.
     """
     edges = None if layer is None else _edges(study, layer)
     places, counts = [np.zeros(0, np.int64)], [np.zeros(0)]
     codes = study.epochs["trial_id"].cat.codes.to_numpy()
-    # File by file: the vectors of a large study do not fit into memory.
+    # File by file, as the vectors of a large study do not fit into memory.
     for block in study.vectors_by_file(trial_ids, column):
         with np.errstate(invalid="ignore"):
             running = np.concatenate([[0], np.cumsum(block.values > threshold)])
@@ -73,7 +73,7 @@ def count_active(
 
 
 def _edges(study: Study, layer: int) -> NDArray[np.int64]:
-    """For every trial between which entries of a vector the units of a layer lie; nothing where it has no such layer."""
+    """Return first and last + 1 entry of a layer in the vector of every trial; equal where a trial has no such layer."""
     sizes = study.layer_sizes()
     depth = max(len(each) for each in sizes.values())
     if not 1 <= layer <= depth:
@@ -85,19 +85,19 @@ def _edges(study: Study, layer: int) -> NDArray[np.int64]:
 def active_units(
     study: Study, thresholds: Sequence[float] = THRESHOLDS, column: str = "activity", epoch: int | None = None
 ) -> pd.DataFrame:
-    """Active units of every trial at any threshold, from the stored vectors.
+    """Count the active units of every trial at several thresholds, from the stored vectors.
 
     Args:
-        study: what `load` gave.
+        study: the output of `load`.
         thresholds: a unit is active if its activity is above this.
         column: activity (fixed training images), activity_test, activity_pca (principal directions), or any other vector.
-        epoch: None: the last one stored of each trial.
+        epoch: the epoch to count at; None: the last one stored of each trial.
 
     Returns:
-        trial_id, epoch, a column `above_T` for every threshold T, gap_units and gap_ratio (see gap).
+        One row per trial: trial_id, epoch, `above_T` for every threshold T, gap_units and gap_ratio (see gap).
 
     Raises:
-        LoadError: the column is no vector of the stream.
+        LoadError: the column is not a vector of the stream.
     """
     rows = study.epochs[["trial_id", "epoch"]]
     last = rows.groupby("trial_id", sort=False, observed=True)["epoch"].transform("max")

@@ -1,4 +1,4 @@
-"""The log-activity map of a cell (the paper's figure 3.3): what is averaged, and in which order; draws nothing."""
+"""Computes the log-activity map of a cell, epoch by unit (the paper's figure 3.3)."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,35 +11,35 @@ from analysis.averages.average import AverageError, select
 from analysis.loading.study import Study
 
 FLOOR = 1e-4
-"""Activities below this count as this: their logarithm is noise, and that of 0 is not a number."""
+"""Smaller activities are set to this: their logarithm is noise, and that of 0 is not finite."""
 
 SORTED_AT = 1
-"""The epoch whose activities order the units: at epoch 0 they only order random projections."""
+"""The epoch whose activities order the units; those of epoch 0 would only order random projections."""
 
 
 def activity_map(study: Study, cell: Mapping[str, Any], layer: int = 1) -> pd.DataFrame:
-    """Mean over seeds of the log-activity of every unit in every epoch.
+    """Compute the mean over seeds of the log-activity of every unit in every epoch.
 
-        mean over seeds of log10(max(A, FLOOR))    the logarithm of the geometric mean
+        mean over seeds of log10(max(A, FLOOR)),    the logarithm of the geometric mean
 
-    The index of a unit means nothing across seeds, so each seed's units are ordered by themselves, by their activity
-    at epoch SORTED_AT, the most active first, before seeds are averaged.
+    The index of a unit means nothing across seeds. So the units of each seed are sorted by their own activity at epoch
+    SORTED_AT, the most active first, before seeds are averaged.
 
     Args:
-        study: what `load` gave.
-        cell: a level for every factor but the seed that varies.
+        study: the output of `load`.
+        cell: a level for every factor that varies, except the seed.
         layer: the stochastic layer, from 1, which is next to the data.
 
     Returns:
         epoch, unit (its rank, from 1), log10_activity, kl (nats, mean over seeds of kl_per_unit in the same order),
-        n (seeds), n_planned, missing, threshold; no row before a seed has epoch 1.
+        n (seeds), n_planned, missing, threshold; no rows until a seed has epoch 1.
 
     Raises:
-        AverageError: the factors of `cell` leave more than one cell.
+        AverageError: the levels in `cell` leave more than one cell.
     """
     trials = select(study, cell)
     if trials["seed"].duplicated().any():
-        raise AverageError("activity_map: takes one cell; give a level for every factor that varies")
+        raise AverageError("activity_map takes one cell, but several match; give a level for every factor that varies")
     active = matrices(study, trials["trial_id"].tolist())
     nats = matrices(study, trials["trial_id"].tolist(), "kl_per_unit")
     sizes = study.layer_sizes()
@@ -65,7 +65,7 @@ def activity_map(study: Study, cell: Mapping[str, Any], layer: int = 1) -> pd.Da
     means = sums / n[:, None]
     absent = _Absent(study, trials)
     ids = np.array(list(maps))
-    # Few patterns, many epochs.
+    # There are few patterns and many epochs.
     patterns, place = np.unique(has, axis=1, return_inverse=True)
     words = np.array([absent.from_epoch(set(ids[pattern])) for pattern in patterns.T], object)
     return pd.DataFrame(
@@ -85,10 +85,10 @@ def activity_map(study: Study, cell: Mapping[str, Any], layer: int = 1) -> pd.Da
 def matrices(
     study: Study, trial_ids: Collection[str], column: str = "activity"
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """The epochs of each trial that are stored, rising, and its vectors [epoch, entry]; trials without rows are absent.
+    """Return each trial's stored epochs, ascending, and its vectors [epoch, entry]; trials without rows are absent.
 
     Raises:
-        LoadError, RecordError: as Study.vectors.
+        LoadError, RecordError: see Study.vectors.
     """
     rows, lengths, values = study.vectors(trial_ids, column)
     starts = np.cumsum(lengths) - lengths
@@ -105,7 +105,7 @@ def matrices(
 
 
 class _Absent:
-    """Which seeds of a cell are not in the map of an epoch, and why."""
+    """Tells which seeds of a cell are missing from the map of an epoch, and why."""
 
     def __init__(self, study: Study, trials: pd.DataFrame) -> None:
         reasons = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
@@ -116,5 +116,5 @@ class _Absent:
         }
 
     def from_epoch(self, present: Collection[str]) -> str:
-        """In words; empty if none is."""
+        """Name the seeds that are not among `present`; empty if there are none."""
         return "; ".join(words for trial_id, words in self._words.items() if trial_id not in present)

@@ -1,4 +1,4 @@
-"""Means over seeds that know what is missing; pools over nothing that it was not told to, and never over decoders."""
+"""Computes means over seeds and names what is missing; pools only over the factors named, and never over decoders."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 class AverageError(UserError):
-    """A mean was asked for that would hide something, or of what the study does not have; the text says what to do."""
+    """A requested mean would hide something, or the study lacks its data; the message says what to do."""
 
 
 def average(
@@ -34,36 +34,37 @@ def average(
     threshold: float | None = None,
     layer: int | None = None,
 ) -> pd.DataFrame:
-    """Mean over the seeds of every cell, with a t interval and the names of what is missing.
+    """Compute the mean over the seeds of every cell, with a t interval and the names of missing seeds.
 
         mean -+ t(confidence, n - 1) * sd / sqrt(n),    sd with divisor n - 1, over the n seeds that have the value
 
-    A factor that varies among the chosen trials must be in `by`, or be fixed in `at`, or be named in `pool_over`. Pooled
-    cells have equal weight: each seed gives the mean over its cells (only if it has them all), then seeds are averaged.
+    A factor that varies among the chosen trials must be in `by`, fixed in `at`, or named in `pool_over`. Pooled cells have
+    equal weight: first each seed that has all the cells is averaged over them, then the seeds are averaged.
 
     Args:
-        study: what `load` gave.
-        value: a scalar column of `study.epochs`, such as test_bound, or one of columns.TRIAL_MEASURES, such as nll; or a
-            value of your own a row of `study.epochs`, as a Series with its index.
-        by: factors whose levels get a row each; None: every factor that varies.
-        at: factor to level, or to a list of levels: only those trials.
+        study: the output of `load`.
+        value: a scalar column of `study.epochs`, such as test_bound; or one of columns.TRIAL_MEASURES, such as nll; or your
+            own values, one per row of `study.epochs`, as a Series with its index.
+        by: factors whose levels get one row each; None: every factor that varies.
+        at: factor to level, or to a list of levels: use only those trials.
         pool_over: factors to average over; the decoder is refused.
-        epoch: `last` is the epoch the study is planned to reach, never an earlier one of an unfinished trial; a number
-            is that epoch; `every` gives a row an epoch, up to the last one stored.
+        epoch: `last` is the epoch that the study is planned to reach, never an earlier one of an unfinished trial; a number
+            is that epoch; `every` gives one row per epoch, up to the last one stored.
         confidence: of the pointwise interval, between 0 and 1.
-        threshold: of active_units alone: counted anew from the stored vectors; None: the study's.
-        layer: of active_units alone: of that stochastic layer, from 1, which is next to the data.
+        threshold: for active_units only: count again from the stored vectors at this threshold; None: the study's.
+        layer: for active_units only: count this stochastic layer, from 1, which is next to the data.
 
     Returns:
-        The columns of `by`, then epoch, mean, low, high (null where n < 2), n, n_planned, missing (text; empty if n is
-        n_planned), is_balanced (whether all rows of this epoch rest on the same seeds). In the order of the study's levels.
+        The columns of `by`, then epoch, mean, low, high (null where n < 2), n, n_planned, missing (text; empty if n equals
+        n_planned), is_balanced (whether all rows of this epoch rest on the same seeds). Sorted as the study's levels.
 
     Raises:
-        AverageError: a factor would be pooled unasked, or the decoder at all; or a name, level or epoch does not exist.
-        RecordError: with `threshold` or `layer`, as Study.vectors.
+        AverageError: a factor would be pooled without being named, or the decoder at all; or a name, level or epoch does
+            not exist.
+        RecordError: with `threshold` or `layer`: see Study.vectors.
     """
     trials = select(study, at)
-    # The settings, some eighty columns, would be copied with every group.
+    # Drop the settings: about eighty columns, which would be copied with every group.
     needed = {"trial_id", "status", "epochs_goal", *study.factors, *([value] if isinstance(value, str) else [])}
     trials = trials[[name for name in trials if name in needed]]
     varied = [name for name in study.cell_factors if trials[name].nunique() > 1]
@@ -71,7 +72,7 @@ def average(
     refuse_pooling(study, keys, pool_over, varied)
     if threshold is not None or layer is not None:
         if not isinstance(value, str) or value != "active_units":
-            raise AverageError("threshold and layer are of active_units; leave them out, or average active_units")
+            raise AverageError("threshold and layer apply to active_units only; leave them out, or average active_units")
         try:
             limit = study.threshold if threshold is None else threshold
             counts = count_active(study, limit, layer=layer, trial_ids=trials["trial_id"].tolist())
@@ -97,7 +98,7 @@ def average(
 
 
 def select(study: Study, at: Mapping[str, Any] | None) -> pd.DataFrame:
-    """The planned trials at the given levels.
+    """Return the planned trials at the given levels.
 
     Raises:
         AverageError: a factor or level is not in the study, or no trial was planned there.
@@ -118,10 +119,10 @@ def select(study: Study, at: Mapping[str, Any] | None) -> pd.DataFrame:
 
 
 def refuse_pooling(study: Study, by: Collection[str], pool_over: Collection[str], varied: Iterable[str]) -> None:
-    """Refuse names that are no factor, a decoder that would be pooled, and whatever varies unasked.
+    """Refuse names that are not factors, pooling over decoders, and factors that vary without being named.
 
     Raises:
-        AverageError: with what to write instead.
+        AverageError: one of these; the message says what to write instead.
     """
     for where, names in (("by", by), ("pool_over", pool_over)):
         for name in names:
@@ -130,7 +131,7 @@ def refuse_pooling(study: Study, by: Collection[str], pool_over: Collection[str]
                 raise AverageError(f"{where}: averages are over seeds; single trials are in study.trials and study.epochs")
     if "decoder" in pool_over:
         raise AverageError(
-            'pool_over: decoders are never pooled, their nats differ in kind; put "decoder" in by, or fix it with at'
+            'pool_over: decoders are never pooled, as their nats are not comparable; put "decoder" in by, or fix it with at'
         )
     if both := set(by) & set(pool_over):
         raise AverageError(f"{min(both)} is both in by and in pool_over; name it once")
@@ -146,12 +147,12 @@ def refuse_pooling(study: Study, by: Collection[str], pool_over: Collection[str]
 def _refuse_unknown(where: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         near = get_close_matches(name, list(known), 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise AverageError(f"{where}: {name} is no factor of this study; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"its factors are {', '.join(known)}"
+        raise AverageError(f"{where}: {name} is not a factor of this study; {hint}")
 
 
 def _refuse_unbalanced(keys: Sequence[str], pooled_cells: Mapping[Any, list[str]]) -> None:
-    """Means over different cells would differ by the cells alone."""
+    """Refuse to pool rows over different cells, as their means would differ by the cells alone."""
     reference = next(iter(pooled_cells.values()))
     for key, cells in pooled_cells.items():
         if lacking := set(reference) ^ set(cells):
@@ -160,7 +161,7 @@ def _refuse_unbalanced(keys: Sequence[str], pooled_cells: Mapping[Any, list[str]
 
 
 def _seeds_of(per_seed: Floats, seeds: Sequence[int]) -> list[frozenset[int]]:
-    """The seeds with a value, for every epoch."""
+    """Return the seeds that have a value, for every epoch."""
     present = ~np.isnan(per_seed)
     patterns, place = np.unique(present, axis=1, return_inverse=True)
     sets = [frozenset(seed for seed, has in zip(seeds, column, strict=True) if has) for column in patterns.T]
@@ -170,19 +171,19 @@ def _seeds_of(per_seed: Floats, seeds: Sequence[int]) -> list[frozenset[int]]:
 def values_by_epoch(
     study: Study, trials: pd.DataFrame, value: str | pd.Series, epoch: int | Literal["last", "every"]
 ) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """The epochs asked for, and values [trial_id, epoch] with NaN where a trial has none."""
+    """Return the requested epochs, and values [trial_id, epoch] with NaN where a trial has none."""
     goal = int(trials["epochs_goal"].max())
     if isinstance(value, str) and value in TRIAL_MEASURES:
         if epoch != "last":
-            raise AverageError(f'{value} is measured once, at the end; ask for it with epoch="last"')
+            raise AverageError(f'{value} is measured only at the end of a trial; use epoch="last"')
         ends = trials[value].where(trials["status"] == "completed").astype(float)
         return np.array([goal]), pd.DataFrame(ends.to_numpy()[:, None], index=trials["trial_id"])
     if isinstance(value, str):
         _refuse_value(study, value)
         value = study.epochs[value]
     elif not value.index.equals(study.epochs.index):
-        raise AverageError("value: a Series wants the index of study.epochs, a value a row")
-    # By codes and positions: a study has millions of rows.
+        raise AverageError("value: a Series must have the index of study.epochs, one value per row")
+    # By codes and positions, as a study has millions of rows.
     place = np.full(len(study.trials), -1)
     place[pd.Index(study.trials["trial_id"]).get_indexer(trials["trial_id"])] = np.arange(len(trials))
     row, reached = place[study.epochs["trial_id"].cat.codes.to_numpy()], study.epochs["epoch"].to_numpy()
@@ -192,7 +193,7 @@ def values_by_epoch(
     else:
         epochs = np.array([goal if epoch == "last" else epoch])
         if not 0 <= epochs[0] <= goal:
-            raise AverageError(f"epoch {epoch} is not planned; the last one is {goal}, the first 0")
+            raise AverageError(f"epoch {epoch} is not planned; the first epoch is 0, the last {goal}")
         chosen = np.flatnonzero((row >= 0) & (reached == epochs[0]))
     wide = np.full((len(trials), len(epochs)), np.nan)
     wide[row[chosen], reached[chosen] - epochs[0]] = value.iloc[chosen].astype(float)
@@ -206,15 +207,15 @@ def _refuse_value(study: Study, value: str) -> None:
         if name not in (*study.factors, "schema_version", "epoch")
     ]
     if value in VECTORS:
-        raise AverageError(f'{value} is a vector; take study.activity(column="{value}"), or average active_units')
+        raise AverageError(f'{value} is a vector; use study.activity(column="{value}"), or average active_units')
     if value not in known:
         near = get_close_matches(value, [*known, *TRIAL_MEASURES], 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*known, *TRIAL_MEASURES])}"
+        hint = f"did you mean {near[0]}?" if near else f"the measures are {', '.join([*known, *TRIAL_MEASURES])}"
         raise AverageError(f"{value} is not measured; {hint}")
 
 
 def _groups(study: Study, trials: pd.DataFrame, keys: Sequence[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Trials by the levels of some factors, in the order of the study's levels."""
+    """Group trials by their levels of some factors, in the order of the study's levels."""
     levels = list(zip(*(trials[name].tolist() for name in keys), strict=True)) if keys else [()] * len(trials)
     rank = {name: {level: place for place, level in enumerate(study.factors[name])} for name in keys}
     found = sorted(set(levels), key=lambda key: [rank[name][level] for name, level in zip(keys, key, strict=True)])
@@ -224,7 +225,7 @@ def _groups(study: Study, trials: pd.DataFrame, keys: Sequence[str]) -> list[tup
 def _pool(
     study: Study, members: pd.DataFrame, values: pd.DataFrame, pool_over: Sequence[str], reasons: Mapping[str, str]
 ) -> tuple[Floats, dict[int, str], list[str]]:
-    """Values [seed, epoch], why each seed may lack one, and the cells that were pooled."""
+    """Return values [seed, epoch], why each seed may lack one, and the cells that were pooled."""
     cells = _groups(study, members, pool_over)
     seeds = sorted(set(members["seed"]))
     stack = np.full((len(cells), len(seeds), values.shape[1]), np.nan)
@@ -241,19 +242,19 @@ def _pool(
                 reason = "not planned"
             if reason:
                 texts[seed].append(reason + where)
-    # NaN goes through: a seed that lacks a cell would tilt the mean towards the others.
+    # NaN propagates on purpose: a seed that lacks a cell would pull the mean towards the other cells.
     per_seed = stack.mean(axis=0)
     per_seed[~np.isfinite(per_seed)] = np.nan
     return per_seed, {seed: _short(found) or "no finite value" for seed, found in texts.items()}, names
 
 
 def _short(reasons: Sequence[str]) -> str:
-    """What lacks in the pooled cells; the first stands for the others where there are many."""
+    """Join the reasons from the pooled cells; where there are many, the first stands for the others."""
     return " and ".join(reasons) if len(reasons) < 3 else f"{reasons[0]} and missing from {len(reasons) - 1} other cells"
 
 
 def summarise(per_seed: Floats, why: Mapping[int, str], epochs: NDArray[np.int64], confidence: float = 0.95) -> pd.DataFrame:
-    """Mean, t interval, n and names of the absent seeds of values [seed, epoch]; `why` says why a seed may lack one."""
+    """Summarise values [seed, epoch]: mean, t interval, n and missing seeds; `why` gives a reason for each seed."""
     present = ~np.isnan(per_seed)
     n = present.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -275,8 +276,8 @@ def summarise(per_seed: Floats, why: Mapping[int, str], epochs: NDArray[np.int64
 
 
 def _absent(present: NDArray[np.bool_], why: Mapping[int, str]) -> list[str]:
-    """For every epoch the seeds without a value, those with the same reason together."""
-    # Few patterns, many epochs.
+    """Name the seeds without a value, for every epoch, grouped by reason."""
+    # There are few patterns and many epochs.
     patterns, place = np.unique(present, axis=1, return_inverse=True)
     words = []
     for column in patterns.T:

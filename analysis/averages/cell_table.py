@@ -1,4 +1,4 @@
-"""The final table: every cell of one decoder with its bound, nll and active units beside the independent-pixel baseline."""
+"""Tabulates every cell of one decoder: its final bound, nll and active units, beside the independent-pixel baseline."""
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ MEASURES = ("test_bound", "nll", "active_units")
 
 
 def cell_table(study: Study, decoder: str) -> pd.DataFrame:
-    """Final means of every planned cell of one decoder; never of two.
+    """Compute the final means of every planned cell of one decoder.
 
     Returns:
-        The factors that vary in the study but decoder and seed; for each of MEASURES its mean, half-width of the 95% t
-        interval over seeds and n; n_planned, missing, baseline (nats per example), verdict (see `verdict`).
+        The factors that vary in the study, except decoder and seed; for each of MEASURES the mean, the half-width of the 95%
+        t interval over seeds and n; n_planned, missing, baseline (nats per example), verdict (see `verdict`).
     """
     factors = [name for name in study.cell_factors if name != "decoder" and len(study.factors[name]) > 1]
     at = {"decoder": decoder}
@@ -37,9 +37,9 @@ def cell_table(study: Study, decoder: str) -> pd.DataFrame:
 
 
 def verdict(mean: float, half_width: float, baseline_bound: float) -> str:
-    """Whether a cell's bound is above the baseline: beats | below | open (the interval holds it) | '' (nothing known).
+    """Judge a cell's bound against the baseline: beats | below | open (the interval contains it) | '' (unknown).
 
-    A single seed has no interval: `beats (n = 1)` and `below (n = 1)` rest on the value alone.
+    A single seed has no interval: `beats (n = 1)` and `below (n = 1)` rest on its value alone.
     """
     if np.isnan(mean) or np.isnan(baseline_bound):
         return ""

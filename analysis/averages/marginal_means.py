@@ -1,4 +1,4 @@
-"""Main effects and interactions as means over equally weighted cells of one decoder; tests nothing, draws nothing."""
+"""Computes the means behind main effects and interactions, over equally weighted cells of one decoder."""
 
 from itertools import combinations
 from typing import Any
@@ -10,19 +10,19 @@ from analysis.loading.study import Study
 
 
 def varied_factors(study: Study, decoder: str) -> list[str]:
-    """The factors that vary among the trials of one decoder, but for decoder and seed."""
+    """Return the factors that vary among the trials of one decoder, except decoder and seed."""
     trials = study.trials[study.trials["decoder"] == decoder]
     return [name for name in study.cell_factors if name != "decoder" and trials[name].nunique() > 1]
 
 
 def main_effects(study: Study, decoder: str, value: str) -> pd.DataFrame:
-    """The mean of every level of every factor over all cells that have it, each cell with the same weight.
+    """Compute the mean of every level of every factor over all cells that have it, with equal weight.
 
     Returns:
-        factor, title, level, label, then what `average` gives at the last planned epoch.
+        factor, title, level, label, then the columns of `average` at the last planned epoch.
 
     Raises:
-        AverageError: the cells are no full product, so that means of levels would differ by their cells alone.
+        AverageError: the cells are not a full product, so that means of levels would differ by their cells alone.
     """
     names = varied_factors(study, decoder)
     frames = []
@@ -37,15 +37,18 @@ def main_effects(study: Study, decoder: str, value: str) -> pd.DataFrame:
 
 
 def interactions(study: Study, decoder: str, value: str) -> list[tuple[str, pd.DataFrame]]:
-    """For each pair of factors its title and the means of all pairs of levels: x_level, x_label, level, label, and so on.
+    """Compute the means of all pairs of levels of each pair of factors.
+
+    Returns:
+        For each pair of factors its title and a table: label, x_label, x_title, level, x_level, and those of `average`.
 
     Raises:
-        AverageError: see main_effects.
+        AverageError: as in main_effects.
     """
     names = varied_factors(study, decoder)
     tables = []
     for first, second in combinations(names, 2):
-        # The longer factor along the axis, the shorter as lines.
+        # The factor with more levels lies along the axis; the other gives the lines.
         line, along = sorted((first, second), key=lambda name: len(study.factors[name]))
         table = _mean(study, decoder, value, [line, along], names).rename(columns={line: "level", along: "x_level"})
         table.insert(0, "label", [study.labels.label_of(line, level) for level in table["level"]])
@@ -61,7 +64,7 @@ def _mean(study: Study, decoder: str, value: str, by: list[str], names: list[str
 
 
 def _short(study: Study, name: str, level: Any) -> str:
-    """A level where its factor is named beside it: 50, off, 20, unless the user calls it something."""
+    """Name a level whose factor stands beside it: 50, off, 20, or the label that the user gave."""
     given = study.labels.label_of(name, level)
     if name in study.labels.levels or name == "decoder":
         return given

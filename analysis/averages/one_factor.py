@@ -1,4 +1,4 @@
-"""One factor at a time against a stated base cell (the paper's figures 2.1 to 3.2); chooses cells and draws nothing."""
+"""Varies one factor at a time from a stated base cell, as the paper's figures 2.1 to 3.2 do, and averages the curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from analysis.loading.labels import PLAIN, Labels
 from analysis.loading.study import Study
 
 Cells = Sequence[tuple[str, Mapping[str, Any]]]
-"""What each cell is called, and a level for every factor but the seed that varies."""
+"""The name of each cell, and its level of every factor that varies, except the seed."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """The levels of one factor, everything else at one base cell."""
+    """The levels of one factor, with every other factor at one base cell."""
 
     factor: str
     levels: tuple[Any, ...]
-    """Those that the study has at this base, in its order; two or more."""
+    """The two or more levels that the study has at this base, in its order."""
     base: Mapping[str, Any]
-    """The level of every other factor but the seed."""
+    """The level of every other factor, except the seed."""
     moved: Mapping[str, Any]
-    """Where the base is not the usual one because the study has no such cells: factor to the usual level."""
+    """Factors that are not at their usual level, as the study has no such cells: factor to the usual level."""
     labels: Labels = PLAIN
 
     @property
     def at(self) -> dict[str, Any]:
-        """The cells, as `average` takes them."""
+        """Return the cells as `average` takes them."""
         return {**self.base, self.factor: list(self.levels)}
 
     @property
     def base_in_words(self) -> str:
-        """The base cell for a reader, and how it differs from the usual one."""
+        """Describe the base cell and how it differs from the usual one."""
         usual = f" (the study has no such cells at {self.labels.in_words(self.moved)})" if self.moved else ""
         return self.labels.in_words(self.base) + usual
 
 
 def usual_base(study: Study, factor: str | None = None, decoder: str | None = None) -> dict[str, Any]:
-    """The base cell of the paper's figures, in the study's own levels, without the factor that is varied.
+    """Return the base cell of the paper's figures in the study's levels, without the factor that is varied.
 
-    Bernoulli decoder (or the given one), no batch norm, the shortest warm-up, n_z 50 or the largest, K the largest (the
-    smallest where decoders are compared), the first level of any other factor.
+    It has the Bernoulli decoder (or the given one), no batch norm, the shortest warm-up, n_z 50 or else the largest, the
+    largest K (the smallest where decoders are compared), and the first level of any other factor.
     """
     base: dict[str, Any] = {}
     for name in study.cell_factors:
@@ -64,9 +64,10 @@ def usual_base(study: Study, factor: str | None = None, decoder: str | None = No
 
 
 def contrast(study: Study, factor: str, decoder: str | None = None) -> Contrast | None:
-    """The contrast of one factor at its usual base, or at the nearest one that the study has; None if there is none.
+    """Return the contrast of one factor at its usual base, or at the nearest base that the study has; None if none.
 
-    Nearest: the fewest factors moved, then the most levels of the factor, then the study's order. A given decoder stays.
+    The nearest base moves the fewest factors, then has the most levels of the factor, then comes first in the study.
+    A given decoder is never changed.
     """
     usual = usual_base(study, factor, decoder)
     names = list(usual)
@@ -78,7 +79,7 @@ def contrast(study: Study, factor: str, decoder: str | None = None) -> Contrast 
         levels = tuple(level for level in study.factors[factor] if level in group[factor].tolist())
         if len(levels) < 2:
             continue
-        # The study's own levels: those of a frame are numpy's, and read differently.
+        # Take the study's own levels: those of a frame are numpy's, and print differently.
         places = [study.factors[name].index(level) for name, level in zip(names, key, strict=True)]
         base = {name: study.factors[name][place] for name, place in zip(names, places, strict=True)}
         moved = {name: usual[name] for name in names if base[name] != usual[name]}
@@ -89,14 +90,14 @@ def contrast(study: Study, factor: str, decoder: str | None = None) -> Contrast 
 
 
 def contrasts(study: Study, decoder: str | None = None) -> list[Contrast]:
-    """Every factor that varies at some base of one decoder; `decoder` None: the decoders themselves."""
+    """Return the contrasts of all factors that vary at some base of one decoder; None: that of the decoders."""
     factors = [name for name in study.cell_factors if (name == "decoder") == (decoder is None)]
     found = [contrast(study, name, decoder) for name in factors if len(study.factors[name]) > 1]
     return [one for one in found if one is not None]
 
 
 def curves(study: Study, one: Contrast, value: str) -> pd.DataFrame:
-    """What a figure of a contrast draws: `average` a level and epoch, with label, baseline (nats) and threshold."""
+    """Compute the curves of a contrast: `average` per level and epoch, with label, baseline (nats) and threshold."""
     table = average(study, value, [one.factor], at=one.at, epoch="every")
     table.insert(1, "label", [study.labels.label_of(one.factor, level) for level in table[one.factor]])
     baselines = {level: baseline(study, {**one.base, one.factor: level}) for level in one.levels}
@@ -104,13 +105,13 @@ def curves(study: Study, one: Contrast, value: str) -> pd.DataFrame:
 
 
 def baseline(study: Study, at: Mapping[str, Any]) -> float:
-    """The independent-pixel bound of these cells, nats per example; NaN if no trial has ended yet or they differ."""
+    """Return the independent-pixel bound of these cells, nats per example; NaN if none has ended yet or they differ."""
     values = select(study, at)["baseline_bound"].dropna().unique()
     return float(values[0]) if len(values) == 1 else float("nan")
 
 
 def cell_curves(study: Study, cells: Cells, value: str, **how: Any) -> pd.DataFrame:
-    """Curves of single cells, each with its label: the columns of `curves`, but for the factor."""
+    """Compute the curves of single cells, each with its label: the columns of `curves` without the factor."""
     frames = []
     for label, cell in cells:
         table = average(study, value, [], at=cell, epoch="every", **how).assign(label=label, baseline=baseline(study, cell))
@@ -123,9 +124,9 @@ def cell_curves(study: Study, cells: Cells, value: str, **how: Any) -> pd.DataFr
 
 
 def map_cells(study: Study, decoder: str) -> list[tuple[str, dict[str, Any]]]:
-    """The panels of the paper's figure 3.3 that the study has, each with its title: vanilla, K, batch norm, warm-up.
+    """Return the cells of the paper's figure 3.3 that the study has, with titles: vanilla, K, batch norm, warm-up.
 
-    Our reading of it: batch norm and warm-up each by itself, both at the largest K.
+    In our reading of the figure, batch norm and warm-up are each added alone, both at the largest K.
     """
     base = usual_base(study, decoder=decoder)
     few, many = min(study.factors["k"]), max(study.factors["k"])

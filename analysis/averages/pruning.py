@@ -1,4 +1,4 @@
-"""When units are switched off and whether they come back, with hysteresis; draws nothing."""
+"""Counts when units are switched off and whether they come back, with hysteresis."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,22 +13,22 @@ from analysis.averages.one_factor import Cells
 from analysis.loading.study import Study
 
 ON, OFF = 0.1, 0.01
-"""A unit is switched on when its activity passes ON, off when it falls below OFF; in between it stays what it was."""
+"""A unit is switched on when its activity passes ON and off when it falls below OFF; in between it keeps its state."""
 
 EVENTS = ("switched_off", "came_back")
 
 
 def switches(activity: NDArray[np.floating[Any]], on: float = ON, off: float = OFF) -> dict[str, NDArray[np.int64]]:
-    """Units on in every epoch, and how often units were switched off, and on again, up to it.
+    """Count the units that are on in every epoch, and the switches off and back on up to it.
 
     Args:
         activity: [epoch, unit].
         on: a unit whose activity is above this is on.
-        off: one whose activity is below this is off; `off` is not above `on`.
+        off: a unit whose activity is below this is off; `off` is not above `on`.
 
     Returns:
-        `on`, `switched_off`, `came_back`, an entry an epoch. A unit comes back only after it was switched off: before it
-        was on for the first time it is not yet born.
+        `on`, `switched_off`, `came_back`, one entry per epoch. A unit comes back only after it was switched off: being on
+        for the first time does not count.
     """
     mark = np.where(activity > on, 1, np.where(activity < off, -1, 0))
     epochs = np.arange(len(mark))[:, None]
@@ -44,17 +44,17 @@ def switches(activity: NDArray[np.floating[Any]], on: float = ON, off: float = O
 
 
 def pruning(study: Study, cells: Cells, event: str, on: float = ON, off: float = OFF) -> pd.DataFrame:
-    """Mean over seeds of the number of events so far, in every epoch, cell by cell.
+    """Compute the mean over seeds of the number of events so far, in every epoch, cell by cell.
 
     Args:
-        study: what `load` gave.
-        cells: what each is called, and a level for every factor but the seed that varies.
+        study: the output of `load`.
+        cells: the name of each, and a level for every factor that varies, except the seed.
         event: switched_off or came_back.
         on: see switches.
         off: see switches.
 
     Returns:
-        label, then what `average` gives an epoch, on, off.
+        label, then the columns of `average` for every epoch, on, off.
     """
     frames = []
     for label, cell in cells:
@@ -65,7 +65,7 @@ def pruning(study: Study, cells: Cells, event: str, on: float = ON, off: float =
 
 
 def _counts(study: Study, cell: Mapping[str, Any], event: str, on: float, off: float) -> pd.Series:
-    """A value a row of the stream; NaN outside the cell."""
+    """Return one value per row of the stream; NaN outside the cell."""
     counts = pd.Series(np.nan, index=study.epochs.index)
     trial_ids = select(study, cell)["trial_id"].tolist()
     rows = study.epochs.loc[study.epochs["trial_id"].isin(trial_ids), ["trial_id", "epoch"]].sort_values("epoch")

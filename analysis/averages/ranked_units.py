@@ -1,4 +1,4 @@
-"""Units of trained models in order of size, averaged over seeds: the activity spectrum and KL per unit; draws nothing."""
+"""Averages the units of trained models by rank over seeds: the activity spectrum and the KL per unit."""
 
 import numpy as np
 import pandas as pd
@@ -10,23 +10,23 @@ from analysis.loading.study import Study
 
 
 def ranked(study: Study, cells: Cells, column: str = "activity") -> pd.DataFrame:
-    """Mean over seeds of the r-th largest entry of a vector at the last planned epoch, cell by cell.
+    """Compute the mean over seeds of the r-th largest entry of a vector at the last planned epoch, cell by cell.
 
-    Units mean nothing across seeds, their order does. Activities are averaged as logarithms (floor FLOOR), everything else
-    as it is; the interval is that of `average`.
+    The index of a unit means nothing across seeds, but its rank does. Activities are averaged as logarithms (floor FLOOR),
+    everything else as it is; the interval is that of `average`.
 
     Returns:
         label, rank (from 1), mean, low, high, n, n_planned, missing, epoch, threshold.
 
     Raises:
-        AverageError: a cell's factors leave more than one cell.
+        AverageError: the levels of a cell leave more than one cell.
     """
     is_log = column.startswith("activity")
     frames = []
     for label, cell in cells:
         trials = select(study, cell)
         if trials["seed"].duplicated().any():
-            raise AverageError("ranked: takes single cells; give a level for every factor that varies")
+            raise AverageError("ranked takes single cells, but several match; give a level for every factor that varies")
         goal = int(trials["epochs_goal"].max())
         stored = matrices(study, trials["trial_id"].tolist(), column)
         units = max(sum(sizes) for sizes in trials["layer_sizes"])

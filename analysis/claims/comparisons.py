@@ -1,4 +1,4 @@
-"""From the numbers of a claim's cells to its p values, for and against, with and without diverged trials; knows no study."""
+"""Computes a claim's p values, for and against it, with and without diverged trials, from the values of its cells."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,47 +15,47 @@ from analysis.stats.estimate import Estimate, contrast, linear_contrast, mean_in
 from analysis.stats.multiplicity import rank_contrast
 
 MANY = 1e9
-"""Degrees of freedom of a normal."""
+"""Degrees of freedom that stand for a normal distribution."""
 
 LEAST_PAIRS = 10
-"""Fewer pairs leave a rank correlation without a usable interval."""
+"""Least number of pairs for which a rank correlation has a usable interval."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One of the tests that a part of a claim consists of.
 
-    p of a direction is twice the one-sided one, so that p <= 0.05 means that the 95% interval lies on the claimed side; p of
-    an equivalence is that of two one-sided tests.
+    The p of a direction is twice the one-sided p, so that p <= 0.05 means that the 95% interval lies on the claimed side;
+    the p of an equivalence is that of two one-sided tests.
     """
 
     name: str
     test: str
-    """That of its part."""
+    """The test of its part."""
     estimate: Estimate
     """In the unit of the value, with its 95% interval."""
     p: float
     """For the claim."""
     p_against: float
-    """Of the claim's contrary: the other side, or beyond the margin."""
+    """Against the claim: for the other side, or for a difference beyond the margin."""
     p_worst: float
-    """As p, with diverged trials at the worst rank; p itself where none diverged."""
+    """Like p, with diverged trials at the worst rank; equal to p if none diverged."""
     p_against_worst: float
     unit: str = ""
     margin: float = float("nan")
     power: float = float("nan")
-    """Of two one-sided tests, if no difference is true; NaN of other tests."""
+    """Power of two one-sided tests if there is no true difference; NaN for other tests."""
     also: str = ""
-    """The same at other margins."""
+    """The results at other margins."""
 
 
 def comparisons(part: Part, samples: Mapping[str, Sample]) -> list[Comparison]:
-    """Every test of a part; the part holds if all of them do."""
+    """Return every test of a part; the part holds if all of its tests do."""
     return [*_TESTS[part.test](part, samples)]
 
 
 def _direction(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """The first cell against every other one."""
+    """Compare the first cell with every other cell."""
     sign = 1 if part.test == "greater" else -1
     first = samples[part.cells[0]]
     least = max(part.margin, part.by)
@@ -79,7 +79,7 @@ def _direction(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison
 
 
 def _limit(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """Every cell against a number."""
+    """Compare every cell with the limit."""
     sign = 1 if part.test == "above" else -1
     for name in part.cells:
         one = samples[name]
@@ -95,7 +95,7 @@ def _limit(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
 
 
 def _within(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """Every cell within a range, by two one-sided tests."""
+    """Test whether every cell lies within a range, by two one-sided tests."""
     low, high = part.range
     for name in part.cells:
         one = samples[name]
@@ -115,14 +115,14 @@ def _within(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
 
 
 def _equal(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """Every pair of cells, by two one-sided tests."""
+    """Test whether every pair of cells is equal, by two one-sided tests."""
     for one, other in combinations([samples[name] for name in part.cells], 2):
         for which, (a, b) in _numbers(part, one, other):
             raw = contrast(b, a, paired=part.paired, floor=_floor(one, other))
             found = equivalence(raw, part.margin)
             worst, beyond = found.p, found.p_beyond
             if one.diverged.any() or other.diverged.any():
-                # A trial that diverged is no equal of one that did not, by whatever margin.
+                # A trial that diverged never equals one that did not, at any margin.
                 sign = 1 if raw.estimate > 0 else -1
                 pairs = _imputed(part, (a, one), (b, other))
                 ranks = [rank_contrast(low + sign * part.margin, high, paired=part.paired) for high, low in pairs]
@@ -146,10 +146,10 @@ def _equal(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
 
 
 def _uncorrelated(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """Spearman's rho within every cell, on Fisher's scale with the variance 1.06 / (n - 3) (Fieller et al. 1957)."""
+    """Test Spearman's rho within every cell, on Fisher's scale with variance 1.06 / (n - 3) (Fieller et al. 1957)."""
     for name in part.cells:
         one = samples[name]
-        # A cell without any value has a single column.
+        # A cell without any values has a single column.
         values = one.values if one.values.shape[1] == 2 else np.empty((0, 2))
         x, y = values[~np.isnan(values).any(axis=1)].T
         rho, n = float("nan"), len(x)
@@ -170,7 +170,7 @@ def _uncorrelated(part: Part, samples: Mapping[str, Sample]) -> Iterator[Compari
 
 
 def _dominates(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """|large effect| - |small effect| for every pair of effects, by Welch: cells that both share count once."""
+    """Test |large effect| - |small effect| for every pair of effects, by Welch's t; a cell shared by both counts once."""
     for large in part.large:
         for small in part.small:
             weights: dict[str, float] = {}
@@ -184,7 +184,7 @@ def _dominates(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison
                 [_first(one) for one in cells], list(weights.values()), paired=False, floor=_floor(*cells)
             )
             p, against = _both(found, 1, 0.0, 0.0)
-            # A rank is no number of which differences of differences mean anything.
+            # Differences of differences of ranks mean nothing.
             has_diverged = any(one.diverged.any() for one in cells)
             worst, against_worst = (1.0, 1.0) if has_diverged else (p, against)
             title = f"{part.name}, |{large[1]} - {large[0]}| - |{small[1]} - {small[0]}|"
@@ -192,7 +192,7 @@ def _dominates(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison
 
 
 def _always(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """Every trial by itself: no inference."""
+    """Check every trial by itself, without inference."""
     for name in part.cells:
         values = samples[name].values[:, 0]
         known = values[~np.isnan(values)]
@@ -218,7 +218,7 @@ _TESTS = {
 
 
 def _numbers(part: Part, *samples: Sample) -> Iterator[tuple[str, list[Floats]]]:
-    """The arrays of some cells, number by number, each with its name; classes that no cell has are left out."""
+    """Yield the arrays of some cells, number by number, with a name for each; classes that no cell has are left out."""
     width = min(one.values.shape[1] for one in samples)
     for place in range(width):
         columns = [one.values[:, place] for one in samples]
@@ -233,20 +233,20 @@ def _numbers(part: Part, *samples: Sample) -> Iterator[tuple[str, list[Floats]]]
 
 
 def _imputed(part: Part, *arrays: tuple[Floats, Sample]) -> Iterator[list[Floats]]:
-    """The arrays with diverged trials infinitely bad: at one end, or at either where neither is better."""
+    """Yield the arrays with diverged trials infinitely bad: at one end, or at each end if neither is better."""
     better = better_of(part.value, str(part.how.get("column", "")))
     for end in (-np.inf, np.inf) if better is None else (-np.inf if better else np.inf,):
         yield [np.where(one.diverged, end, values) for values, one in arrays]
 
 
 def _signed_ranks(deviations: Floats) -> Estimate:
-    """The mean signed rank (Wilcoxon) with its t interval (Conover and Iman 1981); infinite deviations rank last."""
+    """Estimate the mean signed rank (Wilcoxon) with a t interval (Conover and Iman 1981); infinite deviations rank last."""
     known = deviations[~np.isnan(deviations)]
     return mean_interval(np.sign(known) * rankdata(np.abs(known)))
 
 
 def _both(found: Estimate, sign: int, null: float, contrary: float) -> tuple[float, float]:
-    """P for a direction beyond `null`, and for falling short of `contrary`."""
+    """Return the p for lying beyond `null` in a direction, and the p for falling short of `contrary`."""
     return _twice(found, sign, null), _twice(found, -sign, contrary)
 
 
@@ -255,7 +255,7 @@ def _twice(found: Estimate, sign: int, null: float = 0.0) -> float:
 
 
 def _largest(values: Iterator[float]) -> float:
-    """As `max`, which hides a NaN that comes second."""
+    """Return the largest value, or NaN if there is one; `max` would hide a NaN that comes second."""
     return float(np.max([*values]))
 
 

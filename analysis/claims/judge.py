@@ -1,4 +1,4 @@
-"""`python -m analysis.claims results/paper`: the paper's claims as tests of a study, each with a verdict and its reason."""
+"""Judges claims by a study: each gets a verdict, with its numbers and a reason."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,23 +23,23 @@ from workers.store.plan_log import read_plan
 Word = Literal["confirmed", "refuted", "undecided", "not testable"]
 
 ALPHA = 0.05
-"""A direction is judged by twice its one-sided p, an equivalence by the larger of its two one-sided ones."""
+"""Level of every verdict: for twice the one-sided p of a direction, and the larger one-sided p of an equivalence."""
 
 PAPER_EPOCHS, PAPER_WARMUP = 300, 100
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study says of one claim. Numbers are those of its least sure test: of the clearest one if it is refuted."""
+    """The verdict of a study on one claim. The numbers are those of its weakest test, or, if refuted, of the clearest."""
 
     claim: str
     verdict: Word
     text: str
     where: str
     figure: str
-    """The figure of the paper that it belongs to; `-` if none."""
+    """The figure of the paper that it belongs to; `-` if there is none."""
     stage: Literal["final", "interim"]
-    """Final only if every trial planned in its cells has ended: a study made longer because of a result is another one."""
+    """Final only if every trial planned in its cells has ended, as extending a study because of a result is not allowed."""
     primary: bool
     estimate: float = float("nan")
     low: float = float("nan")
@@ -47,42 +47,42 @@ class Verdict:
     high: float = float("nan")
     unit: str = ""
     what: str = ""
-    """What the estimate is of."""
+    """The quantity that is estimated."""
     n: int = 0
-    """Seeds: of the test that has fewest."""
+    """Number of seeds, in the test that has the fewest."""
     n_planned: int = 0
     p: float = float("nan")
-    """For the claim: the largest of its tests."""
+    """For the claim: the largest p of its tests."""
     p_holm: float = float("nan")
-    """Adjusted over the primary claims that were judged with it; NaN for others."""
+    """Adjusted over the primary claims that were judged together; NaN for other claims."""
     p_against: float = float("nan")
-    """For its contrary: the smallest of its tests, times their number."""
+    """Against the claim: the smallest p of its tests, times their number."""
     margin: float = float("nan")
     """The smallest difference that counts, or the limit of the test."""
     power: float = float("nan")
-    """Least power of its equivalence tests if there is no true difference; NaN if it has none."""
+    """Least power of its equivalence tests if there is no true difference; NaN if it has no such test."""
     underpowered: tuple[str, ...] = ()
     """The equivalence tests whose power is below 0.8."""
     reason: str = ""
     """Why it is undecided or not testable."""
     missing: str = ""
-    """Seeds without a number, by cell."""
+    """Seeds without a value, by cell."""
     note: str = ""
-    """What else a reader has to know."""
+    """Anything else that a reader has to know."""
     expected: str = ""
-    """What sources outside the paper let one expect."""
+    """The verdict to expect from sources outside the paper."""
 
 
 def judge(study: Study, claims: Sequence[Claim] | None = None, latent: pd.DataFrame | None = None) -> list[Verdict]:
-    """A verdict a claim, in the order of the claims; nothing is pooled over cells, decoders or epochs.
+    """Return one verdict per claim, in the order of the claims; nothing is pooled over cells, decoders or epochs.
 
-    Holm's method runs over the primary claims that the study can test, so judge them together.
+    Holm's method runs over the primary claims that the study can test, so judge all claims together.
 
     Args:
-        study: what `load` gave; it may still be running.
+        study: the output of `load`; the study may still be running.
         claims: None: those of the paper.
-        latent: the table a row a trial of `python -m analysis.latent` (see `stored_latent`); without it the claims about
-            the latent space are not testable.
+        latent: the table of `python -m analysis.latent`, one row per trial (see `stored_latent`); without it the claims
+            about the latent space are not testable.
 
     Raises:
         ClaimsError: two claims have the same id.
@@ -100,27 +100,27 @@ def judge(study: Study, claims: Sequence[Claim] | None = None, latent: pd.DataFr
 
 
 def stored_latent(study: Study) -> pd.DataFrame | None:
-    """The tables that `python -m analysis.latent` wrote for this study, a row a trial; None if it never ran."""
+    """Return the tables that `python -m analysis.latent` wrote for this study, one row per trial; None without any."""
     paths = sorted((study.path / FIGURES_FOLDER).glob("latent-trials-*.csv"))
     return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True) if paths else None
 
 
 def to_frame(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """A row a verdict, a column a field."""
+    """Turn verdicts into a frame with one row per verdict and one column per field."""
     names = list(Verdict.__dataclass_fields__)
     frame = pd.DataFrame([{name: getattr(one, name) for name in names} for one in verdicts], columns=names)
     return frame.assign(underpowered=["; ".join(names) for names in frame["underpowered"]])
 
 
 def markdown(verdict: Verdict) -> str:
-    """A verdict as one item of a Markdown list."""
+    """Render a verdict as one item of a Markdown list."""
     one = verdict
     stage = "" if one.verdict == "not testable" else f" ({one.stage})"
     parts = [f"- **{one.claim}** {one.text} **{one.verdict.capitalize()}**{stage}"]
     if one.verdict != "not testable" and not np.isnan(one.estimate):
         p = f", {_p(one.p)}" if not np.isnan(one.p) else ""
         if one.verdict == "refuted" and not np.isnan(one.p_against):
-            p = f", {_p(one.p_against)} of the contrary; of the claim {_p(one.p)}" if not np.isnan(one.p) else p
+            p = f", {_p(one.p_against)} against the claim and {_p(one.p)} for it" if not np.isnan(one.p) else p
         p += f" ({_p(one.p_holm)} after Holm)" if not np.isnan(one.p_holm) else ""
         unit = f" {one.unit}" if one.unit else ""
         parts.append(
@@ -139,7 +139,7 @@ class _Case:
     claim: Claim
     readings: tuple[Reading, ...]
     tests: tuple[Comparison, ...]
-    """Those that decide, of the parts that the study can judge."""
+    """The tests that decide, for the parts that the study can judge."""
     shown: tuple[Comparison, ...]
     lacks: tuple[str, ...]
     """What the study lacks for the parts that decide."""
@@ -162,7 +162,7 @@ class _Case:
 
     @property
     def p(self) -> float:
-        """Of the whole claim: as sure as its least sure test; no number if parts of it cannot be judged."""
+        """Return the largest p of its tests; NaN if some of its parts cannot be judged."""
         return float("nan") if self.lacks or not self.tests else float(np.max([test.p for test in self.tests]))
 
     @property
@@ -171,7 +171,7 @@ class _Case:
 
     @property
     def p_against(self) -> float:
-        """One test against it refutes the claim: Bonferroni over them."""
+        """Return the smallest p against the claim, times the number of tests (Bonferroni), as one test is enough."""
         return _smallest([test.p_against for test in self.tests])
 
     @property
@@ -227,32 +227,32 @@ def _verdict(case: _Case, p_holm: Mapping[str, float], against_holm: Mapping[str
 
 
 def _decide(case: _Case, p: float, against: float) -> tuple[Word, str]:
-    """The word and, unless it is clear, why."""
+    """Return the verdict and, unless it is clear, the reason."""
     if case.tests and against <= ALPHA and case.p_against_worst <= ALPHA and not (not case.lacks and p <= ALPHA):
-        return "refuted", f"one part suffices; others need {_listed(case.lacks)}" if case.lacks else ""
+        return "refuted", f"one part is enough; other parts need {_listed(case.lacks)}" if case.lacks else ""
     if case.lacks:
-        return "not testable", f"the study lacks {_listed(case.lacks)}"
+        return "not testable", f"the claim needs {_listed(case.lacks)}"
     if p <= ALPHA and case.p_worst > ALPHA:
-        return "undecided", "it would be confirmed, but not if the trials that diverged are counted as worst"
+        return "undecided", "it would be confirmed, but not if diverged trials are ranked as the worst"
     if p <= ALPHA and case.underpowered:
         return "undecided", f"the power of {_listed(case.underpowered)} is below {ENOUGH_POWER:g}: more seeds are needed"
     if p <= ALPHA:
         return "confirmed", ""
     if against <= ALPHA:
-        return "undecided", "it would be refuted, but not if the trials that diverged are counted as worst"
+        return "undecided", "it would be refuted, but not if diverged trials are ranked as the worst"
     if np.isnan(case.p):
         thin = [test.name for test in case.tests if np.isnan(test.p)]
-        return "undecided", f"too few seeds have a number for {_listed(thin)}"
+        return "undecided", f"too few seeds have a value for {_listed(thin)}"
     if case.underpowered:
         return "undecided", f"the power of {_listed(case.underpowered)} is below {ENOUGH_POWER:g}: more seeds are needed"
     if case.p <= ALPHA or case.p_against <= ALPHA:
         alone = "confirmed" if case.p <= ALPHA else "refuted"
-        return "undecided", f"by itself it would be {alone}, but not after Holm's adjustment over the primary claims"
-    return "undecided", "the interval leaves both open"
+        return "undecided", f"on its own it would be {alone}, but not after Holm's adjustment over the primary claims"
+    return "undecided", "the interval is compatible with the claim and with its contrary"
 
 
 def _telling(tests: Sequence[Comparison], word: Word) -> Comparison:
-    """The test whose numbers stand for the claim."""
+    """Return the test whose numbers represent the claim."""
     if word == "refuted":
         return min(tests, key=lambda test: 2.0 if np.isnan(test.p_against) else test.p_against)
     return max(tests, key=lambda test: 2.0 if np.isnan(test.p) else test.p)
@@ -263,47 +263,48 @@ def _note(case: _Case, word: Word, test: Comparison, added: str) -> str:
     words = []
     if word == "confirmed":
         small = [one for one in case.tests if one.test in ("greater", "less") and abs(one.estimate.estimate) < one.margin]
-        words += [f"{one.name} is smaller than the {one.margin:g} {one.unit} that would count" for one in small]
+        words += [f"{one.name} is smaller than the margin of {one.margin:g} {one.unit}".rstrip() for one in small]
     warmup = max(one.warmup for one in case.deciding)
     if any(levels.get("warmup") == LONGEST for levels in claim.cells.values()) and warmup not in (0, PAPER_WARMUP):
-        early = f", epoch 10 is {max(1, round(EARLY_SHARE * warmup))}" if claim.warmup > 1 else ""
+        early = f", epoch 10 as epoch {max(1, round(EARLY_SHARE * warmup))}" if claim.warmup > 1 else ""
         words.append(
-            f"warm-up has {warmup} epochs here, the paper's {PAPER_WARMUP}: epoch {PAPER_WARMUP} is read as its end{early}"
+            f"the warm-up takes {warmup} epochs here, {PAPER_WARMUP} in the paper: the paper's epoch {PAPER_WARMUP} is read "
+            f"as epoch {warmup}{early}"
         )
     if first.goal != PAPER_EPOCHS:
-        words.append(f"the end is epoch {first.goal}, the paper's {PAPER_EPOCHS}")
+        words.append(f"training ends at epoch {first.goal}, in the paper at epoch {PAPER_EPOCHS}")
     if any(one.part.value in ("lost", "half_life", "largest_drop", "kept") for one in case.deciding):
-        words.append(f"the early peak is the most active units of epochs {PEAK_EPOCHS[0]} to {PEAK_EPOCHS[1]}")
+        words.append(f"the early peak is the largest number of active units in epochs {PEAK_EPOCHS[0]} to {PEAK_EPOCHS[1]}")
     words += [f"{other.name}: {other.also}" for other in case.tests if other.also and (len(case.tests) < 3 or other is test)]
     words += [_shown(other) for other in case.shown]
     words += [
-        f"not shown: {one.part.name} needs {_listed(one.lacks)}"
+        f"not shown: {one.part.name}, which needs {_listed(one.lacks)}"
         for one in case.readings
         if one.lacks and not one.part.decides
     ]
     if any(VALUES[one.part.value].needs_latent for one in case.deciding):
-        words.append(f"from the table of {LATENT}")
+        words.append(f"the values come from the table written by {LATENT}")
     return "; ".join([*words, *([added] if added else [])])
 
 
 def _shown(test: Comparison) -> str:
     e = test.estimate
     unit = f" {test.unit}" if test.unit else ""
-    return f"shown: {test.name} {_number(e.estimate)}{unit} ({_number(e.low)} to {_number(e.high)})"
+    return f"for comparison: {test.name}: {_number(e.estimate)}{unit} ({_number(e.low)} to {_number(e.high)})"
 
 
 def _seeds_added(study: Study) -> str:
-    """A warning if later entries of the plan brought more seeds; empty if none did."""
+    """Return a warning if later entries of the plan added seeds; empty if none did."""
     try:
         footers = read_plan(open_store(study.url)).footers
     except RecordError:
-        # The study was loaded without it, and says so.
+        # The study was loaded without this file, and its report says so.
         return ""
     first = set(footers[0]["factors"].get("seed", ())) if footers else set()
     later = [seed for footer in footers for seed in footer["factors"].get("seed", ()) if seed not in first]
     if not later:
         return ""
-    return f"{len(set(later))} seeds were added to the plan later: if that was because of a result, p means nothing"
+    return f"{len(set(later))} seeds were added to the plan later; if a result was the reason, p means nothing"
 
 
 def _smallest(values: Sequence[float]) -> float:

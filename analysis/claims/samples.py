@@ -1,4 +1,4 @@
-"""Finds a claim's cells in a study and reads a number a seed from them, or says what the study lacks; judges nothing."""
+"""Finds the cells of a claim in a study and reads one value per seed from them, or lists what the claim still needs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,30 +26,30 @@ _NOTHING = np.zeros((0, 0), np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The numbers of one cell; an entry a seed."""
+    """The values of one cell, one entry per seed."""
 
     cell: str
     seeds: tuple[int, ...]
-    """Those of all cells of the part, in the same order, so that pairs stand side by side."""
+    """The seeds of all cells of the part, in the same order, so that pairs line up."""
     values: Floats
     """[seed, number], NaN where absent."""
     diverged: NDArray[np.bool_]
     """Whether the seed's trial diverged."""
     least_variance: float = 0.0
-    """Of one number, however equal they are."""
+    """Least variance of one value, even if all values are equal."""
     planned: int = 0
     missing: str = ""
-    """The seeds that have no number here, with reasons; empty if there are none."""
+    """The seeds without a value, with reasons; empty if there are none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A part of a claim as the study has it: its samples, or why there are none."""
+    """The samples of one part of a claim, or what is needed to judge it."""
 
     part: Part
     samples: Mapping[str, Sample]
     lacks: tuple[str, ...] = ()
-    """What the study would need; empty if the part can be judged."""
+    """What the part needs and the study lacks; empty if the part can be judged."""
     warmup: int = 0
     is_final: bool = True
     """Whether every trial planned in its cells has ended."""
@@ -60,7 +60,7 @@ class Reader:
     """Reads the parts of claims from one study."""
 
     def __init__(self, study: Study, latent: pd.DataFrame | None = None) -> None:
-        """Sort the stream by trial once; `latent` is the table a row a trial that analysis.latent writes."""
+        """Sort the stream by trial; `latent` is the table that analysis.latent writes, one row per trial."""
         self.study = study
         trials = study.epochs["trial_id"].cat
         order = np.lexsort((study.epochs["epoch"].to_numpy(), trials.codes.to_numpy()))
@@ -77,14 +77,14 @@ class Reader:
             self._latent = {row["trial_id"]: row for row in latent.to_dict("records")}
 
     def read(self, claim: Claim, part: Part) -> Reading:
-        """The samples of a part, or what the study lacks for it: every level, setting, column and epoch."""
+        """Return the samples of a part, or every level, setting, column and epoch that it needs and the study lacks."""
         every = {name: self._cell(levels) for name, levels in claim.cells.items()}
         cells = {name: every[name][0] for name in part.cells}
         lacks = list(dict.fromkeys(problem for name in part.cells for problem in every[name][1]))
         if lacks:
             return Reading(part, {}, tuple(lacks))
         trials = pd.concat(cells.values())
-        # Cells without warm-up are read at the epochs of those with it.
+        # Cells without warm-up are read at the same epochs as those with it.
         warmup = max(int(rows["warmup"].max()) for rows, _ in every.values() if len(rows))
         goal = int(trials["epochs_goal"].min())
         lacks = [*_needs(claim, part, trials, goal, warmup), *self._lacks_latent(part)]
@@ -102,7 +102,7 @@ class Reader:
         return Reading(part, samples, tuple(lacks), warmup, has_ended and not self.study.left_out, goal)
 
     def _cell(self, levels: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
-        """The planned trials of one cell, and what the study lacks of it; claims share most of their cells."""
+        """Return the planned trials of one cell, and what the study lacks for it; cached, as claims share cells."""
         key = tuple(sorted(levels.items()))
         if key not in self._cells:
             self._cells[key] = self._find(levels)
@@ -119,7 +119,7 @@ class Reader:
                 elif len(present) == 1:
                     wanted[name] = present[0]
                 else:
-                    problems.append(f"a level of {name}, which varies and is not named by the claim")
+                    problems.append(f"a level of {name}, which varies but is not fixed by the claim")
         trials = self.study.trials
         is_longest = wanted.get("warmup") == LONGEST
         for name, level in wanted.items():
@@ -144,11 +144,11 @@ class Reader:
 
     def _lacks_latent(self, part: Part) -> list[str]:
         if VALUES[part.value].needs_latent and (self._latent is None or part.how["column"] not in _names(self._latent)):
-            return [f"the column {part.how['column']} of latent pictures: run {LATENT} {self.study.url}"]
+            return [f"the column {part.how['column']} of the latent table: run {LATENT} {self.study.url}"]
         return []
 
     def _target(self, part: Part, cells: Mapping[str, tuple[pd.DataFrame, list[str]]]) -> float | None:
-        """What every curve has to reach: the mean end of the reference cell less `below`."""
+        """Return the target of every curve: the mean final value of the reference cell minus `below`."""
         if "reference" not in part.how:
             return None
         rows = cells[part.how["reference"]][0]
@@ -156,7 +156,7 @@ class Reader:
         return float(np.mean(ends)) - float(part.how["below"]) if ends else float("nan")
 
     def _nulls(self, part: Part, cell: str, rows: pd.DataFrame) -> list[str]:
-        """What no trial of a cell has, though trials have completed."""
+        """List the columns that are null in every completed trial of a cell."""
         whole = [row for row in _records(rows) if self._is_whole(row)]
         named = [str(part.how[key]) for key in ("column", "minus", "with") if key in part.how]
         found = []
@@ -166,11 +166,11 @@ class Reader:
             trials = [self._trial(row) for row in whole]
             ends = [one.latent.get(column) if VALUES[part.value].needs_latent else one.end(column) for one in trials]
             if ends and pd.isna(ends).all():
-                found.append(f"a number in {column}, which is null in every trial of {cell}")
+                found.append(f"values of {column}, which is null in every trial of {cell}")
         return found
 
     def _has_no_pruning(self, cells: Iterable[pd.DataFrame]) -> bool:
-        """Whether trials have completed, and in no cell they lose enough units to tell how fast."""
+        """Tell whether trials have completed, but no cell loses enough units to measure how fast."""
         found = [[lost(self._trial(row), {})[0] for row in _records(rows) if self._is_whole(row)] for rows in cells]
         means = [float(np.mean(one)) for one in found if one]
         return bool(means) and max(means) < LEAST_DROP
@@ -187,7 +187,7 @@ class Reader:
             if row["status"] == "diverged":
                 diverged.append(seed)
             if self._is_whole(row) and self._lacks_vectors(part, row["trial_id"]):
-                reason = "its vectors lie in a file that cannot be read"
+                reason = "its vectors are in a file that cannot be read"
             elif self._is_whole(row):
                 trial = self._trial(row, warmup, float("nan") if target is None else target)
                 value = VALUES[part.value].of(trial, part.how)
@@ -211,7 +211,7 @@ class Reader:
         return Sample(name, tuple(seeds), values, np.isin(seeds, diverged), least, len(rows), "; ".join(words))
 
     def _is_whole(self, row: Mapping[Any, Any]) -> bool:
-        """Whether a trial completed and all its epochs are there."""
+        """Tell whether a trial completed and all its epochs are stored."""
         rows = self._places.get(row["trial_id"])
         return row["status"] == "completed" and rows is not None and len(rows) == int(row["last_epoch"]) + 1
 
@@ -223,7 +223,7 @@ class Reader:
         return Trial(row, stream, places, self.study.threshold, warmup, target, latent, read)
 
     def _vectors(self, trial_id: str, column: str) -> NDArray[np.float32]:
-        """A vector column of a trial as [epoch, entry]; its whole cell is read with it, and kept till the next one."""
+        """Return a vector column of a trial as [epoch, entry]; its whole cell is read at once and then cached."""
         if trial_id not in self._read.get(column, {}):
             members = [one for one in self._places if self._cell_of[one] == self._cell_of[trial_id]]
             found = matrices(self.study, members, column)
@@ -231,14 +231,14 @@ class Reader:
         return self._read[column][trial_id]
 
     def _lacks_vectors(self, part: Part, trial_id: str) -> bool:
-        """Whether vectors that a part reads of a trial lie in a file that has turned out to be damaged."""
+        """Tell whether vectors that a part needs of a trial are in a file that has proved damaged."""
         named = {*VALUES[part.value].columns, *(part.how[key] for key in ("column", "minus", "with") if key in part.how)}
         read = [self._vectors(trial_id, column) for column in VECTORS if column in named]
         return any(len(vectors) != len(self._places[trial_id]) for vectors in read)
 
 
 def _needs(claim: Claim, part: Part, trials: pd.DataFrame, goal: int, warmup: int) -> list[str]:
-    """Epochs, lengths and settings that a study of these cells lacks."""
+    """List the epochs, warm-up and settings that a claim needs and these cells lack."""
     found = []
     epochs = max(claim.epochs, _least_epochs(part, warmup))
     if goal < epochs:
@@ -248,12 +248,12 @@ def _needs(claim: Claim, part: Part, trials: pd.DataFrame, goal: int, warmup: in
     for name, allowed in claim.settings.items():
         have = dict.fromkeys(trials[name].tolist())
         if any(level not in allowed for level in have):
-            found.append(f"{name} = {' or '.join(map(str, allowed))} (it is {', '.join(map(str, have))})")
+            found.append(f"{name} = {' or '.join(map(str, allowed))} (the study has {', '.join(map(str, have))})")
     return found
 
 
 def _least_epochs(part: Part, warmup: int) -> int:
-    """Fewer epochs than these leave the value without a meaning."""
+    """Return the least number of epochs with which the value has a meaning."""
     match part.value:
         case "lost" | "half_life" | "largest_drop":
             return PEAK_EPOCHS[1] + 1

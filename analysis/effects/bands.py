@@ -1,4 +1,4 @@
-"""Bands for whole curves over epochs: pointwise, and simultaneous for claims about every epoch at once; draws nothing."""
+"""Computes bands for curves over epochs: pointwise, and simultaneous for claims about all epochs at once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,42 +15,43 @@ from analysis.loading.study import Study
 from analysis.stats.estimate import Floats, InferenceError, check_confidence
 
 FEW = 20
-"""Below this many seeds the bootstrap knows too little of how epochs hang together, and Bonferroni's quantile is taken."""
+"""With fewer seeds the bootstrap cannot estimate the correlation of epochs, and Bonferroni's quantile is used."""
 
 DRAWS = 2000
 
 BLOCK = 50
-"""Draws at a time: a few megabytes at 300 epochs."""
+"""Draws processed at a time: a few megabytes at 300 epochs."""
 
 
 def sup_t(
     curves: ArrayLike, confidence: float = 0.95, *, floor: float = 0.0, draws: int = DRAWS, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean curve with its pointwise t band and the sup-t band, which holds at all epochs together.
+    """Compute the mean curve with its pointwise t band and the sup-t band, which covers all epochs together.
 
-        mean(e) -+ c se(e),   c the quantile of  max_e |t(e)|   over curves drawn from the residuals' own covariance
+        mean(e) -+ c se(e),   c the quantile of  max_e |t(e)|   over curves drawn with the covariance of the residuals
 
-    Each draw is studentised anew, so that a single epoch gives t. With fewer than FEW seeds c = t(1 - (1 - confidence) /
-    (2 epochs), n - 1). Measured over 60 epochs, n from 3 to 30, noise remembered for 1 to 20 epochs: this covers 0.92 to
-    0.97 of whole curves, the pointwise band 0.03 to 0.55; the usual plug-in of a Gaussian maximum 0.6 to 0.8 at n = 5.
+    Each draw is studentised by itself, so that a single epoch gives t. With fewer than FEW seeds c = t(1 - (1 - confidence)
+    / (2 epochs), n - 1). Measured with 60 epochs, 3 to 30 seeds and noise correlated over 1 to 20 epochs, this band covers
+    0.92 to 0.97 of whole curves, the pointwise band 0.03 to 0.55, and the usual plug-in of a Gaussian maximum 0.6 to 0.8
+    at n = 5.
 
     Args:
-        curves: [seed, epoch], of a cell or of the paired difference of two; a seed with a NaN is left out.
-        confidence: of both bands.
+        curves: [seed, epoch], for a cell or for the paired difference of two; a seed with a NaN is left out.
+        confidence: of both bands, between 0 and 1.
         floor: least variance of one value (COUNT_FLOOR for counts, twice that for their differences).
-        draws: of the bootstrap.
-        seed: of its generator; the same curves give the same band.
+        draws: number of bootstrap draws.
+        seed: of the bootstrap's generator; the same curves give the same band.
 
     Returns:
-        A row an epoch: mean, low, high (pointwise), sup_low, sup_high, n, critical (c). NaN where n < 2.
+        One row per epoch: mean, low, high (pointwise), sup_low, sup_high, n, critical (c). NaN where n < 2.
 
     Raises:
-        InferenceError: no matrix was given, or the confidence is no probability.
+        InferenceError: the curves are not a matrix, or the confidence is not between 0 and 1.
     """
     check_confidence(confidence)
     rows = np.asarray(curves, float)
     if rows.ndim != 2 or not rows.shape[1]:
-        raise InferenceError(f"sup_t: curves of shape {rows.shape}; give [seed, epoch], all seeds at the same epochs")
+        raise InferenceError(f"sup_t: curves have shape {rows.shape}; give [seed, epoch], all seeds at the same epochs")
     rows = rows[np.isfinite(rows).all(axis=1)]
     n = len(rows)
     if n < 2:
@@ -75,18 +76,18 @@ def curve_bands(
     epochs: Sequence[int] | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """`sup_t` of the curves of one cell, or of `versus` minus that cell, one difference a seed.
+    """Apply `sup_t` to the curves of one cell, or to the differences of `versus` minus that cell, one per seed.
 
     Args:
-        study: what `load` gave.
+        study: the output of `load`.
         value: a scalar column of the stream.
-        at: a level for every factor that varies, but the seed.
-        versus: levels that replace those of `at` in the other cell.
-        epochs: those that the claim is about, the fewer the narrower; None: every one planned.
-        confidence: of both bands.
+        at: a level for every factor that varies, except the seed.
+        versus: levels that replace those of `at` in the other cell; None: there is no other.
+        epochs: those that the claim is about; fewer epochs give a narrower band; None: all planned epochs.
+        confidence: of both bands, between 0 and 1.
 
     Returns:
-        epoch, the columns of `sup_t`, n_planned and missing (only seeds with every epoch count).
+        epoch, the columns of `sup_t`, n_planned and missing; only seeds that have every epoch count.
 
     Raises:
         AverageError: a name, level or epoch does not exist.
@@ -105,10 +106,10 @@ def curve_bands(
 
 
 def _curves(study: Study, value: str, cell: Mapping[str, Any]) -> pd.DataFrame:
-    """Values [seed, epoch] of one cell up to the epoch planned, NaN where a trial has none."""
+    """Return values [seed, epoch] of one cell up to the last planned epoch, NaN where a trial has none."""
     trials = select(study, cell)
     if trials["seed"].duplicated().any():
-        raise InferenceError("curve_bands: takes one cell; give a level for every factor that varies")
+        raise InferenceError("curve_bands takes one cell, but several match; give a level for every factor that varies")
     every: Literal["every"] = "every"
     wide = values_by_epoch(study, trials, value, every)[1].set_axis(pd.Index(trials["seed"]), axis=0)
     return wide.reindex(columns=range(int(trials["epochs_goal"].max()) + 1)).sort_index()

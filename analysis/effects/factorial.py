@@ -1,4 +1,4 @@
-"""Main effects and interactions of a whole factorial of one decoder: secondary to simple effects; draws nothing."""
+"""Computes main effects and interactions over the full factorial of one decoder; they are secondary to simple effects."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
@@ -24,15 +24,15 @@ def main_effects(
     confidence: float = 0.95,
     floor: float | None = None,
 ) -> pd.DataFrame:
-    """Every level of every factor against its first, averaged with equal weight over the cells of the others.
+    """Compare every level of every factor with the first, averaged with equal weight over the cells of the others.
 
-    Secondary: a marginal mean says little where factors interact. Of one decoder only.
+    These effects are secondary, as a marginal mean means little where factors interact. They are for one decoder only.
 
     Returns:
-        factor, level, reference, over (the cells of the average), and the columns of `effect_row`; p_holm over all rows.
+        factor, level, reference, over (the levels averaged over), and the columns of `effect_row`; p_holm over all rows.
 
     Raises:
-        AverageError: the decoder varies, nothing else does, or a cell of the factorial was never planned (named).
+        AverageError: the decoder varies, or no factor varies, or a cell of the factorial was never planned.
     """
     table = balanced(study, value, at, epoch)
     return _marginal(table, [(name,) for name in table.factors], paired, confidence, floor)
@@ -49,12 +49,12 @@ def interactions(
     confidence: float = 0.95,
     floor: float | None = None,
 ) -> pd.DataFrame:
-    """Differences of differences, averaged with equal weight over the cells of the factors that are not in them.
+    """Compute differences of differences, averaged with equal weight over the cells of all other factors.
 
         order 2:  (y_11 - y_01) - (y_10 - y_00)
 
     Returns:
-        As `main_effects`; factor, level and reference are joined with ' x '.
+        As in `main_effects`, with factors, levels and references joined by ' x '.
 
     Raises:
         AverageError: as in `main_effects`, or fewer than `order` factors vary.
@@ -62,8 +62,8 @@ def interactions(
     table = balanced(study, value, at, epoch)
     if not 2 <= order <= len(table.factors):
         raise AverageError(
-            f"interactions: order {order} of {len(table.factors)} factors that vary ({', '.join(table.factors)}); it lies "
-            "between 2 and their number"
+            f"interactions: order is {order}; it must lie between 2 and the number of factors that vary, "
+            f"{len(table.factors)} ({', '.join(table.factors)})"
         )
     return _marginal(table, list(combinations(table.factors, order)), paired, confidence, floor)
 
@@ -71,26 +71,26 @@ def interactions(
 def balanced(
     study: Study, value: str | pd.Series, at: Mapping[str, Any] | None, epoch: int | Literal["last"] = "last"
 ) -> SeedTable:
-    """`per_seed` of a whole factorial of one decoder.
+    """Return `per_seed` for a full factorial of one decoder.
 
     Raises:
-        AverageError: the decoder varies, nothing else does, or a cell was never planned (named).
+        AverageError: the decoder varies, or no factor varies, or a cell was never planned.
     """
     trials = select(study, at)
     if trials["decoder"].nunique() > 1:
         known = ", ".join(study.factors["decoder"])
         raise AverageError(
-            f'decoders are never pooled, their nats differ in kind; fix one with at={{"decoder": ...}}: {known}'
+            f'decoders are never pooled, as their nats are not comparable; fix one with at={{"decoder": ...}}: {known}'
         )
     table = per_seed(study, value, at, epoch)
     if not table.factors:
-        raise AverageError(f"nothing varies at {cell_text(at or {})}; give more levels")
+        raise AverageError(f"no factor varies at {cell_text(at or {})}; give more levels")
     wanted = list(product(*table.levels.values()))
     if lacking := [cell for cell in wanted if cell not in table.cells]:
         names = [cell_text(dict(zip(table.factors, cell, strict=True))) for cell in lacking]
         raise AverageError(
-            f"not a whole factorial: {len(lacking)} of {len(wanted)} cells were never planned ({'; '.join(names[:3])}"
-            f"{'; ...' * (len(names) > 3)}); choose levels that are all crossed with at, or take simple_effects"
+            f"not a full factorial: {len(lacking)} of {len(wanted)} cells were never planned ({'; '.join(names[:3])}"
+            f"{'; ...' * (len(names) > 3)}); use at to choose levels that are fully crossed, or use simple_effects"
         )
     return table
 

@@ -1,4 +1,4 @@
-"""How many more seeds: for an interval of a wanted width, or to show that two cells are equal; decides no claim."""
+"""Computes how many more seeds are needed for an interval of a given width, or to show that two cells are equal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,36 +16,36 @@ from analysis.stats.equivalence import ENOUGH_POWER, equivalence_power
 from analysis.stats.estimate import InferenceError
 
 MOST = 1000
-"""No answer above this many seeds."""
+"""Largest number of seeds that is considered."""
 
 ASSURANCE = 0.8
-"""Chance with which the interval is to come out as narrow as wanted, and confidence of the upper limit of an sd."""
+"""Probability that the interval is as narrow as wanted, and confidence of the upper limit of an sd."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of what was planned has ended; the seed target is the plan's, whatever the results look like."""
+    """How many of the planned seeds have ended; the target is that of the plan, whatever the results look like."""
 
     target: int
-    """Seeds in the plan, of the cell with the fewest."""
+    """Planned seeds of the cell that has the fewest."""
     ended: int
-    """Seeds of which every trial has completed or diverged."""
+    """Seeds whose trials have all ended."""
     planned: int
-    """Seeds in the plan of any of the cells."""
+    """Seeds that are planned in any of the cells."""
 
     @property
     def is_final(self) -> bool:
-        """Whether a verdict may be more than interim."""
+        """Tell whether a verdict may be final."""
         return self.ended == self.planned
 
     @property
     def text(self) -> str:
-        """For a reader: 'final (5 seeds)', 'INTERIM (3 of 5 seeds)'."""
+        """Describe the progress: 'final (5 seeds)' or 'INTERIM (3 of 5 seeds)'."""
         return f"final ({self.planned} seeds)" if self.is_final else f"INTERIM ({self.ended} of {self.planned} seeds)"
 
 
 def progress(study: Study, at: Mapping[str, Any] | None = None) -> Progress:
-    """How many of the planned seeds of some cells have ended.
+    """Count how many of the planned seeds of some cells have ended.
 
     Raises:
         AverageError: a name or level does not exist.
@@ -60,26 +60,26 @@ def progress(study: Study, at: Mapping[str, Any] | None = None) -> Progress:
 def seeds_for_interval(
     sd: float, half_width: float, *, confidence: float = 0.95, assurance: float | None = ASSURANCE, df_per_seed: int = 1
 ) -> int | None:
-    """Least n for which an interval comes out no wider than mean -+ half_width.
+    """Return the least n for which an interval is no wider than mean -+ half_width.
 
         P( t(n - 1) S / sqrt(n) <= half_width ) >= assurance,   S^2 = sd^2 chi^2(n - 1) / (n - 1)
 
     Args:
         sd: of one seed's number: a value, or the difference of two cells.
-        half_width: wanted, in the unit of sd.
-        confidence: of the interval.
-        assurance: chance of that width; None: S = sd, which comes out wider about half of the time.
-        df_per_seed: degrees of freedom that a seed brings: 2 for the difference of two independent cells, else 1.
+        half_width: the wanted half-width, in the unit of sd.
+        confidence: of the interval, between 0 and 1.
+        assurance: probability of that width; None: S = sd, where the interval is wider about half of the time.
+        df_per_seed: degrees of freedom that each seed adds: 2 for the difference of two independent cells, else 1.
 
     Returns:
-        Seeds (a cell), or None where MOST would not do.
+        Seeds per cell, or None if MOST are not enough.
 
     Raises:
         InferenceError: sd is negative or NaN, or the width is not above 0.
     """
     if not sd >= 0 or not half_width > 0:
         raise InferenceError(
-            f"seeds_for_interval: sd {sd} and half-width {half_width}; the first is not negative, the other above 0"
+            f"seeds_for_interval: sd is {sd}, half_width {half_width}; sd must not be negative, half_width must be above 0"
         )
     n = np.arange(2, MOST + 1)
     df = df_per_seed * (n - 1)
@@ -90,16 +90,18 @@ def seeds_for_interval(
 def seeds_for_equivalence(
     sd: float, margin: float, *, power: float = ENOUGH_POWER, alpha: float = 0.05, paired: bool = True, icc: float = 0.0
 ) -> int | None:
-    """Least n a cell for which two one-sided tests have that power at a true difference of 0; see `equivalence_power`.
+    """Return the least n per cell that gives two one-sided tests this power at a true difference of 0.
+
+    The arguments are those of `equivalence_power`.
 
     Returns:
-        Seeds a cell, or None where MOST would not do.
+        Seeds per cell, or None if MOST are not enough.
 
     Raises:
         InferenceError: the margin is not above 0, or sd is negative or NaN.
     """
     if not sd >= 0:
-        raise InferenceError(f"seeds_for_equivalence: sd is {sd}; it is not negative")
+        raise InferenceError(f"seeds_for_equivalence: sd is {sd}; it must not be negative")
     low, high = 2, 2
     while equivalence_power(sd, high, margin, alpha, paired=paired, icc=icc) < power:
         if high >= MOST:
@@ -113,7 +115,7 @@ def seeds_for_equivalence(
 
 
 def sd_upper(sd: float, df: float, confidence: float = ASSURANCE) -> float:
-    """Upper confidence limit of an sd: that of a few seeds is as often too small as too large (Browne 1995)."""
+    """Return the upper confidence limit of an sd, as an sd from few seeds is too small half of the time (Browne 1995)."""
     return float(sd * np.sqrt(df / chi2.ppf(1 - confidence, df))) if df > 0 else float("nan")
 
 
@@ -130,24 +132,26 @@ def more_seeds(
     paired: bool = True,
     floor: float | None = None,
 ) -> pd.DataFrame:
-    """Seeds that every cell still needs, for the next study: to add them because of a result is optional stopping.
+    """Compute the seeds that every cell still needs, for planning the next study.
+
+    Adding seeds to a study because of its result is optional stopping.
 
     Args:
-        study: what `load` gave.
-        value: what `per_seed` takes.
-        half_width: wanted of the cell's mean, in the value's unit.
+        study: the output of `load`.
+        value: as in `per_seed`.
+        half_width: wanted for the mean of each cell, in the unit of the value.
         margin: of equivalence with another cell of the same sd and independent seeds.
-        at: factor to level, or to a list of levels: only those cells.
+        at: factor to level, or to a list of levels: use only those cells.
         epoch: as in `average`.
-        confidence: of the interval.
+        confidence: of the interval, between 0 and 1.
         power: of the equivalence tests at a true difference of 0.
-        paired: how the equivalence is going to be tested; see `equivalence_power`.
+        paired: how equivalence will be tested; see `equivalence_power`.
         floor: least variance of one value; None: that of rounding for counts, else 0.
 
     Returns:
-        A row a cell: cell, n, n_planned, sd, sd_upper (80%), half_width (of now), power (of now), then more_for_interval and
-        more_for_equivalence at sd, and both again with `_safe` at sd_upper: seeds beyond the n there are, missing (<NA>)
-        where n < 2 or MOST would not do; progress.
+        One row per cell: cell, n, n_planned, sd, sd_upper (80%), half_width and power (both at the present n), then
+        more_for_interval and more_for_equivalence at sd, and both with the suffix `_safe` at sd_upper: seeds to add to the
+        present n, <NA> where n < 2 or MOST are not enough; progress.
 
     Raises:
         AverageError: a name, level or epoch does not exist.

@@ -1,4 +1,4 @@
-"""Effects of the factors of a study: one contrast a seed, its interval, what is missing and what diverged; draws nothing."""
+"""Computes simple effects of factors: one contrast per seed, with intervals and what is missing or has diverged."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from analysis.stats.estimate import Estimate, Floats, linear_contrast
 from analysis.stats.multiplicity import clopper_pearson, holm, rank_contrast
 
 ALPHA = 0.05
-"""Level at which a verdict is compared with the one after worst-rank imputation."""
+"""Level of significance at which results with and without worst-rank imputation are compared."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """How many trials of a cell diverged, of those that have ended."""
+    """How many of the ended trials of a cell diverged."""
 
     cell: str
     diverged: int
@@ -37,13 +37,13 @@ class Effect:
 
     estimate: Estimate
     n_planned: int
-    """Seeds that the cells were planned with."""
+    """Seeds that are planned for the cells."""
     missing: str
-    """The seeds that lack a value, by cell and reason; empty if none."""
+    """The seeds that lack a value, by cell and reason; empty if there are none."""
     divergence: tuple[Divergence, ...]
-    """A record a cell of the contrast."""
+    """One record per cell of the contrast."""
     survives: bool
-    """Whether sign and significance (at 0.05) stay when diverged trials get the worst rank. True where none diverged."""
+    """Whether sign and significance (at 0.05) stay if diverged trials get the worst rank; True if none diverged."""
 
 
 def effect(
@@ -55,22 +55,22 @@ def effect(
     floor: float | None = None,
     higher_is_better: bool | None = None,
 ) -> Effect:
-    """sum_j w_j mean(cell_j) over seeds.
+    """Estimate sum_j w_j mean(cell_j) over seeds.
 
-    Unpaired, the cells of positive weight give one sum a seed and those of negative weight another, and Welch's t compares
-    the two: cells of one side share seeds, and taken as independent they would promise far too much.
+    If unpaired, the cells of positive weight give one sum per seed and those of negative weight another, and Welch's t
+    compares the two. Cells on one side share seeds; treating them as independent would give far too narrow intervals.
 
-    Worst-rank imputation: `rank_contrast` of two cells with diverged trials behind every other; where the measure has no
-    better direction, in both. A contrast of more than two cells survives only if none diverged: a rank is no number of
-    which differences of differences mean anything.
+    Worst-rank imputation applies `rank_contrast` to two cells, with diverged trials ranked last; if neither direction of the
+    measure is better, it is done for both. A contrast of more than two cells survives only if no trial diverged, as
+    differences of differences of ranks mean nothing.
 
     Args:
-        table: what `per_seed` gave.
-        weights: one a cell.
-        paired: one contrast a seed with S - 1 degrees of freedom, else Welch, which takes both sides as independent.
-        confidence: of the interval.
+        table: the output of `per_seed`.
+        weights: one per cell.
+        paired: one contrast per seed with S - 1 degrees of freedom, else Welch's t, which takes both sides as independent.
+        confidence: of the interval, between 0 and 1.
         floor: least variance of one value; None: that of rounding for counts, else 0.
-        higher_is_better: None: what is known of the measure.
+        higher_is_better: None: as known for the measure, see `direction_of`.
     """
     used = np.flatnonzero(weights)
     floor = floor_of(table.name) if floor is None else floor
@@ -105,13 +105,13 @@ def _verdict(estimate: Estimate) -> int:
 
 
 def divergence(table: SeedTable, cell: str) -> Divergence:
-    """P(diverged) of one cell, over its trials that have ended; a trial that diverged after the epoch asked for has not."""
+    """Estimate P(diverged) of one cell over its ended trials; divergence after the requested epoch does not count."""
     ended, diverged = int(table.ended[cell].sum()), int(table.diverged[cell].sum())
     return Divergence(cell, diverged, ended, *clopper_pearson(diverged, ended))
 
 
 def missing_text(table: SeedTable, cells: Iterable[str] | None = None) -> str:
-    """The absent seeds of some cells, those with the same cell and reason together."""
+    """Name the absent seeds of some cells, grouped by cell and reason."""
     found: dict[str, list[str]] = {}
     for cell in table.names if cells is None else cells:
         for seed, reason in table.reasons[cell].items():
@@ -134,16 +134,16 @@ def simple_effects(
     floor: float | None = None,
     higher_is_better: bool | None = None,
 ) -> pd.DataFrame:
-    """Every level of a factor against a reference level, at stated cells: these decide a claim.
+    """Compare every level of a factor with a reference level, at given cells. These effects decide a claim.
 
     Args:
-        study: what `load` gave.
-        value: what `per_seed` takes.
-        factor: whose levels are compared.
+        study: the output of `load`.
+        value: as in `per_seed`.
+        factor: the factor whose levels are compared.
         at: factor to level, or to a list of levels.
-        by: factors whose levels get their own effects; whatever varies must be the factor, in `by` or fixed in `at`.
+        by: factors whose levels get their own effects; all factors that vary, other than `factor`, must be here or in `at`.
         reference: the level that the others are compared with; None: the first.
-        paired: fixed before the data are seen. None: `is_paired`, which looks at the factor alone.
+        paired: fixed before the data are seen. None: `is_paired`, which depends on the factor alone.
         epoch: as in `average`.
         confidence: of the interval, between 0 and 1.
         floor: as in `effect`.
@@ -153,7 +153,7 @@ def simple_effects(
         The columns of `by`, then factor, level, reference and those of `effect_row`; p_holm over all rows.
 
     Raises:
-        AverageError: a factor varies unasked, the reference is no level, or a name does not exist.
+        AverageError: a factor varies that is not named, the reference is not a level, or a name does not exist.
     """
     trials = select(study, at)
     varied = [name for name in study.cell_factors if trials[name].nunique() > 1]
@@ -174,14 +174,14 @@ def simple_effects(
                 )
                 rows.append({**here, "factor": factor, "level": level, "reference": levels[0], **effect_row(found)})
     if not rows:
-        raise AverageError(f"{factor}: no cell at {cell_text(at or {})} has both a level and {levels[0]}; choose others")
+        raise AverageError(f"{factor}: no cell at {cell_text(at or {})} has {levels[0]} and another level; choose others")
     return with_holm(rows)
 
 
 def effect_row(found: Effect) -> dict[str, Any]:
-    """An effect as a row: estimate, low, high, n, n_planned, p, sd, kind, missing, diverged, survives.
+    """Turn an effect into a row: estimate, low, high, n, n_planned, p, sd, kind, missing, diverged, survives.
 
-    `diverged` names the cells where trials did: 'k=5: 1 of 3 (0.01 to 0.91)', the 95% Clopper-Pearson interval.
+    `diverged` names the cells where trials diverged: 'k=5: 1 of 3 (0.01 to 0.91)', the 95% Clopper-Pearson interval.
     """
     e = found.estimate
     diverged = "; ".join(
@@ -203,7 +203,7 @@ def effect_row(found: Effect) -> dict[str, Any]:
 
 
 def with_holm(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame, with p_holm after p: the family is all of them."""
+    """Turn rows into a frame with p_holm after p; the family is all rows."""
     adjusted = holm({str(place): row["p"] for place, row in enumerate(rows)})
     frame = pd.DataFrame(rows)
     frame.insert(list(frame).index("p") + 1, "p_holm", [adjusted[str(place)] for place in range(len(rows))])
@@ -211,9 +211,9 @@ def with_holm(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _levels(table: SeedTable, factor: str, reference: Any) -> list[Any]:
-    """The levels of a factor that the cells have, the reference first."""
+    """Return the levels of a factor that the cells have, the reference first."""
     if factor not in table.factors:
-        raise AverageError(f"{factor} has one level among these trials; give two or more with at")
+        raise AverageError(f"{factor} has only one level among these trials; give two or more with at")
     levels = list(table.levels[factor])
     if reference is None:
         return levels

@@ -1,4 +1,4 @@
-"""How much of the variance each factor and interaction accounts for, exactly, and what other models say; draws nothing."""
+"""Computes the share of variance that each factor and interaction accounts for, exactly, and by other models."""
 
 import warnings
 from collections.abc import Mapping
@@ -20,19 +20,19 @@ from analysis.stats.estimate import Floats
 def variance_shares(
     study: Study, value: str | pd.Series, *, at: Mapping[str, Any] | None = None, epoch: int | Literal["last"] = "last"
 ) -> pd.DataFrame:
-    """Exact eta^2 of the balanced ANOVA of one decoder, over the seeds that have every cell.
+    """Compute the exact eta^2 of the balanced ANOVA of one decoder, over the seeds that have every cell.
 
         SS_T = N / prod_{f in T} L_f * sum of (effect_T)^2,   share_T = SS_T / sum over all T, seed and rest
 
-    The seed is a block; `rest` is its interaction with the cells. A description of these levels: eta^2 grows with the
-    levels one happens to choose, and is biased upwards where seeds are few.
+    The seed is a block; `rest` is its interaction with the cells. The shares describe the levels of this study only: eta^2
+    depends on the levels chosen, and is biased upwards where seeds are few.
 
     Returns:
         term (factors joined by ' x ', then seed and rest), order, df, ss (squared units of the value), share, n (seeds),
         n_planned, missing.
 
     Raises:
-        AverageError: as `balanced`, or no seed has every cell.
+        AverageError: as in `balanced`, or no seed has every cell.
     """
     table = balanced(study, value, at, epoch)
     array = _complete(table)
@@ -65,19 +65,19 @@ def secondary(
     model: Literal["hc3", "mixed"] = "hc3",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """The main effects again, by one model of all trials; beside `main_effects`, never instead of it.
+    """Estimate the main effects by one model of all trials, to be reported beside `main_effects`, never instead of it.
 
-    hc3: a mean a cell, standard errors that allow a variance a cell (MacKinnon and White 1985) but no seed. mixed: a mean
-    a cell, a random intercept a seed (REML), one variance; it uses seeds that lack a cell.
+    hc3: one mean per cell, with standard errors that allow one variance per cell (MacKinnon and White 1985) but ignore the
+    seed. mixed: one mean per cell, a random intercept per seed (REML) and one variance; it also uses incomplete seeds.
 
     Returns:
-        factor, level, reference, estimate, low, high, p (normal, not t: too narrow for few seeds), n (trials), model,
-        converged (whether REML came to an end).
+        factor, level, reference, estimate, low, high, p (by the normal distribution, which is too narrow for few seeds),
+        n (trials), model, converged (whether REML converged).
 
     Raises:
-        AverageError: as `balanced`, or a cell has fewer than two values.
+        AverageError: as in `balanced`, or a cell has fewer than two values.
     """
-    # Two seconds to import, and needed here alone.
+    # The import takes two seconds and is needed only here.
     from statsmodels.regression.linear_model import OLS
     from statsmodels.regression.mixed_linear_model import MixedLM
 
@@ -85,12 +85,12 @@ def secondary(
     values = table.values.to_numpy(float)
     if (few := np.isfinite(values).sum(axis=0) < 2).any():
         raise AverageError(
-            f"{table.names[int(few.argmax())]} has fewer than two values; wait for them or leave it out with at"
+            f"{table.names[int(few.argmax())]} has fewer than two values; wait for more, or leave it out with at"
         )
     row, column = np.nonzero(np.isfinite(values))
     y, cells = values[row, column], np.eye(values.shape[1])[column]
     with warnings.catch_warnings():
-        # A variance of seeds of 0 is a result, not an accident: the estimate stands on the border.
+        # An estimated variance of 0 between seeds is a valid result on the border, not worth a warning.
         warnings.simplefilter("ignore")
         fit = OLS(y, cells).fit(cov_type="HC3") if model == "hc3" else MixedLM(y, cells, groups=row).fit(reml=True)
         means, covariance = np.asarray(fit.params)[: cells.shape[1]], np.asarray(fit.cov_params())
@@ -120,19 +120,19 @@ def secondary(
 def importance(
     study: Study, value: str, decoder: str, *, at: Mapping[str, Any] | None = None, trees: int = 64, seed: int = 0
 ) -> pd.DataFrame:
-    """Optuna's fANOVA (a random forest over the trials) beside the exact shares of the variance between cells.
+    """Compute Optuna's fANOVA (a random forest over the trials) beside the exact shares of the variance between cells.
 
-    Not Optuna's default PED-ANOVA: in a balanced factorial it gives a factor of eight times the effect of another the same
-    importance. Where the two columns differ, the exact one is right.
+    Optuna's default, PED-ANOVA, is not used: in a balanced factorial it gives a factor with eight times the effect of
+    another the same importance. Where the columns differ, the exact shares are right.
 
     Returns:
-        factor, fanova (sums to 1), share (its main effect's part of the main effects' sum), share_of_cells (of all
-        variance between cells, interactions counted), n (seeds of the exact ones).
+        factor, fanova (sums to 1), share (of the main effects' sum of squares), share_of_cells (of the variance between
+        cells, interactions included), n (seeds behind the exact shares).
 
     Raises:
-        AverageError: as `balanced`, or no seed has every cell.
+        AverageError: as in `balanced`, or no seed has every cell.
     """
-    # A second to import, and needed here alone.
+    # The import takes one second and is needed only here.
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
 
@@ -171,18 +171,18 @@ def importance(
 
 
 def _complete(table: SeedTable) -> Floats:
-    """Values [a level of each factor ..., seed] of the seeds that have every cell."""
+    """Return values [level of each factor ..., seed] for the seeds that have every cell."""
     rows = table.values.to_numpy(float)
     kept = rows[np.isfinite(rows).all(axis=1)]
     if not len(kept):
         raise AverageError(f"no seed has every cell ({missing_text(table)}); wait for them, or leave cells out with at")
-    # Cells are sorted by the levels' places, the last factor fastest.
+    # Cells are sorted by the positions of their levels, the last factor varying fastest.
     array: Floats = kept.T.reshape(*(len(levels) for levels in table.levels.values()), len(kept))
     return array
 
 
 def _effect(centre: Floats, places: tuple[int, ...]) -> Floats:
-    """The part of a table that belongs to some axes together and to none of their subsets."""
+    """Return the part of a table that is due to some axes together, without that of their subsets."""
     part: Floats = centre.mean(axis=tuple(axis for axis in range(centre.ndim) if axis not in places), keepdims=True)
     for axis in places:
         part = part - part.mean(axis=axis, keepdims=True)

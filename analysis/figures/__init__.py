@@ -1,1 +1,1 @@
-"""From tables to figures: the paper's and further ones, with captions."""
+"""The figures of the paper and further ones, drawn from tables, with captions."""

@@ -1,4 +1,4 @@
-"""Every figure that a study can have, by the paper's number or by name; each is made when it is asked for."""
+"""Lists every figure that a study can have, by its number in the paper or by name; each is made when it is requested."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,22 +31,22 @@ class Entry:
     """A figure that can be drawn."""
 
     key: str
-    """What `--figure` takes: 2.2, 2.2-gaussian, 3.1a, spectrum, main-effects-gaussian ..."""
+    """The name that `--figure` takes: 2.2, 2.2-gaussian, 3.1a, spectrum, main-effects-gaussian ..."""
     decoder: str | None
-    """None: it compares decoders."""
+    """None if the figure compares decoders."""
     make: Callable[[], Picture | None]
-    """Computes and lays out; None where the study has nothing to show."""
+    """Computes the figure and lays it out; returns None where the study has nothing to show."""
     of_paper: bool = False
     is_part: bool = False
-    """A panel of another figure: drawn where it is asked for."""
+    """Whether it is a panel of another figure, drawn alone only on request."""
 
 
 class FigureError(UserError):
-    """There is no such figure; the text says which there are."""
+    """The study has no such figure; the message lists those it has."""
 
 
 def catalogue(study: Study) -> list[Entry]:
-    """All figures, those of the paper first, for its decoder first; a figure of the paper is not pooled over decoders."""
+    """List all figures: those of the paper first, starting with its decoder. No figure pools over decoders."""
     decoders = study.factors["decoder"]
     first = "bernoulli" if "bernoulli" in decoders else decoders[0]
     entries = list(_of_decoders(study)) if len(decoders) > 1 else []
@@ -58,10 +58,10 @@ def catalogue(study: Study) -> list[Entry]:
 
 
 def chosen(study: Study, keys: Iterable[str]) -> list[Entry]:
-    """The figures of some keys; 2.2 is that of every decoder, 3.3 the whole of 3.3a to d.
+    """Return the figures for some keys; 2.2 stands for that figure of every decoder, 3.3 for the whole of 3.3a to d.
 
     Raises:
-        FigureError: a key is none of this study's.
+        FigureError: the study has no figure of that key.
     """
     entries = catalogue(study)
     found = []
@@ -69,9 +69,9 @@ def chosen(study: Study, keys: Iterable[str]) -> list[Entry]:
         wanted = [entry for entry in entries if entry.key == key or entry.key.startswith(f"{key}-")]
         if not wanted:
             near = get_close_matches(key, [entry.key for entry in entries], 1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = f"did you mean {near[0]}? It" if near else "it"
             raise FigureError(
-                f"--figure {key}: none of this study; {hint}it has {', '.join(entry.key for entry in entries)}"
+                f"--figure {key}: the study has no such figure; {hint} has {', '.join(entry.key for entry in entries)}"
             )
         found += [entry for entry in wanted if entry not in found]
     return found
@@ -150,7 +150,7 @@ def _beyond(study: Study, decoder: str, suffix: str) -> Iterable[Entry]:
 
 
 def _if_full(make: Callable[[], Picture | None]) -> Picture | None:
-    """Marginal means exist where the cells are a full product; elsewhere they would compare different cells."""
+    """Return None where the cells are no full product: marginal means would then compare different cells."""
     try:
         return make()
     except AverageError:

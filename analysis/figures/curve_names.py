@@ -1,4 +1,4 @@
-"""Names of curves: at their ends, in their colour and behind a piece of their line, or as a key above them."""
+"""Names the curves of a figure: at their ends, each in its colour after a piece of its line, or in a key above them."""
 
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ Names = Literal["ends", "key", "none"]
 SIZE = 8.5
 
 _SAMPLE = (3.0, 11.0, 29.0, 33.0)
-"""Points right of the axes: a connector begins, a piece of the line begins, it ends, the name begins."""
+"""Points right of the axes at which the connector begins, the piece of line begins and ends, and the name begins."""
 
 _KEY: dict[str, Any] = {
     "loc": "lower left",
@@ -28,16 +28,16 @@ _KEY: dict[str, Any] = {
 
 
 Curve = tuple[Line2D, Any]
-"""A line and its style as it was given."""
+"""A line and the style that it was given."""
 
 
 def room_for(labels: list[str]) -> float:
-    """Points that names at the ends of curves take on the right of the axes."""
+    """Return the points to the right of the axes that names at the ends of curves take."""
     return _SAMPLE[3] + max([width_of(_name(label), SIZE) for label in labels], default=0.0) + 5
 
 
 def name_curves(curves: list[Curve], axes: Axes, names: Names) -> None:
-    """Say which curve is which."""
+    """Name the curves in the requested way."""
     if names == "ends":
         _at_ends(curves, axes)
     elif names == "key" and curves:
@@ -48,7 +48,7 @@ def name_curves(curves: list[Curve], axes: Axes, names: Names) -> None:
 
 
 def shared_key(figure: Figure, axes: Axes, labels: list[str], place: tuple[float, float], width: float) -> None:
-    """One key for all panels, of the curves of one of them, with its upper left corner at a place of the figure."""
+    """Draw one key for all panels, with its upper left corner at `place` in the figure; `axes` has the curves."""
     lines = {str(line.get_label()): line for line in axes.get_lines()}
     found = [label for label in labels if label in lines]
     look = {**_KEY, "loc": "upper left", "ncols": key_columns(labels, width), "bbox_to_anchor": place}
@@ -56,7 +56,7 @@ def shared_key(figure: Figure, axes: Axes, labels: list[str], place: tuple[float
 
 
 def key_columns(labels: list[str], width: float) -> int:
-    """How many names of a key stand side by side in a width in points."""
+    """Return how many names of a key fit side by side into a width in points."""
     widest = max([width_of(_name(label), 8) for label in labels], default=1.0) + 30
     return max(1, min(len(labels), int(width // widest)))
 
@@ -70,7 +70,7 @@ def _right_of(axes: Axes, points: float) -> Transform:
 
 
 def _points(axes: Axes) -> tuple[float, float]:
-    """Width and height of the axes."""
+    """Return the width and height of the axes in points."""
     box = axes.get_window_extent()
     return box.width * 72 / axes.figure.dpi, box.height * 72 / axes.figure.dpi
 
@@ -85,7 +85,7 @@ def _at_ends(curves: list[Curve], axes: Axes) -> None:
         colour = line.get_color()
         reached = float(to_axes.transform((point[0], low))[0])
         if reached < 0.999:
-            # A curve that stops early keeps its name.
+            # A dotted line connects the end of a curve that stops early with its name.
             dots = Line2D([reached, 1.0], [end, end], color=colour, linewidth=0.6, linestyle=":", clip_on=False)
             dots.set_transform(axes.transAxes)
             axes.add_artist(dots)
@@ -97,14 +97,14 @@ def _at_ends(curves: list[Curve], axes: Axes) -> None:
 
 
 def _stroke(axes: Axes, left: float, right: float, heights: tuple[float, float], **look: Any) -> None:
-    """A straight piece between two places right of the axes, given in points."""
+    """Draw a straight piece between two places to the right of the axes, given in points."""
     width = _points(axes)[0]
     places = [1 + left / width, 1 + right / width]
     axes.add_artist(Line2D(places, heights, transform=axes.transAxes, clip_on=False, **look))
 
 
 def spread(places: list[float], gap: float = 0.075) -> list[float]:
-    """The nearest places in the same order that are a gap apart, within [0, 1] if there is room."""
+    """Move places as little as possible, in the same order, until they are a gap apart; within [0, 1] if there is room."""
     order = np.argsort(places, kind="stable")
     moved = np.array(places, float)[order]
     for _ in range(200):

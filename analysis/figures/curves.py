@@ -1,6 +1,6 @@
-"""Draws tables that are computed already, one function a figure, `(table, axes) -> axes`; computes and writes nothing.
+"""Draws curves over epochs from computed tables: one function per figure, `(table, axes) -> axes`.
 
-This file has the curves over epochs; maps, ranked units and effects lie in files of their own and are named here too.
+Maps, ranked units and effects are drawn in their own files and re-exported here.
 """
 
 from collections.abc import Iterator
@@ -31,12 +31,12 @@ from analysis.loading.labels import measure_in_words
 
 
 def bound_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
-    """The test bound over epochs, a curve a level with its band, beside the independent-pixel baseline.
+    """Draw the test bound over epochs, one curve with its band per level, beside the independent-pixel baseline.
 
     Args:
-        table: what `contrast.curves` gives: label, epoch, mean, low, high, n, n_planned, baseline (nats per example).
+        table: the output of `one_factor.curves`: label, epoch, mean, low, high, n, n_planned, baseline (nats per example).
         axes: empty; drawn on and returned.
-        names: where curves are named: at their ends, in a key above, or not at all.
+        names: where the curves are named: at their ends, in a key above, or not at all.
     """
     curves = _curves(table, axes)
     notes = _limit_bound(table, axes)
@@ -57,7 +57,7 @@ def bound_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes
 
 
 def active_unit_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
-    """Active units over epochs, a curve a level with its band; the table is that of `bound_curves`, with threshold."""
+    """Draw active units over epochs, one curve with its band per level; the table of `bound_curves` with threshold."""
     curves = _curves(table, axes)
     _from_zero(table, axes)
     axes.set_ylabel(f"active units (activity > {table['threshold'].iloc[0]:g})" if len(table) else "active units")
@@ -66,13 +66,13 @@ def active_unit_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -
 
 
 def pruned_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
-    """Units that were switched off so far, over epochs, a curve a cell; the table is that of `pruning.pruning`."""
+    """Draw how many units have been switched off so far, over epochs, one curve per cell, from the table of `pruning`."""
     return _count_curves(table, axes, names, "units switched off so far")
 
 
 def reactivated_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
-    """Units that came back so far, over epochs, a curve a cell; the table is that of `pruning.pruning`."""
-    return _count_curves(table, axes, names, "units that came back so far")
+    """Draw how many units have come back so far, over epochs, one curve per cell, from the table of `pruning`."""
+    return _count_curves(table, axes, names, "units that have come back so far")
 
 
 def _count_curves(table: pd.DataFrame, axes: Axes, names: Names, words: str) -> Axes:
@@ -86,7 +86,7 @@ def _count_curves(table: pd.DataFrame, axes: Axes, names: Names, words: str) -> 
 
 
 def _below(axes: Axes, words: str) -> None:
-    """A note under the axis: beside the word epoch if there is room, else below it."""
+    """Write a note under the axis: beside the word epoch if there is room, else below it."""
     width = axes.get_window_extent().width * 72 / axes.figure.dpi
     fits = width_of(typeset(words), SMALL) < width - 34
     lines = [words] if fits else wrap(words, SMALL, width)
@@ -97,7 +97,7 @@ def _below(axes: Axes, words: str) -> None:
 
 
 def _curves(table: pd.DataFrame, axes: Axes) -> list[Curve]:
-    """Draw a line and a band a label, mark where n changes on the way, and give each line with its style."""
+    """Draw one line and one band per label, mark where n changes, and return each line with its style."""
     drawn: list[Curve] = []
     for (label, rows), (colour, style) in zip(table.groupby("label", sort=False), looks(), strict=False):
         known = rows[rows["n"] > 0]
@@ -122,7 +122,7 @@ def _curves(table: pd.DataFrame, axes: Axes) -> list[Curve]:
     last = int(table["epoch"].max()) if len(table) else 1
     axes.set_xlim(0, max(1, last))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-    # On the right: what lies below the axis is said on the left.
+    # On the right, as notes about what lies below the axis stand on the left.
     axes.set_xlabel("epoch", loc="right")
     return drawn
 
@@ -133,24 +133,24 @@ def _changes(rows: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], dict[Any, Any
 
 
 def _baselines(table: pd.DataFrame) -> list[tuple[float, str]]:
-    """Each baseline with the curves it belongs to; no names where there is one for all."""
+    """Return each baseline with the curves it belongs to; without names if all curves share one."""
     places = table["baseline"].dropna().unique().tolist()
     owners = [", ".join(table["label"][table["baseline"] == place].unique()) for place in places]
     return [(place, names if len(places) > 1 else "") for place, names in zip(places, owners, strict=True)]
 
 
 def _limit_bound(table: pd.DataFrame, axes: Axes) -> list[str]:
-    """Show where curves differ: the first epochs lie far below and would flatten the rest. What is cut is said."""
+    """Limit the axis to where curves differ, as the first epochs lie far below; return notes on what is cut off."""
     known = table[table["n"] > 0]
     if known.empty:
         return []
     settled = known[known["epoch"] >= round(0.1 * known["epoch"].max())]
     low, high = settled["mean"].min(), settled["mean"].max()
     span = max(high - low, 1e-3)
-    # The t interval of two seeds can be wider than everything else: it does not set the scale alone.
+    # The t interval of two seeds can be wider than everything else and must not set the scale alone.
     band_low, band_high = settled["low"].fillna(low).min(), settled["high"].fillna(high).max()
     low, high = max(min(low, band_low), low - 0.4 * span), min(max(high, band_high), high + 0.4 * span)
-    # A baseline above the curves is always worth its room.
+    # A baseline above the curves is always shown.
     near = [place for place, _ in _baselines(table) if place >= low - span]
     low, high = min([low, *near]) - 0.05 * span, max([high, *near]) + 0.07 * span
     axes.set_ylim(low, high)
@@ -163,7 +163,7 @@ def _limit_bound(table: pd.DataFrame, axes: Axes) -> list[str]:
 
 def _from_zero(table: pd.DataFrame, axes: Axes) -> None:
     mean = float(np.nanmax([1.0, table["mean"].max()])) if len(table) else 1.0
-    # The t interval of two seeds can be wider than everything else: it does not set the scale alone.
+    # The t interval of two seeds can be wider than everything else and must not set the scale alone.
     top = min(float(table["high"].max()), 1.3 * mean) if len(table) and table["high"].notna().any() else mean
     axes.set_ylim(0, 1.06 * max(mean, top))
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=mean > 3, steps=[1, 2, 5, 10]))

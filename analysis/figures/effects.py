@@ -1,4 +1,4 @@
-"""Draws main effects and interactions of factors from means that are computed already; computes nothing."""
+"""Draws main effects and interactions of factors from computed means."""
 
 import numpy as np
 import pandas as pd
@@ -9,12 +9,12 @@ from analysis.figures.style import GREY, MARKS, looks, typeset
 
 
 def main_effects(table: pd.DataFrame, axes: Axes, value: str = "mean") -> Axes:
-    """A mean a level with its interval, factor beside factor, around the mean of all cells.
+    """Draw the mean of every level with its interval, factor beside factor, around the mean of all cells.
 
     Args:
-        table: what `marginal.main_effects` gives: factor, title, level, label, mean, low, high, n.
+        table: the output of `marginal_means.main_effects`: factor, title, level, label, mean, low, high, n.
         axes: empty; drawn on and returned.
-        value: what the vertical axis is called.
+        value: the label of the vertical axis.
     """
     place, ticks, words = 0.0, [], []
     for (_, rows), (colour, _) in zip(table.groupby("factor", sort=False), looks(), strict=False):
@@ -56,19 +56,19 @@ def main_effects(table: pd.DataFrame, axes: Axes, value: str = "mean") -> Axes:
 
 
 def interaction(table: pd.DataFrame, axes: Axes, names: Names = "key", value: str = "mean") -> Axes:
-    """Means over the levels of one factor, a line a level of another; lines that are parallel do not interact.
+    """Draw means over the levels of one factor, one line per level of another; parallel: no interaction.
 
     Args:
-        table: what `marginal.interaction` gives: label (of the line's level), x_label, mean, low, high, n, x_title.
+        table: one of those of `marginal_means.interactions`: label (of the line), x_label, mean, low, high, n, x_title.
         axes: empty; drawn on and returned.
-        names: where lines are named: at their ends, in a key above, or not at all.
-        value: what the vertical axis is called.
+        names: where the lines are named: at their ends, in a key above, or not at all.
+        value: the label of the vertical axis.
     """
     places = {label: place for place, label in enumerate(dict.fromkeys(table["x_label"]))}
     curves: list[Curve] = []
     groups = table.groupby("label", sort=False)
     for number, ((label, rows), (colour, style)) in enumerate(zip(groups, looks(), strict=False)):
-        # Side by side: intervals at one place would hide each other.
+        # Shifted sideways: intervals at one place would hide each other.
         shift = 0.06 * (number - (groups.ngroups - 1) / 2)
         at = rows["x_label"].map(places).to_numpy(float) + shift
         means = rows["mean"].to_numpy(float)
@@ -87,7 +87,7 @@ def interaction(table: pd.DataFrame, axes: Axes, names: Names = "key", value: st
 
 
 def _limit(table: pd.DataFrame, axes: Axes) -> None:
-    """The t interval of two seeds can be wider than everything else: it runs out of the frame and does not set the scale."""
+    """Limit the axis by the means: the t interval of two seeds can be far wider and may run out of the frame."""
     known = table[table["n"] > 0]
     if known.empty:
         return

@@ -1,4 +1,4 @@
-"""Figures that the paper does not have: spectra, thresholds, pruning, layers, effects; each from tables of other files."""
+"""Makes the figures that the paper does not have: spectra, thresholds, pruning, layers and effects."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +24,7 @@ LINES = f"Lines: mean over seeds; bands: {INTERVAL}."
 
 
 def thresholds_picture(study: Study, cells: Cells, decoder: str, name: str) -> Picture | None:
-    """Active units over epochs at several thresholds, a panel a cell."""
+    """Make the figure of active units over epochs at several thresholds, one panel per cell."""
     if study.epochs.empty:
         return None
     panels, tables = [], []
@@ -36,8 +36,8 @@ def thresholds_picture(study: Study, cells: Cells, decoder: str, name: str) -> P
     whole = pd.concat(tables, ignore_index=True)
     base = methods_base(study, usual_base(study, "k", decoder))
     caption = (
-        f"Active units over epochs at the thresholds {', '.join(map(str, THRESHOLDS))} of activity, counted from the stored "
-        f"vectors. Where the curves lie together the choice of a threshold does not matter. Base cell: {base}. {LINES} "
+        f"Active units over epochs at the activity thresholds {', '.join(map(str, THRESHOLDS))}, counted from the stored "
+        f"vectors. Where the curves coincide, the choice of threshold does not matter. Base cell: {base}. {LINES} "
         + evidence(whole)
     )
     title = "Active units at several thresholds"
@@ -51,7 +51,7 @@ def _units_at_any(table: pd.DataFrame, axes: Any, names: Any = "ends") -> Any:
 
 
 def spectrum_picture(study: Study, cells: Cells, decoder: str, name: str, column: str) -> Picture | None:
-    """Sorted units of trained models, a curve a cell: activity with thresholds, or KL in nats."""
+    """Make the figure of the sorted units of trained models, one curve per cell: activity, or KL in nats."""
     table = ranked(study, cells, column)
     if not (table["n"] > 0).any():
         return None
@@ -61,11 +61,12 @@ def spectrum_picture(study: Study, cells: Cells, decoder: str, name: str, column
     draw = partial(units.activity_spectrum, thresholds=thresholds) if is_activity else units.kl_spectrum
     title = "Activity spectrum of trained models" if is_activity else "KL per latent unit of trained models"
     what = (
-        "Activities of the latent units of trained models, each seed's sorted by itself; mean over seeds of the logarithm "
-        f"(floor {FLOOR:g}). A cliff between the thresholds means that they count the same units; a slope, that they do not."
+        "Activities of the latent units of trained models, sorted within each seed; mean over seeds of the logarithm "
+        f"(floor {FLOOR:g}). A cliff between the thresholds means that they count the same units; a slope means that they "
+        "do not."
         if is_activity
-        else "KL of q(z|x) to the prior, unit by unit, of trained models, each seed's sorted by itself; mean over the fixed "
-        "training images and over seeds."
+        else "KL from q(z|x) to the prior for each latent unit of trained models, sorted within each seed; mean over the "
+        "fixed training images and over seeds."
     )
     caption = f"{what} At epoch {int(table['epoch'].max())}. Base cell: {base}. {LINES} {evidence(table)}"
     sheet = Sheet(title, [Panel(table, draw, names=_names(table))], foot(base, table))
@@ -73,7 +74,7 @@ def spectrum_picture(study: Study, cells: Cells, decoder: str, name: str, column
 
 
 def pruning_picture(study: Study, cells: Cells, decoder: str, name: str) -> Picture | None:
-    """Units switched off so far, and units that came back, a curve a cell."""
+    """Make the figure of units switched off so far and of units that came back, one curve per cell."""
     if study.epochs.empty:
         return None
     panels, tables = [], []
@@ -88,7 +89,8 @@ def pruning_picture(study: Study, cells: Cells, decoder: str, name: str) -> Pict
     base = methods_base(study, usual_base(study, "k", decoder))
     caption = (
         f"Pruning with hysteresis: a unit is on once its activity passes {ON:g} and off once it falls below {OFF:g}; in "
-        "between it stays what it was. Counted over all units up to each epoch; only what was switched off can come back. "
+        "between it keeps its state. Events are counted over all units up to each epoch; only a unit that was switched off "
+        "can come back. "
         f"Base cell: {base}. {LINES} {evidence(whole)}"
     )
     title = "Pruning and reactivation of latent units"
@@ -96,7 +98,7 @@ def pruning_picture(study: Study, cells: Cells, decoder: str, name: str) -> Pict
 
 
 def layers_picture(study: Study, cells: Cells, decoder: str, name: str) -> Picture | None:
-    """Active units of every stochastic layer over epochs; None where models have one."""
+    """Make the figure of active units over epochs in every stochastic layer; None if all models have one layer."""
     depth = {title: len(_sizes(study, cell)) for title, cell in cells}
     if study.epochs.empty or max(depth.values()) < 2:
         return None
@@ -122,7 +124,7 @@ def layers_picture(study: Study, cells: Cells, decoder: str, name: str) -> Pictu
 
 
 def effects_picture(study: Study, decoder: str, name: str) -> Picture | None:
-    """Main effects of all factors on nll and active units."""
+    """Make the figure of the main effects of all factors on nll and active units."""
     panels, tables = [], []
     for letter, value in (("a", "nll"), ("b", "active_units")):
         table = marginal.main_effects(study, decoder, value)
@@ -134,11 +136,11 @@ def effects_picture(study: Study, decoder: str, name: str) -> Picture | None:
     whole = pd.concat(tables, ignore_index=True)
     base = f"{study.labels.label_of('decoder', decoder)} decoder, all its cells with equal weight"
     caption = (
-        f"Main effects: mean of every level over all cells of one decoder that have it, each cell with the same weight; "
-        f"{base}. A seed counts where it has all of these cells. Dashed: mean of all cells. At the last planned epoch; a "
-        f"lower nll is better. Bars: {INTERVAL}. {evidence(whole, 'a level')}"
+        f"Main effects: for every level, the mean over all cells that have it, at the last planned epoch; {base}. A seed "
+        f"counts only if it has all of these cells. Dashed: mean of all cells. A lower nll is better. Bars: {INTERVAL}. "
+        f"{evidence(whole, 'level')}"
     )
-    # A factor's name above, tilted levels below: more room on both sides.
+    # The names of factors above and the tilted levels below need more room.
     sheet = Sheet(
         "Main effects of the factors",
         panels,
@@ -152,7 +154,7 @@ def effects_picture(study: Study, decoder: str, name: str) -> Picture | None:
 
 
 def interactions_picture(study: Study, decoder: str, name: str, value: str) -> Picture | None:
-    """Means of all pairs of levels of each two factors."""
+    """Make the figure of the mean of every pair of levels, one panel per pair of factors."""
     words = measure_in_words(value)
     pairs = [(title, table) for title, table in marginal.interactions(study, decoder, value) if table["n"].gt(0).any()]
     if not pairs:
@@ -164,9 +166,9 @@ def interactions_picture(study: Study, decoder: str, name: str, value: str) -> P
     whole = pd.concat([table.assign(panel=title) for title, table in pairs], ignore_index=True)
     base = f"{study.labels.label_of('decoder', decoder)} decoder, all its cells with equal weight"
     caption = (
-        f"Interactions: mean {words} of every pair of levels over all cells that have both, each with the same "
-        f"weight; {base}. Parallel lines: the effect of one factor does not depend on the other. At the last planned epoch. "
-        f"Bars: {INTERVAL}. {evidence(whole, 'a point')}"
+        f"Interactions: mean {words} for every pair of levels, over all cells that have both, at the last planned "
+        f"epoch; {base}. Parallel lines mean that the effect of one factor does not depend on the other. Bars: {INTERVAL}. "
+        f"{evidence(whole, 'point')}"
     )
     title = f"Interactions of the factors: {words.split(' (')[0]}"
     small = foot(base, whole, f"bars: {INTERVAL}")

@@ -1,4 +1,4 @@
-"""Lays out a figure of a given width: panels, room for names, what it rests on below; type keeps its size at any width."""
+"""Lays out a figure at a given width: panels, room for names, small print below; type has the same size at any width."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,30 +16,30 @@ from analysis.figures.style import GREY, SMALL, typeset, width_of, wrap
 POINTS_A_MM = 72 / 25.4
 
 LEFT, BOTTOM, GAP, TITLE = 52.0, 38.0, 10.0, 12.5
-"""Points of an axes' left and lower side, between things, and of a line of a title."""
+"""Points left of axes, points below them, points between things, and the height of one line of the title."""
 
 LOWEST = 138.0
-"""Points of the height of axes: what a label beside them takes."""
+"""Least height of axes in points: the label beside them needs it."""
 
 NARROW = 0.5
-"""Below this share of the width that is left for the axes, names at the ends of curves give way to a key."""
+"""If names at the ends of curves would leave the axes less than this share of the width, a key is drawn instead."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: a table and how it is drawn."""
+    """One pair of axes: a table and the function that draws it."""
 
     table: pd.DataFrame
     draw: Callable[..., Axes]
-    """`(table, axes, **options) -> axes`, a function of `figures`."""
+    """`(table, axes, **options) -> axes`, such as `curves.bound_curves`."""
     title: str = ""
     names: Sequence[str] = ()
-    """What the curves are called; empty: there is nothing to name."""
+    """The names of the curves; empty if there is nothing to name."""
     options: Mapping[str, object] = field(default_factory=dict)
     x_label: str = ""
-    """In place of the function's own."""
+    """Replaces the label that the function writes."""
     above: float = 0.0
-    """Points that the function writes into above the axes."""
+    """Points above the axes that the function needs for its own text."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,25 @@ class Bar:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure: its panels, its title, and what it rests on."""
+    """A figure: its title, its panels and its small print."""
 
     title: str
     panels: Sequence[Panel]
     foot: str
-    """Base, n, missing seeds: stands below."""
+    """The small print below: base cell, n, missing seeds."""
     bar: Bar | None = None
     columns: int = 2
-    """Panels side by side, where there is room for them."""
+    """The most panels side by side; fewer where there is no room."""
     bottom: float = BOTTOM
     ratio: float = 0.66
-    """Height of an axes over its width, within bounds."""
+    """Height of axes divided by their width, within bounds."""
     default_mm: float = 142.0
     shares_y: bool = False
-    """Whether all panels have one vertical scale, so that they can be compared."""
+    """Whether all panels share one vertical scale, so that they can be compared."""
 
 
 def draw(sheet: Sheet, width_mm: float | None = None) -> Figure:
-    """The figure at a width in mm; None: its own."""
+    """Draw the figure at a width in mm; None takes its default width."""
     width = (width_mm or sheet.default_mm) * POINTS_A_MM
     columns = 1 if len(sheet.panels) == 1 or width / sheet.columns < 150 else min(sheet.columns, len(sheet.panels))
     rows = -(-len(sheet.panels) // columns)
@@ -79,7 +79,7 @@ def draw(sheet: Sheet, width_mm: float | None = None) -> Figure:
     right = room_for(list(dict.fromkeys(names))) if names else GAP
     at_ends = len(sheet.panels) == 1 and width - LEFT - right > NARROW * width
     right = right if at_ends else GAP
-    # Panels with the same curves have one key.
+    # Panels with the same curves share one key.
     shared = names[: len(sheet.panels[0].names)] if _has_one_key(sheet) else []
     wide = (width - bar) / columns - LEFT - right
     high = min(max(sheet.ratio * wide, LOWEST), 205.0)
@@ -87,7 +87,7 @@ def draw(sheet: Sheet, width_mm: float | None = None) -> Figure:
     foot = wrap(sheet.foot, SMALL, width - 12)
     above = _above(sheet, at_ends, wide, bool(shared))
     shared_rows = -(-len(shared) // key_columns(shared, width - 12)) if shared else 0
-    # What lies below the axis is said in two lines where the axes are narrow.
+    # Where the axes are narrow, the note on what lies below the axis takes two lines.
     bottom = sheet.bottom + (18 if wide < 200 else 10 if wide < 285 else 0)
     tops, place = [], 6 + TITLE * len(title) + 12.0 * shared_rows
     for row in range(rows):
@@ -148,7 +148,7 @@ def _panel(figure: Figure, panel: Panel, box: tuple[float, float, float, float],
 
 
 def _make_room(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Move the left side of axes whose tick labels are longer than usual, each by what reaches into its neighbour."""
+    """Narrow the axes whose tick labels would reach into their neighbour, from the left, by as much as is needed."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     width = figure.bbox.width
     room = LEFT / 72 * figure.dpi
@@ -165,7 +165,7 @@ def _has_one_key(sheet: Sheet) -> bool:
 
 
 def _above(sheet: Sheet, at_ends: bool, wide: float, is_shared: bool) -> list[float]:
-    """Points between each axes and what stands above it: its title and its key."""
+    """Return the points that the title and the key take above each pair of axes."""
     found = []
     for panel in sheet.panels:
         lines = (

@@ -1,4 +1,4 @@
-"""Draws maps, epoch by unit; computes nothing."""
+"""Draws maps of activity and KL, epoch by unit."""
 
 import numpy as np
 import pandas as pd
@@ -10,24 +10,24 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures.style import SMALL
 
 LOG_RANGE = (-4.0, 0.5)
-"""Of log10 activity in every map, so that maps can be compared: from the floor to above any normal unit."""
+"""Range of log10 activity in every map, so that maps can be compared: from the floor to above any normal unit."""
 
 KL_TOP = 2.0
-"""Nats, the upper end of the scale of Sonderby et al. 2016."""
+"""Nats per example, the upper end of the scale in Sonderby et al. 2016."""
 
 
 def activity_map(table: pd.DataFrame, axes: Axes) -> Axes:
-    """Log-activity, epoch by unit, bright for active; row 1 is the unit that was most active at epoch 1.
+    """Draw log-activity, epoch by unit, with active units bright; row 1 is the unit that was most active at epoch 1.
 
     Args:
-        table: what `activity.activity_map` gives: epoch, unit, log10_activity.
-        axes: empty; drawn on and returned. Its one collection is the mesh that a colour bar needs.
+        table: the output of `averages.activity_map.activity_map`: epoch, unit, log10_activity.
+        axes: empty; drawn on and returned. Their one collection is the mesh that a colour bar needs.
     """
     return _map(table, axes, "log10_activity", LOG_RANGE)
 
 
 def kl_map(table: pd.DataFrame, axes: Axes, top: float = KL_TOP) -> Axes:
-    """KL of each unit in nats up to `top`, epoch by unit, bright for much; rows are those of `activity_map`."""
+    """Draw the KL of each unit, up to `top` nats, epoch by unit, large values bright; rows as in `activity_map`."""
     return _map(table, axes, "kl", (0.0, top))
 
 
@@ -37,7 +37,7 @@ def _map(table: pd.DataFrame, axes: Axes, value: str, between: tuple[float, floa
     rows = np.append(wide.index.to_numpy(float) - 0.5, float(wide.index.max()) + 0.5)
     low, high = between
     axes.pcolormesh(edges, rows, wide.to_numpy(float), cmap="viridis", vmin=low, vmax=high, rasterized=True)
-    # Not invert_yaxis: panels that share an axis would turn it back.
+    # Not invert_yaxis: panels that share an axis would invert it twice.
     axes.set_ylim(rows[-1], rows[0])
     axes.set_xlabel("epoch")
     axes.set_ylabel("unit (sorted at epoch 1)")
@@ -47,7 +47,7 @@ def _map(table: pd.DataFrame, axes: Axes, value: str, between: tuple[float, floa
 
 
 def colour_bar(figure: Figure, panel: Axes, room: Axes, threshold: float | None, words: str) -> Axes:
-    """One scale for all maps in an axes of its own; with a threshold, that of an active unit is marked on it."""
+    """Draw one colour scale for all maps into `room`; with a threshold, mark where a unit counts as active."""
     mesh = next(item for item in panel.collections if isinstance(item, QuadMesh))
     bar = figure.colorbar(mesh, cax=room, extend="both" if threshold is not None else "max")
     bar.set_label(words)

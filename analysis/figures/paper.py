@@ -1,4 +1,4 @@
-"""Pictures of a report: the table drawn, a caption, and the bytes of a figure when they are wanted; writes no file."""
+"""Makes the figures of the paper: curves of one contrast, curves in panels, and maps of units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ VALUES = {
 
 @dataclass(frozen=True)
 class Methods:
-    """Cells that are named one by one, and what they have in common."""
+    """Cells that are named one by one, and the base that they share."""
 
     cells: Cells
     base: str
 
 
 def curve_picture(study: Study, one: Contrast, value: str, name: str = "", number: str = "") -> Picture:
-    """Curves of one contrast over epochs: `value` is test_bound or active_units."""
+    """Make the figure of one contrast over epochs; `value` is test_bound or active_units."""
     words, stem, function = VALUES[value]
     table = curves(study, one, value)
     title = f"{words} by {study.labels.title_of(one.factor)}"
@@ -44,18 +44,18 @@ def curve_picture(study: Study, one: Contrast, value: str, name: str = "", numbe
         parts.append("Nats per example on the test images, at beta 1; higher is better.")
         if one.factor == "k":
             parts.append(
-                "Each curve is its own bound L_K, which is tighter for larger K by itself; the nll in the table of cells "
-                "compares models."
+                "Each curve shows its own bound L_K, which is tighter for a larger K even if the models are equally good; "
+                "to compare models, use the nll in the table of cells."
             )
         if one.factor == "decoder":
-            parts.append("A density's nats are not a probability's: compare each decoder with its own baseline.")
+            parts.append("Nats of a density are not nats of a probability: compare each decoder with its own baseline.")
     return picture(name, " ".join(parts), table, Sheet(title, [panel], foot(base, table)), number)
 
 
 def panels_picture(
     study: Study, parts: Sequence[tuple[str, Contrast | Methods]], value: str, name: str, number: str
 ) -> Picture:
-    """Curves in panels side by side: each a contrast, or cells that are named one by one."""
+    """Make a figure of curves in panels side by side; each panel shows a contrast, or cells named one by one."""
     words, _, function = VALUES[value]
     panels, tables, said, bases = [], [], [], []
     for title, part in parts:
@@ -77,7 +77,7 @@ def panels_picture(
 
 
 def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str = "", kl: bool = False) -> Picture | None:
-    """Maps, epoch by unit, of single cells: log-activity, or KL in nats; None if nothing is stored."""
+    """Make maps of single cells, epoch by unit: log-activity, or KL in nats; None if nothing is stored."""
     maps = [(title, activity_map(study, cell)) for title, cell in cells]
     maps = [(title, table) for title, table in maps if len(table)]
     if not maps:
@@ -85,25 +85,25 @@ def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str
     base = methods_base(study, usual_base(study, "k", decoder))
     function = map_figures.kl_map if kl else map_figures.activity_map
     whole = pd.concat([table.assign(panel=title, label=title) for title, table in maps], ignore_index=True)
-    # One scale for all panels, that of trained models: before training a unit's KL can be anything.
+    # All panels share the scale of trained models: before training a unit's KL can have any size.
     end = whole[whole["epoch"] == whole["epoch"].max()]
     options = {"top": float(min(max(end["kl"].max(), 0.1), map_figures.KL_TOP))} if kl else {}
     panels = [Panel(table, function, f"{title}  (n = {n_text(table)})", (), options) for title, table in maps]
     what = "KL of every latent unit" if kl else "Activity of every latent unit"
     colour = (
-        "mean over seeds of the KL to the prior, nats per example"
+        "mean over seeds of the KL to the prior, in nats per example"
         if kl
-        else f"mean over seeds of log10 activity (floor {FLOOR:g}), that is the logarithm of the geometric mean"
+        else f"mean over seeds of log10 activity (floor {FLOOR:g}), which is the logarithm of the geometric mean"
     )
     caption = (
-        f"{what} over epochs. Base cell: {base}; batch norm and warm-up each by itself. Colour: {colour}. Each seed's units "
-        "are sorted by their own activity at epoch 1 before seeds are averaged. "
-        + " ".join(f"{title}: n = {n_text(table)}." for title, table in maps)
+        f"{what} over epochs. Base cell: {base}; batch norm and warm-up are each added alone. Colour: {colour}. Units are "
+        "sorted within each seed by their activity at epoch 1, before seeds are averaged. "
+        + f"Panels: {'; '.join(f'{title} (n = {n_text(table)})' for title, table in maps)}."
     )
     if gone := absent(whole):
         caption += f" Missing: {gone}."
     bar = Bar(f"KL ({NATS})", None) if kl else Bar("log10 activity, mean over seeds", study.threshold)
-    sorting = "rows: units, each seed's sorted by its own activity at epoch 1"
+    sorting = "rows: units, sorted within each seed by their activity at epoch 1"
     title = what if len(maps) > 1 else f"{what}: {maps[0][0]}"
     sheet = Sheet(
         title, panels, foot(base, whole, sorting), bar, ratio=0.8, default_mm=WIDE_MM if len(panels) > 1 else 110.0

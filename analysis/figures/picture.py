@@ -1,4 +1,4 @@
-"""A figure that can be rendered: its kinds, its width, its bytes."""
+"""A figure of the report, which can be rendered as PNG, PDF or SVG at any width."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -23,33 +23,33 @@ class Picture:
     """One figure of a report."""
 
     name: str
-    """Its files' stem."""
+    """The stem of its file names."""
     title: str
     caption: str
     table: pd.DataFrame
-    """Exactly what is drawn."""
+    """Exactly the numbers that are drawn."""
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """The figure by kind (png, pdf, svg), where it is drawn already."""
+    """The figure by kind (png, pdf, svg), if it has been rendered already."""
     is_wide: bool = False
-    """Whether it has panels side by side and wants a row of its own."""
+    """Whether it has panels side by side and needs its own row on the page."""
     draw: Callable[[float | None], Figure] | None = None
-    """The figure at a width in mm (None: its own), where it is not."""
+    """Draws the figure at a width in mm (None: its default), if it has not been rendered."""
     number: str = ""
-    """That of the paper, such as 2.2."""
+    """Its number in the paper, such as 2.2."""
 
     def render(self, kinds: Sequence[str] = ("png", "pdf"), width_mm: float | None = None) -> dict[str, bytes]:
-        """The bytes of the figure by kind; what is drawn already comes as it is."""
+        """Return the bytes of the figure by kind; a figure that was rendered already is returned as it is."""
         if self.draw is None:
             return {kind: raw for kind, raw in self.files.items() if kind in kinds}
         return render(self.draw(width_mm), self.title, kinds)
 
     def _repr_png_(self) -> bytes:
-        """In a notebook a picture shows itself."""
+        """Show the figure in a notebook."""
         return self.render(("png",))["png"]
 
 
 def render(figure: Figure, title: str, kinds: Sequence[str]) -> dict[str, bytes]:
-    """A figure as bytes by kind; the same figure gives the same bytes."""
+    """Render a figure as bytes by kind; the same figure gives the same bytes."""
     metadata: dict[str, Any] = {
         "png": {"Title": title},
         "pdf": {"Title": title, "CreationDate": None},
@@ -65,6 +65,6 @@ def render(figure: Figure, title: str, kinds: Sequence[str]) -> dict[str, bytes]
 
 
 def picture(name: str, caption: str, table: pd.DataFrame, sheet: Sheet, number: str = "") -> Picture:
-    """A picture of a sheet."""
+    """Make the picture of a laid-out sheet, drawn on request."""
     is_wide = len(sheet.panels) > 1
     return Picture(name, sheet.title, caption, table, {}, is_wide, partial(draw, sheet), number)

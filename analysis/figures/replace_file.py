@@ -1,4 +1,4 @@
-"""Files beside a study's results: each is written whole, so that a reader sees the old one or the new one."""
+"""Replaces a file as a whole, so that a reader sees either the old content or the new one."""
 
 import errno
 import os
@@ -9,10 +9,10 @@ from workers.store.keys import FIGURES_FOLDER
 
 
 def replace(path: Path, raw: bytes) -> Path:
-    """Write a file aside and put it in its place; a reader never sees half of it.
+    """Write a temporary file beside `path` and rename it into place; a reader never sees half of it.
 
     Raises:
-        OSError: the folder is not writable, or is a link: the study's files stay in its folder.
+        OSError: the folder is not writable, or the figures folder is a link and would lead out of the study's folder.
     """
     if path.parent.name == FIGURES_FOLDER and path.parent.is_symlink():
         raise OSError(errno.ELOOP, "is a link to another folder", str(path.parent))

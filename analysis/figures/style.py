@@ -1,4 +1,4 @@
-"""What all figures share: colours with line styles, type sizes, and text as it is printed; draws no data."""
+"""What all figures share: colours with line styles, type sizes and typesetting."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-# Okabe and Ito's palette without its yellow; dark and light in turn, and a line style each, so that grey paper will do.
+# Okabe and Ito's palette without its yellow; dark and light alternate and each has a line style, for prints in grey.
 LINES: tuple[tuple[str, Any], ...] = (
     ("#0072B2", "-"),
     ("#D55E00", (0, (5, 1.5))),
@@ -24,10 +24,10 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#6b6b6b"
 
 VEIL: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.65, "pad": 0.6}
-"""Behind words that may stand on a curve."""
+"""The background of text that may lie on a curve."""
 
 SMALL = 7.0
-"""Points of the smallest text: that of notes."""
+"""Size in points of the smallest text, used for notes."""
 
 STYLE: Any = {
     "font.size": 9.0,
@@ -43,38 +43,38 @@ STYLE: Any = {
     "legend.fontsize": 8.5,
     "pdf.fonttype": 42,  # text stays text
     "svg.fonttype": "none",
-    "svg.hashsalt": "factorial-iwae",  # the same figure, the same bytes
+    "svg.hashsalt": "factorial-iwae",  # the same figure gives the same bytes
 }
 
 
 def looks() -> Iterator[tuple[str, Any]]:
-    """Colours with line styles without end; no pair comes twice before each colour had each style."""
+    """Yield colours with line styles without end; no pair repeats until every colour has had every style."""
     for turn in count():
         for place, (colour, _) in enumerate(LINES):
             yield colour, LINES[(place + turn) % len(LINES)][1]
 
 
 def typeset(words: str) -> str:
-    """Words with the field's symbols as they are printed; a dollar sign stays one."""
+    """Return text with n_z and minus signs typeset for matplotlib; a dollar sign stays a dollar sign."""
     return words.replace("$", r"\$").replace("n_z", "$n_z$").replace(" -", " \u2212")
 
 
 @cache
 def width_of(words: str, size: float, weight: str = "normal") -> float:
-    """The width of one line of text in points."""
+    """Return the width of one line of text in points."""
     return (
         float(TextPath((0, 0), words, size=size, prop=FontProperties(weight=weight)).get_extents().width) if words else 0.0
     )
 
 
 def wrap(words: str, size: float, width: float, weight: str = "normal") -> list[str]:
-    """Words in lines of at most a width in points; a line break in them stays."""
+    """Break text into lines of at most a width in points; line breaks in it are kept."""
     lines: list[str] = []
     for part in words.split("\n"):
         line = ""
         for word in part.split():
             longer = f"{line} {word}" if line else word
-            # Hardly a letter is as wide as 0.8 of its size: measure only where it may matter.
+            # Hardly any letter is as wide as 0.8 of its size: measure only where it may matter.
             if line and len(longer) * size * 0.8 > width and width_of(typeset(longer), size, weight) > width:
                 lines.append(line)
                 line = word

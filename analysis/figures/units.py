@@ -1,4 +1,4 @@
-"""Draws units of trained models, the largest first: activities with thresholds, KL in nats; computes nothing."""
+"""Draws the units of trained models, largest first: activities with thresholds, or KL in nats."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,15 @@ from workers.contract.column import NATS
 def activity_spectrum(
     table: pd.DataFrame, axes: Axes, names: Names = "ends", thresholds: Sequence[float] = (0.01, 0.1)
 ) -> Axes:
-    """Sorted activities on a logarithmic scale, a curve a cell, with the usual thresholds; a cliff means that they agree.
+    """Draw sorted activities on a logarithmic scale with the usual thresholds, one curve per cell.
+
+    A cliff between the thresholds means that they count the same units.
 
     Args:
-        table: what `ranked.ranked` gives: label, rank, mean, low, high, n.
+        table: the output of `ranked_units.ranked`: label, rank, mean, low, high, n.
         axes: empty; drawn on and returned.
-        names: where curves are named: at their ends, in a key above, or not at all.
-        thresholds: lines to draw.
+        names: where the curves are named: at their ends, in a key above, or not at all.
+        thresholds: activities at which a line is drawn.
     """
     curves = _ranked(table, axes)
     axes.set_yscale("log")
@@ -46,7 +48,7 @@ def activity_spectrum(
 
 
 def kl_spectrum(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
-    """Sorted KL of the units in nats per example, a curve a cell; the table is that of `activity_spectrum`."""
+    """Draw the sorted KL of the units in nats per example, one curve per cell; the table is that of `activity_spectrum`."""
     curves = _ranked(table, axes)
     known = table[table["n"] > 0]
     axes.set_ylim(0, 1.08 * max(float(known["mean"].max()) if len(known) else 0.0, 0.1))
@@ -78,5 +80,5 @@ def _ranked(table: pd.DataFrame, axes: Axes) -> list[Curve]:
     last = int(table["rank"].max()) if len(table) else 2
     axes.set_xlim(0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("latent unit, the largest first")
+    axes.set_xlabel("latent unit, largest first")
     return drawn

@@ -1,4 +1,4 @@
-"""Lays the rows files of a study side by side: one frame of scalars, each row once and of a planned trial; reads nothing."""
+"""Combines the epoch files of a study into one frame of scalars, in which each row belongs to a planned trial."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,18 +24,20 @@ def stream_frame(
     problems: dict[str, str] | None = None,
     kept: dict[tuple[str, str], pa.Array] | None = None,
 ) -> tuple[pd.DataFrame, Vectors]:
-    """The scalars of the stream in the order of its files, and where its vectors are; trial_id and decoder are categories.
+    """Return the scalars of the stream in the order of its files, and the places of its vectors.
+
+    trial_id and decoder are categories.
 
     Args:
         files: with the columns STREAM.
         planned: see planned_frame.
-        store: where the files lie.
-        problems: (see read_folder) rows that are stored twice are left out, both of them: which is right is not known;
-            and so are rows of trials that no entry of the plan explains.
-        kept: vectors that were read.
+        store: where the files are.
+        problems: see read_folder. Both copies of a row that is stored twice are left out, as it is unknown which one is
+            right, and so are rows of trials that no entry of the plan names.
+        kept: vectors that have been read already.
 
     Raises:
-        RecordError: a (trial, epoch) is stored twice, or was never planned; not with `problems`.
+        RecordError: without `problems`: a (trial, epoch) is stored twice, or was never planned.
     """
     begins = np.concatenate([[0], np.cumsum([len(file.table) for file in files], dtype=np.int64)]).astype(np.int64)
     whole = pa.concat_tables([EPOCHS.empty_table().select(STREAM), *(file.table for file in files)])
@@ -66,23 +68,23 @@ def stream_frame(
         problems,
         {} if kept is None else kept,
     )
-    # One block a column: pandas would copy them into one.
+    # One block per column: pandas would copy them into one.
     return pd.DataFrame(columns, copy=False), vectors
 
 
 def by_trial(values: pd.Series, codes: NDArray[np.integer[Any]], kind: Any = None) -> Any:
-    """A value of each row's trial, texts as categories."""
+    """Return the value of each row's trial, with texts as categories."""
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return values.to_numpy(kind)[codes]
     return pd.Categorical(values).take(codes)
 
 
 def _codes_of(tables: Iterable[pa.Table], trial_ids: pd.Series) -> NDArray[np.int32]:
-    """For each row the place of its trial among the planned ones; -1 for one that was not planned."""
+    """Return for each row the position of its trial among the planned ones; -1 if it was not planned."""
     place_of = {trial_id: place for place, trial_id in enumerate(trial_ids)}
     found = [np.zeros(0, np.int32)]
     for table in tables:
-        # Few trials, many rows.
+        # There are few trials and many rows.
         coded = table["trial_id"].combine_chunks().dictionary_encode()
         places = np.array([place_of.get(one, -1) for one in coded.dictionary.to_pylist()], np.int32)
         found.append(places[coded.indices.to_numpy()])
@@ -97,9 +99,9 @@ def _refuse_twice(
     trial_ids: pd.Series,
     problems: dict[str, str] | None,
 ) -> NDArray[np.bool_]:
-    """Which rows are stored once; see stream_frame."""
+    """Tell which rows are stored once; see stream_frame."""
     row = pd.Series((codes.astype(np.int64) << 32) + epochs)
-    # Of trials that were not planned it is not known whether they are the same.
+    # Rows of trials that were not planned all have code -1 and cannot be compared.
     twice = row.duplicated().to_numpy() & (codes >= 0)
     if not twice.any():
         return np.ones(len(row), bool)
@@ -116,7 +118,7 @@ def _refuse_twice(
 
 
 def _refuse_unknown(whole: pa.Table, codes: NDArray[np.int32], problems: dict[str, str] | None) -> NDArray[np.bool_]:
-    """Which rows are of planned trials; see stream_frame."""
+    """Tell which rows belong to planned trials; see stream_frame."""
     known: NDArray[np.bool_] = codes >= 0
     if not known.all():
         unknown = whole["trial_id"].filter(pa.array(~known)).unique().to_pylist()

@@ -1,4 +1,4 @@
-"""Reads a study's folder into DataFrames, verifies every file and names what is missing; averages and writes nothing."""
+"""Reads a study into DataFrames, verifies every file and names what is missing."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,20 +32,20 @@ from workers.store.protocol import Store
 
 
 def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None = None, vectors: bool = False) -> Study:
-    """What is stored of a study, running or done; the checksums and hashes of every file hold for all that is read of it.
+    """Load what is stored of a study, finished or running; everything that is read is verified by checksum and hash.
 
     Args:
         path: the study's folder, or s3://bucket/prefix/study.
-        skip_bad: go on with what is whole where files are damaged or lost; `left_out` and `missing` name what is gone.
-        labels: a file that renames factors and levels; None: labels.yaml of the folder, if it is there.
-        vectors: False: they stay in their files until `Study.vectors` or `Study.activity` ask for them, and are verified
-            then; True: every file is read and verified whole now, so that nothing is found damaged later.
+        skip_bad: leave out damaged or lost files and continue; `left_out` and `missing` name what is not there.
+        labels: a file that renames factors and levels; None: labels.yaml in the folder, if there is one.
+        vectors: False: vectors stay in their files until `Study.vectors` or `Study.activity` read and verify them; True: all
+            files are read and verified completely now, so that no damage is found later.
 
     Raises:
-        LoadError: the path is no study's folder, or cannot be read.
+        LoadError: the path is not the folder of a study, or cannot be read.
         LabelError: the file of labels cannot be used.
-        VersionError: a file was written by a version with another schema; it is named.
-        RecordError: a file is damaged, or rows are stored twice or lost; the file is named.
+        VersionError: a file was written by a version with another schema; the message names it.
+        RecordError: a file is damaged, or rows are stored twice or lost; the message names the file.
     """
     url = str(path).rstrip("/")
     root = Path(url.rpartition("/")[2] if "://" in url else path)
@@ -53,8 +53,8 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
     kept: dict[tuple[str, str], pa.Array] | None = {} if vectors else None
     with _errors_of(url if "://" in url else str(root)):
         store = _open_url(url) if "://" in url else _open(root)
-        # A running study grows in the order plan, epochs, trials. Read in the opposite order, what comes later
-        # always explains what came before.
+        # A running study grows in the order plan, epochs, trials. Reading in the opposite order makes sure that every row
+        # that is read is explained by what is read after it.
         ends = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
         rows = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems, STREAM, kept)
         plan = read_plan(Entries(store, {})) if problems is None else _read_whole_plan(store, problems)
@@ -107,24 +107,24 @@ def _open_url(url: str) -> Store:
     store = open_store(url)
     if any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
         return store
-    raise LoadError(f"{url}: no study here ({PLAN_FOLDER}/ holds no entry); name s3://bucket/prefix/study")
+    raise LoadError(f"{url}: there is no study here ({PLAN_FOLDER}/ has no entry); give s3://bucket/prefix/study")
 
 
 def _open(root: Path) -> Store:
     if not root.exists():
-        raise LoadError(f"{root}: no such folder; name the folder of a study, such as results/quickstart")
+        raise LoadError(f"{root}: no such folder; give the folder of a study, such as results/quickstart")
     if not root.is_dir():
-        raise LoadError(f"{root}: is a file; name the folder of a study, such as results/quickstart")
+        raise LoadError(f"{root}: is a file; give the folder of a study, such as results/quickstart")
     store = Checked(open_store(str(root)), {})
     if any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
         return store
     inside = sorted(str(folder.parent) for folder in root.glob(f"*/{PLAN_FOLDER}"))
     hint = f"did you mean {' or '.join(inside[:3])}?" if inside else "start one with python -m study.run grid.yaml"
-    raise LoadError(f"{root}: no study here ({PLAN_FOLDER}/ holds no entry); {hint}")
+    raise LoadError(f"{root}: there is no study here ({PLAN_FOLDER}/ has no entry); {hint}")
 
 
 def _factors(plan: Plan, trials: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
-    """Levels by factor; a setting that differs between accepted grids is one too, or it would be pooled silently."""
+    """Return levels by factor; a setting that differs between grids counts, as it would otherwise be pooled silently."""
     settings = [name for name in flatten(next(iter(plan.trials.values())).settings) if name not in NOT_IDENTITY]
     varied = [name for name in ("fingerprint", *settings) if not name.startswith("measure.") and trials[name].nunique() > 1]
     wanted = plan.factors()

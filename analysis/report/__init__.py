@@ -1,1 +1,1 @@
-"""One page of HTML and one of Markdown about a study."""
+"""The report of a study: a page of HTML and a summary in Markdown."""

@@ -1,4 +1,4 @@
-"""`python -m analysis.report results/quickstart`: figures, their tables and one page of a study, running or done."""
+"""Write the figures, tables and report of a study, finished or running: `python -m analysis.report results/quickstart`."""
 
 import argparse
 import sys
@@ -18,22 +18,40 @@ from workers.store.keys import FIGURES_FOLDER
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument("study", help="folder of a study, or s3://bucket/prefix/study; it may still be running")
-    parser.add_argument("--out", metavar="FOLDER", help="for report and figures; default: the study's folder, or its name")
+    parser.add_argument("study", help="folder of a study, or s3://bucket/prefix/study; the study may still be running")
     parser.add_argument(
-        "--figure", action="append", metavar="N", help="only this figure, such as 2.2, 3.3a or spectrum; may be repeated"
+        "--out",
+        metavar="FOLDER",
+        help="where report and figures are written; default: the study's folder; from a bucket: a folder of its name",
     )
-    parser.add_argument("--width", type=float, metavar="MM", help="of every figure in mm; type keeps its size")
-    parser.add_argument("--labels", metavar="FILE", help="YAML that renames factors and levels; default: labels.yaml there")
-    parser.add_argument("--skip-bad", action="store_true", help="go on with what is whole where files are damaged or lost")
     parser.add_argument(
-        "--format", default="png,pdf,svg", metavar="KINDS", help=f"of figures: any of {', '.join(KINDS)}; default all"
+        "--figure",
+        action="append",
+        metavar="N",
+        help="make only this figure, such as 2.2, 3.3a or spectrum; may be repeated",
+    )
+    parser.add_argument(
+        "--width", type=float, metavar="MM", help="width of every figure in mm; the size of type does not change"
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="YAML file that renames factors and levels; default: labels.yaml in the study's folder",
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out damaged or lost files and continue with the others"
+    )
+    parser.add_argument(
+        "--format",
+        default="png,pdf,svg",
+        metavar="KINDS",
+        help=f"formats of the figures: any of {', '.join(KINDS)}; default: all",
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 written, 1 written but files were left out, 2 bad input, 3 damaged data."""
+    """Run the command; exit codes: 0 written, 1 written but files were left out, 2 bad input, 3 damaged data."""
     asked = _arguments(arguments)
     return exit_code_of(lambda: _carry_out(asked))
 
@@ -56,7 +74,7 @@ def _carry_out(asked: argparse.Namespace) -> int:
             written = write_report(study, kinds, asked.width, progress.say)
     except RecordError as error:
         if not isinstance(error, VersionError):
-            error.add_note("or add --skip-bad to leave it out")
+            error.add_note("or add --skip-bad to leave the file out")
         raise
     finally:
         progress.end()
@@ -68,7 +86,7 @@ def _carry_out(asked: argparse.Namespace) -> int:
         return INCOMPLETE if study.left_out else DONE
     if len(study.missing):
         named = study.path / FIGURES_FOLDER / "missing.csv"
-        print(f"{len(study.missing)} trials are missing from the means; they are named in {named} and in the report")
+        print(f"{len(study.missing)} trials are missing from the means; {named} and the report list them")
     print(f"wrote {len(written) - 2} files to {study.path / FIGURES_FOLDER}")
     print(f"wrote {written[-2]}")
     print(f"wrote {written[-1]}")
@@ -76,19 +94,19 @@ def _carry_out(asked: argparse.Namespace) -> int:
 
 
 class Progress:
-    """One line on a terminal that is written over; silence elsewhere."""
+    """A progress line on a terminal, overwritten at every step; nothing is printed elsewhere."""
 
     def __init__(self) -> None:
-        """Nothing is said yet."""
+        """Find out whether stderr is a terminal."""
         self.is_terminal = sys.stderr.isatty()
 
     def say(self, words: str) -> None:
-        """What is done next."""
+        """Show the next step."""
         if self.is_terminal:
             print(f"\r\x1b[2K{words[:100]}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Leave a clean line."""
+        """Clear the line."""
         if self.is_terminal:
             print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 

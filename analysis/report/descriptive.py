@@ -1,4 +1,4 @@
-"""The sections of the report that need nothing but averages: study, completeness, figures, cells, cost; writes no file."""
+"""Makes the report's descriptive sections: study, completeness, figures, cells and cost."""
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ from analysis.report.completeness import missing_by_cell
 from analysis.report.section import NONE, Section, Table, text_of
 
 _OPEN_ROWS = 12
-"""Longer tables start folded."""
+"""Tables with more rows start folded."""
 
 
 def study_section(study: Study) -> Section:
-    """The design and where the numbers come from."""
+    """Describe the design and where the numbers come from."""
     cells = len(study.trials[list(study.cell_factors)].drop_duplicates())
     goal = study.trials["epochs_goal"].max()
     factors = pd.DataFrame(
@@ -26,44 +26,49 @@ def study_section(study: Study) -> Section:
     )
     provenance = pd.DataFrame([(name, ", ".join(values)) for name, values in study.provenance.items()])
     provenance.columns = pd.Index(["what", "value"][: provenance.shape[1]])
-    words = f"{len(study.trials)} trials in {cells} cells, {goal} epochs; a unit is active above {study.threshold:g}."
+    words = (
+        f"{len(study.trials)} trials in {cells} cells, planned for {goal} epochs. A unit counts as active if its activity "
+        f"is above {study.threshold:g}."
+    )
     if "true" in study.provenance.get("dirty", ()):
-        words += "\n\nSome of it was trained from a working tree with uncommitted changes."
+        words += "\n\nSome trials were trained from a working tree with uncommitted changes."
     tables = [Table("factors", "Factors and their levels", factors)]
     if len(provenance):
-        note = "Every distinct value that the files name."
+        note = "Every distinct value recorded in the study's files."
         tables.append(Table("provenance", "Provenance", provenance, words=note, is_folded=len(provenance) > _OPEN_ROWS))
     return Section("Study and provenance", words, (), tables)
 
 
 def completeness_section(study: Study) -> Section:
-    """What has ended, and every trial that means lack."""
+    """Count the trials by status and list every trial that is missing from means."""
     names = [name for name in study.cell_factors if len(study.factors[name]) > 1]
     counts = study.trials.groupby("status", sort=False).size()
-    words = ", ".join(f"{count} {status}" for status, count in counts.items()) + f" of {len(study.trials)} trials."
+    words = f"Of {len(study.trials)} trials: " + ", ".join(f"{count} {status}" for status, count in counts.items()) + "."
     missing = missing_by_cell(study)
     if missing.empty:
         return Section("Completeness", f"{words} Nothing is missing from any mean.")
     words += f" {len(study.missing)} trials are missing from means; every figure and table that lacks one names its seed."
-    words += f" Cells are told apart by {', '.join(study.labels.title_of(name) for name in names)}." if names else ""
+    words += f" Cells differ in: {', '.join(study.labels.title_of(name) for name in names)}." if names else ""
     table = Table("missing", "Trials missing from the means", study.missing, missing, is_folded=len(missing) > _OPEN_ROWS)
     return Section("Completeness", words, (), [table])
 
 
 def paper_section(study: Study) -> Section | None:
-    """The paper's figures by their numbers."""
+    """Show the paper's figures under their numbers."""
     entries = [one for one in catalogue(study) if one.of_paper and not one.is_part]
     words = (
-        "One factor at a time against a stated base cell; nothing is pooled over decoders. The usual base is "
-        f"{study.labels.in_words(usual_base(study))}; each caption states its own."
+        "Each figure varies one factor at a time from a base cell; decoders are never pooled. The usual base cell is "
+        f"{study.labels.in_words(usual_base(study))}; each caption states the one it uses."
     )
     return _figures("Figures of the paper", words, study, entries)
 
 
 def further_section(study: Study) -> Section | None:
-    """What the paper does not show."""
+    """Show the figures that the paper does not have."""
     entries = [one for one in catalogue(study) if not one.of_paper and not one.is_part]
-    return _figures("Further figures", "What the paper does not show, from the same stored vectors.", study, entries)
+    return _figures(
+        "Further figures", "These figures are not in the paper. They come from the same stored results.", study, entries
+    )
 
 
 def _figures(title: str, words: str, study: Study, entries: list[Entry]) -> Section | None:
@@ -74,16 +79,17 @@ def _figures(title: str, words: str, study: Study, entries: list[Entry]) -> Sect
 
 
 def cells_section(study: Study) -> Section:
-    """Every cell at its end."""
+    """Tabulate the final means of every cell, one table per decoder."""
     words = (
-        "Mean \u00b1 half-width of the 95% t interval over seeds, at the last planned epoch. Nats per example on the test "
-        "images; a higher bound and a lower nll are better. The test bound is L_K at beta 1, a lower bound, so a cell that "
-        "beats the independent pixels does so in log-likelihood too; open: the interval holds the baseline."
+        "Each value is a mean over seeds \u00b1 the half-width of its 95% t interval, at the last planned epoch. Bound and "
+        "nll are in nats per example on the test images; a higher bound and a lower nll are better. The test bound is L_K "
+        "at beta 1. As it is a lower bound, a cell whose bound beats the independent-pixel baseline also beats it in "
+        "log-likelihood. Open means that the interval contains the baseline."
     )
     tables = []
     for decoder in study.factors["decoder"]:
         frame = cell_table(study, decoder)
-        unknown = " The baseline is not known before a first trial has ended." if frame["baseline"].isna().all() else ""
+        unknown = " The baseline is unknown until the first trial has ended." if frame["baseline"].isna().all() else ""
         title = f"Every cell of the {study.labels.label_of('decoder', decoder)} decoder"
         tables.append(Table(f"cells-{decoder}", title, frame, _shown(study, frame), unknown.strip()))
     return Section("Cells", words, (), tables)
@@ -100,8 +106,10 @@ def _shown(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
             {
                 **levels,
                 "test bound": _with_half(row, "test_bound", 2),
-                "independent pixels": NONE if np.isnan(row["baseline"]) else f"{row['baseline']:.2f}".replace("-", "\u2212"),
-                "beats them?": mark.get(verdict.split(" ")[0], "") + verdict if verdict else NONE,
+                "independent-pixel baseline": NONE
+                if np.isnan(row["baseline"])
+                else f"{row['baseline']:.2f}".replace("-", "\u2212"),
+                "beats it?": mark.get(verdict.split(" ")[0], "") + verdict if verdict else NONE,
                 "nll": _with_half(row, "nll", 2),
                 "active units": _with_half(row, "active_units", 1),
                 "n": f"{row['test_bound_n']} of {row['n_planned']}",
@@ -116,13 +124,13 @@ def _with_half(row: dict[object, object], value: str, digits: int) -> str:
     if np.isnan(mean):
         return NONE
     spread = "" if np.isnan(half) else f" \u00b1 {half:.{digits}f}"
-    # The n beside the row is the bound's: say where another measure has fewer.
+    # The row's n is that of the bound: name the n of another measure where it differs.
     own = f" (n = {row[f'{value}_n']})" if row[f"{value}_n"] != row["test_bound_n"] else ""
     return f"{mean:.{digits}f}".replace("-", "\u2212") + spread + own
 
 
 def cost_section(study: Study) -> Section | None:
-    """What it took: the share of wall time that each trial's rows name."""
+    """Sum the wall time that each trial was charged for, by what a step costs."""
     if study.epochs.empty:
         return None
     rows = study.epochs[["trial_id", "decoder", "k", "batch_norm", "seconds"]]
@@ -136,14 +144,15 @@ def cost_section(study: Study) -> Section | None:
             "trials": [text_of(int(one)) for one in frame["trials"]],
             "epochs stored": [text_of(int(one)) for one in frame["epochs"]],
             "hours": [f"{one / 3600:.2f}" for one in frame["seconds"]],
-            "seconds an epoch": [text_of(float(one), 3) for one in frame["seconds_an_epoch"]],
+            "seconds per epoch": [text_of(float(one), 3) for one in frame["seconds_an_epoch"]],
         }
     )
     devices = sorted({str(one) for one in study.trials["device"].dropna()})
     ends = float(study.trials["seconds"].sum())
     words = (
-        f"{rows['seconds'].sum() / 3600:.2f} hours of training and measuring, each trial's share of its pack's wall time"
-        + (f", on {', '.join(devices)}" if devices else "")
-        + f". Sum over ended trials as their own rows name it: {ends / 3600:.2f} hours."
+        f"Training and measuring took {rows['seconds'].sum() / 3600:.2f} hours"
+        + (f" on {', '.join(devices)}" if devices else "")
+        + f"; each trial counts with its share of its pack's wall time. The trials that have ended report {ends / 3600:.2f} "
+        "hours in total."
     )
     return Section("Cost", words, (), [Table("cost", "Time by decoder, K and batch normalisation", frame, shown)])

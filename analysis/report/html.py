@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no request; computes and writes nothing."""
+"""Renders the report as one self-contained HTML page, without scripts, fonts or requests."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -39,18 +39,18 @@ details{margin:.5rem 0}summary{cursor:pointer}
 
 
 def escape(words: str) -> str:
-    """Text as HTML, with the field's symbols as they are printed."""
+    """Escape text for HTML and typeset n_z and L_K."""
     return plain(words).replace("n_z", "n<sub>z</sub>").replace("L_K", "L<sub>K</sub>")
 
 
 def page(study: Study, sections: Sequence[Section], images: Mapping[str, bytes], made: str) -> str:
-    """The whole page.
+    """Render the whole page.
 
     Args:
-        study: what `load` gave.
+        study: the output of `load`.
         sections: in the order of the page.
         images: the PNG of every picture, by its name.
-        made: when and by what.
+        made: when and from what it was made.
     """
     classes = "state" if study.is_complete and not study.left_out else "state open"
     body = [
@@ -64,7 +64,7 @@ def page(study: Study, sections: Sequence[Section], images: Mapping[str, bytes],
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        # An empty icon of its own: else the browser asks for one.
+        # An empty icon, as the browser would otherwise request one.
         '<link rel="icon" href="data:,">'
         f"<title>{plain(study.name)}: report</title><style>{_CSS}</style></head>\n<body>\n"
         + "\n".join(body)

@@ -1,4 +1,4 @@
-"""The sections of the report that judge: effects, claims, and the pictures of the latent space; writes no file."""
+"""Makes the report's sections on effects, claims and the latent space."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,11 +22,8 @@ from workers.store.keys import FIGURES_FOLDER, LATENT_CAPTIONS
 MEASURES = ("nll", "active_units")
 
 
-"""What `python -m analysis.latent` says of each picture that it wrote: name, title, caption, number."""
-
-
 def effects_section(study: Study) -> Section | None:
-    """Simple effects at the usual base first, then those of the whole factorial where it is balanced."""
+    """Tabulate simple effects at the usual base cell, then effects over the whole factorial where it is balanced."""
     if not (study.trials["status"] == "completed").any():
         return None
     tables, refused = [], []
@@ -51,13 +48,13 @@ def effects_section(study: Study) -> Section | None:
                     break
                 tables.append(_secondary(study, kind, name, f"{value}, {words} decoder", frame))
     words = (
-        "Differences between cells, one contrast a seed, with 95% intervals; p adjusted by Holm within each table. A simple "
-        "effect compares levels of one factor at the usual base cell; main effects and interactions average over all cells "
-        "of the factorial with equal weight, and are secondary. Pairing is fixed by the factor (docs/statistics.md). "
-        "Estimates are conditional on convergence."
+        "The tables show differences between cells, one contrast per seed, with 95% intervals; p values are adjusted by "
+        "Holm's method within each table. A simple effect compares levels of one factor at the usual base cell. Main "
+        "effects and interactions average over all cells of the factorial with equal weight and are secondary. Whether "
+        "seeds are paired depends on the factor alone (docs/statistics.md). Estimates are conditional on convergence."
     )
     if refused:
-        words += f"\n\nNo main effects: {' '.join(dict.fromkeys(refused))}"
+        words += f"\n\nSome main effects are not shown. {' '.join(dict.fromkeys(refused))}"
     return Section("Effects", words, (), tables) if tables else None
 
 
@@ -70,7 +67,7 @@ def _simple(study: Study, value: str, decoder: str) -> pd.DataFrame:
             base = usual_base(study, factor, decoder)
             frames.append(simple_effects(study, value, factor, at=base))
         except AverageError:
-            # The study has no such cells at this base: other tables and the figures name theirs.
+            # The study has no such cells at this base cell.
             continue
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -84,7 +81,7 @@ def _secondary(study: Study, kind: str, name: str, what: str, frame: pd.DataFram
                 "share of the variance": [f"{share:.3f}" for share in frame["share"]],
             }
         )
-        note = "Exact shares (eta^2) of these levels; biased upwards where seeds are few."
+        note = "Exact shares (eta^2) for the levels of this study; with few seeds they are biased upwards."
         return Table(f"shares-{name}", f"Shares of the variance of {what}", frame, shown, note, is_folded=True)
     title = f"{'Main effects' if kind == 'main' else 'Interactions of two factors'} on {what}"
     return Table(f"{kind}-{name}", title, frame, _shown(study, frame), is_folded=True)
@@ -95,7 +92,7 @@ def _shown(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     for row in frame.to_dict("records"):
         notes = [str(row[name]) for name in ("missing", "diverged") if row[name]]
         if not row["survives"]:
-            notes.append("not sure if diverged trials count as worst")
+            notes.append("not robust: sign or significance changes if diverged trials get the worst rank")
         rows.append(
             {
                 "factor": " \u00d7 ".join(study.labels.title_of(one) for one in str(row["factor"]).split(" x ")),
@@ -112,12 +109,12 @@ def _shown(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _level(study: Study, factor: str, level: object) -> str:
-    # Levels of an interaction are joined already.
+    # The levels of an interaction have been joined before.
     return study.labels.label_of(factor, level) if factor in study.factors else str(level)
 
 
 def claims_section(study: Study) -> Section | None:
-    """The paper's claims with a verdict each; those that this study cannot test at the end."""
+    """Tabulate the paper's claims with their verdicts, and then those that this study cannot test."""
     if not (study.trials["status"] == "completed").any():
         return None
     verdicts = judge(study, latent=stored_latent(study))
@@ -126,16 +123,16 @@ def claims_section(study: Study) -> Section | None:
     rows = [
         {
             "claim": one.claim,
-            "says": one.text,
+            "statement": one.text,
             "verdict": f"{one.verdict} ({one.stage})",
-            "of": one.what,
+            "quantity": one.what,
             "estimate": f"{text_of(one.estimate, 3)} {one.unit}".strip(),
             "95% interval": _interval(one.low, one.high),
             "p (Holm)": _p(one.p_holm if one.primary else one.p),
             "n": f"{one.n} of {one.n_planned}",
             "remarks": "; ".join(
                 part
-                for part in (one.reason, one.missing, one.note, f"elsewhere: {one.expected}" if one.expected else "")
+                for part in (one.reason, one.missing, one.note, f"outside evidence: {one.expected}" if one.expected else "")
                 if part
             ),
         }
@@ -146,27 +143,28 @@ def claims_section(study: Study) -> Section | None:
     )
     counts = Counter(one.verdict for one in verdicts)
     words = (
-        f"{', '.join(f'{count} {word}' for word, count in counts.items())} of {len(verdicts)} claims. Confirmed: the "
-        "interval lies on the side of the claim; refuted: it is shown to fall short of the margin; equality wants two "
-        "one-sided tests with a power of 0.8. p adjusted by Holm over the primary claims that could be tested. Interim: "
-        "trials of its cells have not ended."
+        f"Of {len(verdicts)} claims: {', '.join(f'{count} {word}' for word, count in counts.items())}. Confirmed means that "
+        "the interval lies on the side of the claim; refuted, that the effect is shown to fall short of the margin. A claim "
+        "of equality needs two one-sided tests with a power of 0.8. p values are adjusted by Holm's method over the primary "
+        "claims that could be tested. Interim means that some trials in the claim's cells have not ended."
     )
     tables = []
     if rows:
         tables.append(Table("claims", "Claims that this study can test", frame, pd.DataFrame(rows)))
     if len(others):
-        tables.append(Table("claims-untested", "Claims that this study cannot test", others, is_folded=True))
+        shown = others.rename(columns={"says": "statement"})
+        tables.append(Table("claims-untested", "Claims that this study cannot test", others, shown, is_folded=True))
     return Section("Claims of the paper", words, (), tables)
 
 
 def latent_section(study: Study) -> Section | None:
-    """The pictures that `python -m analysis.latent` wrote, where it ran."""
+    """Show the pictures that `python -m analysis.latent` wrote; None if it has not run."""
     path = study.path / FIGURES_FOLDER / LATENT_CAPTIONS
     if not path.is_file():
         return None
     captions = pd.read_csv(path, keep_default_na=False, dtype=str)
     pictures = [stored for row in captions.to_dict("records") if (stored := _stored(study, row)) is not None]
-    words = "From the stored weights, by python -m analysis.latent; the posterior mean stands for the code."
+    words = "Made from the stored weights by python -m analysis.latent. The code of an image is its posterior mean."
     return Section("Pictures of the latent space", words, pictures) if pictures else None
 
 

@@ -1,4 +1,4 @@
-"""A table as LaTeX with booktabs, to be read into a paper with input; writes no file."""
+"""Renders a table as LaTeX with booktabs, for a paper to read in with its input command."""
 
 import re
 
@@ -27,7 +27,7 @@ _SPECIAL = {
 
 
 def latex(table: Table) -> str:
-    """The rows and columns that a reader of the report sees, without a caption; needs the package booktabs."""
+    """Render the rows and columns that the report shows, without a caption; needs the package booktabs."""
     texts = table.texts
     columns = "".join("r" if is_number else "l" for is_number in table.numeric)
     rows = [" & ".join(escape(str(value)) for value in row) + r" \\" for row in texts.itertuples(index=False)]
@@ -37,6 +37,6 @@ def latex(table: Table) -> str:
 
 
 def escape(words: str) -> str:
-    """Text that LaTeX prints as it stands."""
+    """Escape text so that LaTeX prints it as it is."""
     found = "".join(_SPECIAL.get(letter, letter) for letter in " ".join(words.split()))
     return re.sub(r"\bn\\_z\b", "$n_z$", found).strip()

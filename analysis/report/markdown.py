@@ -1,4 +1,4 @@
-"""The report as Markdown beside the page: the same sections, tables and captions, pictures as links; writes no file."""
+"""Renders the report as Markdown: the sections, tables and captions of the page, with pictures as links."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from workers.store.keys import FIGURES_FOLDER
 
 
 def markdown(study: Study, sections: Iterable[Section], made: str) -> str:
-    """The whole summary."""
+    """Render the whole summary."""
     parts = [f"# {_text(study.name)}", _text(made), f"**{_text(state_in_words(study))}**"]
     if study.left_out:
         parts.append("\n".join(f"- {_text(line)}" for line in left_out_in_words(study)))
@@ -40,5 +40,5 @@ def _cell(value: object) -> str:
 
 
 def _text(words: str) -> str:
-    """Names from files are text, never markup."""
+    """Escape text, so that names from files never act as markup."""
     return re.sub(r"([\\`*_\[\]<>|$])", r"\\\1", words)

@@ -1,4 +1,4 @@
-"""What a part of the report is made of: a few frozen types; computes, draws and writes nothing."""
+"""The types that a report is made of: sections and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.figures.picture import Picture
 
 NONE = "\u2013"
-"""What stands for no value."""
+"""Shown where there is no value."""
 
 
 @dataclass(frozen=True)
@@ -17,27 +17,27 @@ class Table:
     """A table of the report."""
 
     name: str
-    """Its files' stem."""
+    """The stem of its file names."""
     title: str
     frame: pd.DataFrame
-    """Numbers as they are: what the CSV has."""
+    """The unrounded numbers, as in the CSV."""
     shown: pd.DataFrame | None = None
-    """What a reader sees, as texts; None: the frame, rounded."""
+    """What a reader sees, as text; None: the frame, rounded."""
     words: str = ""
-    """What it means, above it."""
+    """An explanation, shown above the table."""
     is_folded: bool = False
-    """Whether the page shows it only when it is opened."""
+    """Whether the page shows it folded."""
 
     @property
     def texts(self) -> pd.DataFrame:
-        """Every entry as a reader sees it."""
+        """Return every entry as a reader sees it."""
         if self.shown is not None:
             return self.shown
         return pd.DataFrame({str(name): [text_of(value) for value in self.frame[name]] for name in self.frame})
 
     @property
     def numeric(self) -> list[bool]:
-        """Whether each column that is shown wants its digits below each other."""
+        """Tell for each shown column whether it holds numbers, which are aligned to the right."""
         texts = self.texts
         return [
             bool(len(texts)) and all(value == NONE or value[:1] in "\u22120123456789" for value in texts[name])
@@ -47,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: what it says, its pictures, its tables."""
+    """A part of the report: its text, its pictures and its tables."""
 
     title: str
     words: str = ""
@@ -57,12 +57,12 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """Its name in links."""
+        """Return its name in links."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 
 def text_of(value: object, digits: int = 4) -> str:
-    """A value as a reader sees it."""
+    """Return a value as a reader sees it."""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):

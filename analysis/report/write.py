@@ -1,4 +1,4 @@
-"""`python -m analysis.report results/quickstart`: figures, their tables and one page of a study, running or done."""
+"""Writes the figures, the tables and the report of a study, finished or running."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     latent_section,
     cost_section,
 )
-"""The report in its order; a section that has nothing to say gives None."""
+"""The sections in the order of the report; a function returns None if its section would be empty."""
 
 SUMMARY = "report.md"
 
@@ -46,16 +46,16 @@ Say = Callable[[str], None]
 def write_report(
     study: Study, kinds: Sequence[str] = ("png", "pdf"), width_mm: float | None = None, say: Say = lambda words: None
 ) -> list[Path]:
-    """Write a study's figures and tables, its page and its summary; earlier ones are replaced whole.
+    """Write a study's figures, tables, page and summary; each file replaces an earlier one as a whole.
 
     Args:
-        study: what `load` gave.
-        kinds: of figures: png (in any case), pdf, svg.
-        width_mm: of every figure; None: each its own.
-        say: is told what is done next.
+        study: the output of `load`.
+        kinds: formats of the figures: png (always written), pdf, svg.
+        width_mm: width of every figure; None: its default.
+        say: called with a description of the next step.
 
     Returns:
-        The files written, the page last.
+        The paths of the files, the page last.
 
     Raises:
         OSError: the study's folder is not writable.
@@ -89,10 +89,10 @@ def write_report(
 def write_figures(
     study: Study, keys: Sequence[str], kinds: Sequence[str], width_mm: float | None, say: Say = lambda words: None
 ) -> list[Path]:
-    """Write some figures and their tables, and no page.
+    """Write some figures and their tables without a page.
 
     Raises:
-        FigureError: there is no such figure, or the study has nothing to show in it.
+        FigureError: the study has no such figure, or nothing to show in it.
         OSError: the study's folder is not writable.
     """
     written: list[Path] = []
@@ -102,7 +102,7 @@ def write_figures(
         if picture is not None:
             written += _write_picture(study.path / FIGURES_FOLDER, picture, picture.render(kinds, width_mm))
     if not written:
-        raise FigureError(f"--figure {', '.join(keys)}: the study has nothing to show in it yet, or no such cells")
+        raise FigureError(f"--figure {', '.join(keys)}: the study has no results for it yet, or lacks the cells")
     return written
 
 

@@ -1,1 +1,1 @@
-"""Statistics of arrays: estimates, intervals, tests, multiplicity. Knows no study."""
+"""Statistics of arrays with one number per seed: estimates, intervals, tests and multiplicity."""

@@ -1,4 +1,4 @@
-"""Numbers of a curve over epochs: when a level is reached, slope, peak, half-life."""
+"""Summarises a curve over epochs by one number: epochs to a target, slope, peak, half-life, largest drop."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -6,20 +6,20 @@ from numpy.typing import ArrayLike
 from analysis.stats.estimate import Floats, InferenceError
 
 EARLY = (1, 5)
-"""Epochs whose largest count is the baseline of pruning; at epoch 0 a count says nothing (docs/statistics.md)."""
+"""First and last epoch of those whose largest count is the baseline of pruning; see docs/statistics.md."""
 
 
 def epochs_to(curves: ArrayLike, target: float) -> tuple[Floats, Floats]:
-    """First epoch at which a curve is at least the target, and whether it gets there (1 or 0).
+    """Return the first epoch at which a curve is at least the target, and whether it reaches it (1 or 0).
 
-        min(T, end):   its mean over seeds is the restricted mean of the epochs that are needed
+        min(T, end),   whose mean over seeds is the restricted mean of the epochs needed
 
     Args:
-        curves: [trial, epoch from 0], whole or NaN.
-        target: common to all that are compared, in the curves' unit.
+        curves: [trial, epoch from 0]; complete rows, or NaN.
+        target: common to all trials that are compared, in the unit of the curves.
 
     Returns:
-        The epoch, `end` where the target is not reached; 1 where it is. NaN for a curve with a NaN.
+        The epoch (the last one if the target is not reached), and 1 if it is reached, else 0. NaN for a curve with a NaN.
     """
     rows = _rows(curves)
     above = rows >= target
@@ -30,32 +30,34 @@ def epochs_to(curves: ArrayLike, target: float) -> tuple[Floats, Floats]:
 
 
 def slope(curves: ArrayLike, last: int = 50) -> Floats:
-    """Least-squares slope over the last epochs, in the curve's unit an epoch: one number a trial, as epochs correlate.
+    """Return the least-squares slope over the last epochs, in the curve's unit per epoch.
+
+    It is one number per trial, as the epochs of a trial are correlated.
 
     Raises:
-        InferenceError: fewer than two epochs, or more than there are.
+        InferenceError: `last` is below two, or above the number of epochs.
     """
     rows = _rows(curves)
     if not 2 <= last <= rows.shape[1] - 1:
-        raise InferenceError(f"slope: the last {last} of {rows.shape[1] - 1} epochs; take between 2 and all of them")
+        raise InferenceError(f"slope: the last {last} of {rows.shape[1] - 1} epochs; give between 2 and all of them")
     x = np.arange(last) - (last - 1) / 2
     found: Floats = rows[:, -last:] @ x / (x @ x)
     return found
 
 
 def peak(curves: ArrayLike) -> Floats:
-    """Largest value of epochs 1 to 5."""
+    """Return the largest value of epochs 1 to 5."""
     found: Floats = _rows(curves)[:, EARLY[0] : EARLY[1] + 1].max(axis=1)
     return found
 
 
 def half_life(curves: ArrayLike) -> Floats:
-    """Epochs from the peak until half of what is lost in the end is lost.
+    """Return the epochs from the peak until half of the final loss has occurred.
 
         (A(e) - A_end) / (A_peak - A_end) <= 1/2,   e from the first epoch of the peak (epochs 1 to 5)
 
-    Straight lines between epochs. NaN where nothing is lost (A_end >= A_peak) or a value is absent. Unlike an area under
-    the curve it does not depend on how many units are left.
+    Values between epochs are interpolated linearly. NaN where nothing is lost (A_end >= A_peak) or a value is absent.
+    Unlike an area under the curve, this does not depend on how many units are left.
     """
     rows = _rows(curves)
     found = np.full(len(rows), np.nan)
@@ -72,7 +74,7 @@ def half_life(curves: ArrayLike) -> Floats:
 
 
 def largest_drop(curves: ArrayLike) -> Floats:
-    """Largest fall from one epoch to the next after the peak of epochs 1 to 5; 0 where there is none."""
+    """Return the largest fall from one epoch to the next after the peak of epochs 1 to 5; 0 if there is none."""
     rows = _rows(curves)
     falls = -np.diff(rows, axis=1)
     start = EARLY[0] + np.argmax(rows[:, EARLY[0] : EARLY[1] + 1], axis=1)
@@ -83,5 +85,5 @@ def largest_drop(curves: ArrayLike) -> Floats:
 def _rows(curves: ArrayLike) -> Floats:
     rows: Floats = np.asarray(curves, float)
     if rows.ndim != 2 or rows.shape[1] < 2:
-        raise InferenceError(f"curves of shape {rows.shape}; give [trial, epoch], from epoch 0 to the last one planned")
+        raise InferenceError(f"curves have shape {rows.shape}; give [trial, epoch], from epoch 0 to the last one planned")
     return rows

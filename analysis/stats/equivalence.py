@@ -1,4 +1,4 @@
-"""Whether a difference is smaller than a margin, larger, or neither, and with what power; knows no study and no file."""
+"""Tests whether a difference is smaller or larger than a margin, and computes the power of that test."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from scipy.special import gammaincinv, ndtr, stdtrit
 from analysis.stats.estimate import Estimate, InferenceError, tail
 
 ENOUGH_POWER = 0.8
-"""Below this power at a true difference of 0 a failed equivalence test says nothing."""
+"""With less power than this at a true difference of 0, a failed equivalence test means nothing."""
 
 
 @dataclass(frozen=True)
@@ -17,29 +17,29 @@ class Equivalence:
 
     margin: float
     p: float
-    """The larger of the two one-sided p: small shows equivalence."""
+    """The larger of the two one-sided p values; a small one shows equivalence."""
     low: float
-    """With `high` the interval of confidence 1 - 2 alpha: equivalent exactly if it lies within the margins."""
+    """With `high` the interval of confidence 1 - 2 alpha; equivalent exactly if it lies within the margins."""
     high: float
     power: float
-    """Of these tests if the true difference were 0, the seed's sd being the one observed."""
+    """Power of these tests if the true difference is 0 and the sd over seeds is the observed one."""
     verdict: str
-    """equivalent; different: the interval lies wholly beyond a margin; undecided: neither, whatever the power."""
+    """equivalent | different (the interval lies wholly beyond a margin) | undecided (neither, whatever the power)."""
     p_beyond: float
-    """One-sided, of |true difference| <= margin: small shows a difference larger than the margin."""
+    """One-sided p against |true difference| <= margin; a small one shows a difference larger than the margin."""
 
     @property
     def is_underpowered(self) -> bool:
-        """Whether more seeds are needed before a failure to show equivalence means anything."""
+        """Tell whether more seeds are needed before a failure to show equivalence means anything."""
         return not self.power >= ENOUGH_POWER
 
 
 def equivalence(estimate: Estimate, margin: float, alpha: float = 0.05) -> Equivalence:
-    """Whether a difference is shown to be smaller than a margin, larger than it, or neither.
+    """Test whether a difference is smaller than a margin, larger than it, or neither can be shown.
 
     Args:
         estimate: a difference, with its standard error and degrees of freedom.
-        margin: stated beforehand, above 0, in the units of the estimate.
+        margin: fixed beforehand, above 0, in the unit of the estimate.
         alpha: level of each of the two tests.
 
     Raises:
@@ -48,7 +48,7 @@ def equivalence(estimate: Estimate, margin: float, alpha: float = 0.05) -> Equiv
     _check_test(margin, alpha)
     d, se, df = estimate.estimate, estimate.se, estimate.df
     p = _largest(tail(d + margin, se, df), tail(margin - d, se, df))
-    # The wrong side of the null cannot reject at a level below 0.5, so that the smaller p is a test of the same level.
+    # The wrong side of the null cannot reject at a level below 0.5, so the smaller p is a test of the same level.
     beyond = _largest(tail(d - margin, se, df) if d > 0 else tail(-d - margin, se, df))
     half = float(stdtrit(df, 1 - alpha)) * se
     verdict = "equivalent" if p <= alpha else "different" if beyond <= alpha else "undecided"
@@ -58,28 +58,28 @@ def equivalence(estimate: Estimate, margin: float, alpha: float = 0.05) -> Equiv
 def equivalence_power(
     sd: float, n: int, margin: float, alpha: float = 0.05, *, paired: bool = True, icc: float = 0.0
 ) -> float:
-    """Power of the two one-sided tests at a true difference of 0 between two cells, exact for normal values.
+    """Compute the power of the two one-sided tests at a true difference of 0 between two cells, for normal values.
 
         E over S of  [2 Phi((margin - t S) / se) - 1]+,   S^2 = se^2 chi^2_df / df,   t = t(1 - alpha, df)
 
-    Five independent seeds a cell, margin 0.3 nats, sd 0.1, 0.2, 0.4: 0.970, 0.349, 0.026 by one contrast a seed (paired, its
-    4 degrees of freedom), 0.991, 0.392, 0.009 by Welch.
+    With five independent seeds per cell, a margin of 0.3 nats and an sd of 0.1, 0.2 or 0.4 it is 0.970, 0.349 or 0.026 for
+    one contrast per seed (paired, 4 degrees of freedom), and 0.991, 0.392 or 0.009 for Welch's test.
 
     Args:
-        sd: of one value a seed, equal in both cells.
-        n: seeds a cell.
-        margin: stated beforehand, in the units of sd.
+        sd: of one value per seed, equal in both cells.
+        n: seeds per cell.
+        margin: fixed beforehand, in the unit of sd.
         alpha: level of each of the two tests.
-        paired: se = sd sqrt(2 (1 - icc) / n), n - 1 degrees of freedom; else se = sd sqrt(2 / n) and Welch's degrees, which
-            are fewer than 2 (n - 1) as the two sds of the sample differ.
-        icc: correlation of the two cells over seeds; 0 where their streams differ in shape. Only if paired.
+        paired: se = sd sqrt(2 (1 - icc) / n) with n - 1 degrees of freedom; else se = sd sqrt(2 / n) with Welch's degrees of
+            freedom, which are fewer than 2 (n - 1) as the two sample sds differ.
+        icc: correlation of the two cells over seeds; 0 where their random streams differ in shape. Only if paired.
 
     Raises:
-        InferenceError: the margin is not above 0, alpha not between 0 and 0.5, or an icc is given to unpaired cells.
+        InferenceError: the margin is not above 0, alpha is not between 0 and 0.5, or an icc is given for unpaired cells.
     """
     _check_test(margin, alpha)
     if not -1 <= icc <= 1 or (icc != 0 and not paired):
-        raise InferenceError(f"icc is {icc}, paired {paired}; it lies between -1 and 1, and only pairs have one")
+        raise InferenceError(f"icc is {icc}, paired is {paired}; icc lies between -1 and 1, and is 0 if unpaired")
     if n < 2 or not sd >= 0:
         return 0.0
     if not paired:
@@ -89,11 +89,11 @@ def equivalence_power(
 
 def _check_test(margin: float, alpha: float) -> None:
     if not 0 < margin < np.inf or not 0 < alpha < 0.5:
-        raise InferenceError(f"margin {margin} and alpha {alpha}: the margin is above 0, alpha between 0 and 0.5")
+        raise InferenceError(f"margin is {margin} and alpha {alpha}; the margin must be above 0, alpha between 0 and 0.5")
 
 
 def _largest(*p: float) -> float:
-    """As `max`, which hides a NaN that comes second."""
+    """Return the largest value, or NaN if there is one; `max` would hide a NaN that comes second."""
     return float(np.max(p))
 
 
@@ -102,14 +102,14 @@ def _tost_power(se: float, df: float, margin: float, alpha: float) -> float:
         return float("nan")
     if se == 0:
         return 1.0
-    # Midpoints of equal probability: exact to about 1e-4, which no plan of seeds can tell.
+    # Midpoints of equal probability: exact to about 1e-4, far finer than any plan of seeds needs.
     spread = np.sqrt(2 * gammaincinv(df / 2, (np.arange(500) + 0.5) / 500) / df)
     reach = margin / se - stdtrit(df, 1 - alpha) * spread
     return float(np.maximum(2 * ndtr(reach) - 1, 0).mean())
 
 
 def _welch_power(sd: float, n: int, margin: float, alpha: float) -> float:
-    """As `_tost_power`, with both cells' variances drawn and Welch's degrees of freedom of each draw."""
+    """Compute the power with both sample variances integrated out and Welch's degrees of freedom for each pair."""
     if sd == 0:
         return 1.0
     variances = 2 * gammaincinv((n - 1) / 2, (np.arange(64) + 0.5) / 64) / (n - 1)

@@ -1,4 +1,4 @@
-"""Means and contrasts of one number a seed with their t intervals, paired or Welch; knows no study and no file."""
+"""Estimates means and contrasts of one number per seed with t intervals, paired or by Welch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,55 +12,57 @@ from workers.contract.errors import UserError
 Floats = NDArray[np.float64]
 
 COUNT_FLOOR = 1 / 12
-"""Least variance of a count such as active units: what rounding to whole units alone would leave (docs/statistics.md)."""
+"""Least variance of a count such as active units: that of rounding to whole units (docs/statistics.md)."""
 
 
 class InferenceError(UserError):
-    """Numbers that allow no such inference were handed over; the text says which, and what is allowed."""
+    """The numbers given do not allow the inference; the message says which, and what is allowed."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its uncertainty, in the units of the values; NaN where n < 2 leaves none."""
+    """A number with its uncertainty, in the unit of the values; the uncertainty is NaN where n < 2."""
 
     estimate: float
     low: float
     high: float
     n: int
-    """Seeds: those with every value if paired, those of the smallest cell if not."""
+    """Number of seeds: those with every value if paired, those of the smallest cell if not."""
     p: float
-    """Two-sided, of the null hypothesis that the function was told (0 unless said)."""
+    """Two-sided p of the null hypothesis given to the function (0 by default)."""
     sd: float
-    """Of one seed's number: of its contrast if paired, the root mean square over the cells if not."""
+    """Standard deviation of one seed's contrast if paired, else the root mean square of the cells' sds."""
     kind: str
-    """How it was made: `t over seeds`, `paired t over seeds`, `Welch t`."""
+    """The method: `t over seeds`, `paired t over seeds` or `Welch t`."""
     se: float = float("nan")
     df: float = float("nan")
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95, null: float = 0.0, *, floor: float = 0.0) -> Estimate:
-    """Mean over seeds with a t interval:  mean -+ t(confidence, n - 1) * sd / sqrt(n),   sd with divisor n - 1.
+    """Estimate the mean over seeds with a t interval.
+
+        mean -+ t(confidence, n - 1) * sd / sqrt(n),   sd with divisor n - 1
 
     Args:
-        values: one number a seed; NaN where it is absent.
+        values: one number per seed; NaN where it is absent.
         confidence: of the interval, between 0 and 1.
-        null: the mean that p is about.
+        null: the mean under the null hypothesis of p.
         floor: least variance of one value (COUNT_FLOOR for counts).
 
     Raises:
-        InferenceError: a value is infinite, or the confidence is no probability.
+        InferenceError: a value is infinite, or the confidence is not between 0 and 1.
     """
     kept = _finite(values)
     return _estimate(kept[~np.isnan(kept)], "t over seeds", confidence, null, floor)
 
 
 def contrast(a: ArrayLike, b: ArrayLike, *, paired: bool, confidence: float = 0.95, floor: float = 0.0) -> Estimate:
-    """mean(b) - mean(a) over seeds; whether it is paired is fixed before the data are seen, never chosen by them.
+    """Estimate mean(b) - mean(a) over seeds; pairing is fixed before the data are seen, never chosen by them.
 
     Args:
-        a: one number a seed; NaN where it is absent.
-        b: the same of the other cell; if paired, entry i of both is the same seed.
-        paired: t of the differences, n - 1 degrees of freedom, over the seeds that have both; else Welch's t.
+        a: one number per seed; NaN where it is absent.
+        b: the same for the other cell; if paired, entry i of both belongs to the same seed.
+        paired: t of the differences with n - 1 degrees of freedom, over the seeds that have both; else Welch's t.
         confidence: of the interval, between 0 and 1.
         floor: least variance of one value (COUNT_FLOOR for counts).
 
@@ -79,22 +81,22 @@ def linear_contrast(
     null: float = 0.0,
     floor: float = 0.0,
 ) -> Estimate:
-    """sum_j w_j mean(column_j): valid when the cells differ in variance, paired or not.
+    """Estimate sum_j w_j mean(column_j); valid if the cells differ in variance, paired or not.
 
-        paired   c_s = sum_j w_j x_sj,  t of the c_s,   S - 1 degrees of freedom, S the seeds that have every column
+        paired   c_s = sum_j w_j x_sj,  t of the c_s,   S - 1 degrees of freedom for S seeds that have every column
         else     se^2 = sum_j v_j,  v_j = w_j^2 s_j^2 / n_j,   df = se^4 / sum_j v_j^2 / (n_j - 1)   (Welch, Satterthwaite)
 
-    A column of weight 0 is left out: its absent seeds cost nothing.
+    A column of weight 0 is left out, so that its absent seeds do not matter.
 
     Raises:
-        InferenceError: numbers of columns and weights differ, paired columns differ in length, or a value is infinite.
+        InferenceError: the numbers of columns and weights differ, paired columns differ in length, or a value is infinite.
     """
     w = np.asarray(weights, float)
     arrays = [_finite(column) for column in columns]
     if w.ndim != 1 or len(w) != len(arrays) or not np.isfinite(w).all() or not w.any():
         raise InferenceError(
-            f"linear_contrast: got {len(arrays)} columns and the weights {w.tolist()}; give a finite weight a column, "
-            "one of them other than 0"
+            f"linear_contrast: got {len(arrays)} columns and the weights {w.tolist()}; give one finite weight per "
+            "column, at least one of them not 0"
         )
     used = [(weight, array) for weight, array in zip(w, arrays, strict=True) if weight != 0]
     if not paired:
@@ -110,13 +112,13 @@ def linear_contrast(
 
 
 def one_sided(estimate: Estimate, direction: int, null: float = 0.0) -> float:
-    """P value against `effect <= null` (direction 1) or `effect >= null` (direction -1); NaN where n < 2.
+    """Return the p value against `effect <= null` (direction 1) or `effect >= null` (direction -1); NaN where n < 2.
 
     Raises:
         InferenceError: the direction is neither 1 nor -1.
     """
     if direction not in (1, -1):
-        raise InferenceError(f"one_sided: direction is {direction}; 1 asks for larger than the null, -1 for smaller")
+        raise InferenceError(f"one_sided: direction is {direction}; give 1 for larger than the null, -1 for smaller")
     return tail(direction * (estimate.estimate - null), estimate.se, estimate.df)
 
 
@@ -124,16 +126,16 @@ def _finite(values: ArrayLike) -> Floats:
     array: Floats = np.asarray(values, float)
     if array.ndim != 1 or np.isinf(array).any():
         raise InferenceError(
-            f"values of shape {array.shape}, {int(np.isinf(array).sum())} infinite; give a finite number a seed, NaN where "
-            "it is absent (rank_contrast takes infinite ones)"
+            f"values have shape {array.shape}, {int(np.isinf(array).sum())} of them infinite; give one finite number per "
+            "seed, NaN where it is absent (rank_contrast takes infinite ones)"
         )
     return array
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse what is no probability."""
+    """Refuse a confidence that is not between 0 and 1."""
     if not 0 < confidence < 1:
-        raise InferenceError(f"confidence is {confidence}; it lies between 0 and 1, such as 0.95")
+        raise InferenceError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95")
 
 
 def _estimate(values: Floats, kind: str, confidence: float, null: float, floor: float) -> Estimate:
@@ -169,7 +171,7 @@ def _with_interval(
 
 
 def tail(distance: float, se: float, df: float) -> float:
-    """P(t_df > distance / se); without spread, 0 beyond the null and 1 at it or on its other side."""
+    """Return P(t_df > distance / se); if se is 0, this is 0 beyond the null and 1 at it or on its other side."""
     if se == 0:
         return 0.0 if distance > 0 else 1.0
     return float(stdtr(df, -distance / se))

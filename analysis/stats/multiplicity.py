@@ -1,6 +1,6 @@
-"""What inference over seeds needs, for arrays of one number a seed; knows no study and no file.
+"""Adjusts p values, and treats divergence and ranks, for arrays of one number per seed.
 
-Estimates and contrasts are made in `estimate`, equivalence in `equivalence`; multiplicity, divergence and ranks are here.
+Estimates and contrasts are made in `estimate`, equivalence tests in `equivalence`; both are re-exported here.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ from analysis.stats.estimate import one_sided as one_sided
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Adjusted p values (Holm 1979): reject at level alpha those that are at most alpha, whatever depends on what.
+    """Adjust p values (Holm 1979): reject at level alpha those that are at most alpha, under any dependence.
 
-    A NaN (too few seeds to test) stays NaN and still counts as a member of the family that was planned.
+    A NaN (too few seeds to test) stays NaN and still counts as a member of the planned family.
     """
     adjusted = dict.fromkeys(p, float("nan"))
     worst = 0.0
@@ -40,14 +40,14 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a probability of which k of n are seen; (0, 1) for n = 0.
+    """Return the exact interval of a probability after k of n events (Clopper and Pearson 1934); (0, 1) for n = 0.
 
     Raises:
-        InferenceError: k is not between 0 and n, or the confidence is no probability.
+        InferenceError: k is not between 0 and n, or the confidence is not between 0 and 1.
     """
     check_confidence(confidence)
     if not 0 <= k <= n:
-        raise InferenceError(f"clopper_pearson: {k} of {n}; k is between 0 and n")
+        raise InferenceError(f"clopper_pearson: k is {k} and n {n}; k must lie between 0 and n")
     tail = (1 - confidence) / 2
     low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
     high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
@@ -55,20 +55,20 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
 
 
 def worst_rank(values: ArrayLike, diverged: int, *, higher_is_better: bool) -> Floats:
-    """The values with one infinitely bad entry a diverged trial appended: worse than any, and all equally bad.
+    """Append one infinitely bad entry per diverged trial: worse than any value, and all equally bad.
 
-    For `rank_contrast`, which ranks; a mean of them means nothing.
+    The result is for `rank_contrast`, which ranks it; its mean has no meaning.
     """
     bad = -np.inf if higher_is_better else np.inf
     return np.concatenate([np.asarray(values, float), np.full(diverged, bad)])
 
 
 def rank_contrast(a: ArrayLike, b: ArrayLike, *, paired: bool, confidence: float = 0.95) -> Estimate:
-    """`contrast` of the ranks of all values together (Conover and Iman 1981), the mean rank shared by ties.
+    """Apply `contrast` to the ranks of all values together (Conover and Iman 1981); ties share their mean rank.
 
     Args:
-        a: one number a seed; NaN where it is absent, infinite (see worst_rank) where the trial diverged.
-        b: the same of the other cell; if paired, entry i of both is the same seed.
+        a: one number per seed; NaN where it is absent, infinite (see worst_rank) where the trial diverged.
+        b: the same for the other cell; if paired, entry i of both belongs to the same seed.
         paired: as in `contrast`.
         confidence: of the interval, in ranks.
     """
@@ -78,11 +78,12 @@ def rank_contrast(a: ArrayLike, b: ArrayLike, *, paired: bool, confidence: float
 
 
 def icc(table: ArrayLike) -> float:
-    """Intraclass correlation of the seed, ICC(C,1), over the seeds that have every cell: how much pairing gains.
+    """Compute the intraclass correlation of the seed, ICC(C,1), over the seeds that have every cell.
 
-        (MS_seed - MS_rest) / (MS_seed + (cells - 1) MS_rest),   of the two-way table without interaction
+        (MS_seed - MS_rest) / (MS_seed + (cells - 1) MS_rest),   for the two-way table without interaction
 
-    The sd of a paired difference is about sqrt(1 - icc) of an unpaired one's. NaN below two seeds or cells.
+    It measures what pairing gains: the sd of a paired difference is about sqrt(1 - icc) times that of an unpaired one. NaN
+    with fewer than two seeds or cells.
 
     Args:
         table: [seed, cell], NaN where absent.

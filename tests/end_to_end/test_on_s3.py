@@ -80,7 +80,7 @@ def test_with_ray_then_read_and_reported(environment, tmp_path):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("s3://results/nothing", r"s3://results/nothing: no study here \(plan/ holds no entry\)"),
+        ("s3://results/nothing", r"s3://results/nothing: there is no study here \(plan/ has no entry\)"),
         ("s3://nowhere/short", "there is no bucket nowhere"),
         ("s3://A/short", "A is not a valid bucket name"),
     ],

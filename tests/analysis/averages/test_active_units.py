@@ -66,5 +66,5 @@ def test_any_epoch_and_any_vector(tmp_path):
     assert active_units(study, (0.7,), epoch=0)["above_0.7"].eq(0).all()
     assert active_units(study, (0.7,), epoch=1)["above_0.7"].eq(1).all()
     assert active_units(study, (0.7,), "activity_pca", epoch=2)["above_0.7"].eq(2).all()
-    with pytest.raises(LoadError, match="no vector column"):
+    with pytest.raises(LoadError, match="not a vector column"):
         active_units(study, column="test_bound")

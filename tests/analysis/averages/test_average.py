@@ -81,7 +81,7 @@ def test_curves_one_epoch_and_every_cell(study):
 def test_nll_is_of_the_end_alone(study):
     table = average(study, "nll", ["k"], at=HERE)
     assert table["mean"][0] == pytest.approx(20 - 1 - 5 / 3 - 0.04 - 1)
-    with pytest.raises(AverageError, match="measured once, at the end"):
+    with pytest.raises(AverageError, match="measured only at the end of a trial"):
         average(study, "nll", ["k"], at=HERE, epoch="every")
 
 
@@ -107,12 +107,12 @@ def test_decoders_are_never_pooled(study, ask):
     ("ask", "words"),
     [
         ({"value": "test_bond"}, "did you mean test_bound"),
-        ({"value": "activity"}, "is a vector; take study.activity"),
+        ({"value": "activity"}, "is a vector; use study.activity"),
         ({"by": ["kk"]}, "did you mean k"),
         ({"by": ["seed"]}, "averages are over seeds"),
         ({"at": {"k": 7}}, "k has no level 7; it has 1, 5"),
-        ({"at": {"colour": 1}}, "colour is no factor"),
-        ({"epoch": 5}, "the last one is 4"),
+        ({"at": {"colour": 1}}, "colour is not a factor"),
+        ({"epoch": 5}, "the first epoch is 0, the last 4"),
         ({"by": ["k"], "pool_over": ["k"]}, "name it once"),
     ],
     ids=lambda x: str(x)[:30],
@@ -184,7 +184,7 @@ def test_active_units_at_any_threshold_are_counted_from_the_vectors(study):
         average(study, "active_units", ["k"], at=HERE, epoch="every", **how) for how in ({}, {"threshold": 0.1})
     )
     pd.testing.assert_frame_equal(stored, counted)
-    with pytest.raises(AverageError, match="threshold and layer are of active_units"):
+    with pytest.raises(AverageError, match="threshold and layer apply to active_units only"):
         average(study, "test_bound", ["k"], at=HERE, threshold=0.1)
 
 
@@ -204,7 +204,7 @@ def test_active_units_by_layer(tmp_path):
 def test_a_value_of_your_own_is_averaged_like_any_other(study):
     mine = study.epochs["test_reconstruction"] - study.epochs["test_kl"]
     pd.testing.assert_frame_equal(average(study, mine, ["k"], at=HERE), average(study, "test_bound", ["k"], at=HERE))
-    with pytest.raises(AverageError, match=r"wants the index of study\.epochs"):
+    with pytest.raises(AverageError, match=r"must have the index of study\.epochs"):
         average(study, mine.reset_index(drop=True)[:3], ["k"], at=HERE)
 
 

@@ -59,7 +59,7 @@ def test_a_diverged_trial_is_named_and_may_cost_the_verdict(tmp_path):
     three = verdict(plant.write(tmp_path / "three", diverged={(5, seed): 3 for seed in (1, 2, 6)}), "C3")
     assert three.p < 1e-6
     assert three.verdict == "undecided"
-    assert "if the trials that diverged are counted as worst" in three.reason
+    assert "if diverged trials are ranked as the worst" in three.reason
     # Where K = 1 fails as well as being worse, the claim stands.
     other = verdict(plant.write(tmp_path / "other", diverged={(1, seed): 3 for seed in (1, 2, 6)}), "C3")
     assert (other.verdict, other.n) == ("confirmed", 5)
@@ -77,7 +77,7 @@ def test_a_running_study_is_interim(tmp_path):
     study = plant.write(tmp_path / "s", done=lambda s: 3 if s["k"] == 1 else 99)
     found = verdict(study, "C3")
     assert (found.verdict, found.stage, found.n) == ("undecided", "interim", 0)
-    assert "too few seeds have a number" in found.reason
+    assert "too few seeds have a value" in found.reason
     assert "K = 1: seeds 0, 1, 2, 3, 4, 5 unfinished (3 of 6 epochs)" in found.missing
 
 
@@ -109,16 +109,16 @@ def test_other_margins_and_lengths_are_said(tmp_path):
     note = verdict(PLANTS["C7"][0].write(tmp_path / "s"), "C7").note
     assert "equivalent at 1 nats" in note
     assert "at 0.1 nats" in note
-    assert "warm-up has 20 epochs here, the paper's 100" in note
-    assert "the end is epoch 6, the paper's 300" in note
-    assert "epoch 10 is 2" in verdict(PLANTS["C17"][0].write(tmp_path / "t"), "C17").note
+    assert "the warm-up takes 20 epochs here, 100 in the paper" in note
+    assert "training ends at epoch 6, in the paper at epoch 300" in note
+    assert "epoch 10 as epoch 2" in verdict(PLANTS["C17"][0].write(tmp_path / "t"), "C17").note
 
 
 def test_a_confirmed_trifle_is_called_one(tmp_path):
     plant = Plant([K5, BN], nll=lambda s: 90 + 0.1 * s["batch_norm"] - noise(s) + noise(s, 0.005, 9))
     found = verdict(plant.write(tmp_path / "s"), "C5")
     assert found.verdict == "confirmed"
-    assert "is smaller than the 0.3 nats that would count" in found.note
+    assert "is smaller than the margin of 0.3 nats" in found.note
 
 
 def test_holm_is_over_the_primary_claims_that_can_be_tested(tmp_path):

@@ -60,11 +60,11 @@ def test_absent_epochs_warmup_settings_and_columns_are_named(tmp_path):
     brief = Plant([K5, {"warmup": 4}], seeds=2, epochs=30).write(tmp_path / "brief")
     assert "a warm-up of 20 epochs or more (its longest is 4)" in verdict(brief, "C17").reason
     grey = Plant([GAUSS, K1], settings={"data.input": "grey"}).write(tmp_path / "grey")
-    assert "data.input = dynamic or static or threshold (it is grey)" in verdict(grey, "C1").reason
+    assert "data.input = dynamic or static or threshold (the study has grey)" in verdict(grey, "C1").reason
     without = Plant([K5, K1], final=lambda s: {"ablation_between_elbo": None}).write(tmp_path / "without")
     found = verdict(without, "C22")
     assert found.verdict == "not testable"
-    assert "a number in ablation_between_elbo, which is null in every trial of K = 5" in found.reason
+    assert "values of ablation_between_elbo, which is null in every trial of K = 5" in found.reason
 
 
 def test_nothing_is_said_of_pruning_where_there_is_none(tmp_path):
@@ -80,7 +80,7 @@ def test_nothing_is_said_of_pruning_where_there_is_none(tmp_path):
     assert verdict(few, "C13").verdict == "undecided"
     # Without any active unit there is no share of them.
     dead = Plant([K5, WU], epochs=30, active=lambda s, e: 0).write(tmp_path / "dead")
-    assert "too few seeds have a number for" in verdict(dead, "C17").reason
+    assert "too few seeds have a value for" in verdict(dead, "C17").reason
 
 
 def test_latent_claims_say_what_to_run(tmp_path):
@@ -114,7 +114,7 @@ def test_a_factor_that_the_claim_does_not_name_is_at_its_default(tmp_path):
     odd = [{**k, "training.beta2": beta2} for k in (K1, K5) for beta2 in (0.99, 0.999)]
     found = verdict(replace(plant, cells=odd, final=lambda s: {}).write(tmp_path / "odd"), "C3")
     assert found.verdict == "not testable"
-    assert "a level of training.beta2, which varies and is not named by the claim" in found.reason
+    assert "a level of training.beta2, which varies but is not fixed by the claim" in found.reason
 
 
 def test_decoders_are_never_pooled(tmp_path):

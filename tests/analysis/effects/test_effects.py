@@ -175,14 +175,14 @@ def test_where_neither_direction_is_better_a_verdict_survives_both(tmp_path):
     ("call", "words"),
     [
         (lambda s: simple_effects(s, "test_bound", "k"), "batch_norm varies"),
-        (lambda s: simple_effects(s, "test_bound", "k", at={**BASE, "k": 1}), "k has one level"),
+        (lambda s: simple_effects(s, "test_bound", "k", at={**BASE, "k": 1}), "k has only one level"),
         (lambda s: simple_effects(s, "test_bound", "k", at=BASE, reference=7), "k has no level 7 here; it has 1, 5"),
         (lambda s: simple_effects(s, "bound", "k", at=BASE), "is not measured"),
         (
             lambda s: simple_effects(s, "test_bound", "warm", at={**BASE, "k": 1}),
-            "warm is no factor of this study; did you mean warmup",
+            "warm is not a factor of this study; did you mean warmup",
         ),
-        (lambda s: main_effects(s, "test_bound", at={**BASE, "k": 1}), "nothing varies"),
+        (lambda s: main_effects(s, "test_bound", at={**BASE, "k": 1}), "no factor varies"),
         (lambda s: interactions(s, "test_bound", order=5), "order 5 of 4 factors"),
     ],
 )

@@ -127,7 +127,7 @@ def test_figures_by_key(studies):
     study = studies["whole"]
     assert [entry.key for entry in chosen(study, ["2.2"])] == ["2.2", "2.2-gaussian"]
     assert [entry.key for entry in chosen(study, ["3.3a-gaussian", "2.1"])] == ["3.3a-gaussian", "2.1"]
-    with pytest.raises(FigureError, match="--figure spectra: none of this study; did you mean spectrum"):
+    with pytest.raises(FigureError, match="--figure spectra: the study has no such figure; did you mean spectrum"):
         chosen(study, ["spectra"])
 
 

@@ -18,7 +18,7 @@ from workers.store.parquet import decode_with_footer, encode
 
 
 def test_no_folder_no_study_and_a_file(tmp_path):
-    with pytest.raises(LoadError, match="no such folder; name the folder of a study"):
+    with pytest.raises(LoadError, match="no such folder; give the folder of a study"):
         load(tmp_path / "nowhere")
     with pytest.raises(LoadError, match=r"no study here.*start one with"):
         load(tmp_path)

@@ -58,7 +58,7 @@ def test_an_unbalanced_factorial_has_simple_effects_and_says_why_no_more(root):
     names = [one.name for one in section.tables]
     assert "effects-nll-bernoulli" in names
     assert not any(name.startswith("main-") for name in names)
-    assert "No main effects: Bernoulli decoder: " in section.words
+    assert "Some main effects are not shown. Bernoulli decoder: " in section.words
 
 
 def test_claims_are_those_of_the_engine(root):

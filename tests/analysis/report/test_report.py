@@ -127,8 +127,8 @@ def test_captions_change_with_the_seeds(tmp_path):
     for name in "ab":
         study = load(tmp_path / name)
         captions.append(curve_picture(study, contrast(study, "k"), "active_units").caption)
-    assert "n = 3 seeds a curve" in captions[0]
-    assert "n = 2 to 3 of 3 seeds a curve" in captions[1]
+    assert "n = 3 seeds per curve" in captions[0]
+    assert "n = 2 to 3 of 3 seeds per curve" in captions[1]
     assert "K = 5: seed 2 unfinished (0 of 4 epochs)" in captions[1]
     assert "seed 2" not in captions[0]
 
@@ -160,9 +160,9 @@ def test_a_running_study_is_reported_as_incomplete(tmp_path, capsys, epochs):
     words = read_page(tmp_path / "s")[0].text
     assert "INCOMPLETE: 0 of 12 trials have ended" in words
     assert f"unfinished ({max(epochs, 0)} of 4 epochs)" in words
-    assert ("No epoch is stored yet" in words) == (epochs < 0)
+    assert ("No epoch has been stored yet" in words) == (epochs < 0)
     assert bool(list((tmp_path / "s" / "figures").glob("*.png"))) == (epochs >= 0)
-    assert "baseline is not known" in words
+    assert "baseline is unknown" in words
     assert "INCOMPLETE" in capsys.readouterr().out
 
 
@@ -243,7 +243,7 @@ def test_one_figure_by_its_number_at_a_width(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--figure", "9.9"], "--figure 9.9: none of this study"),
+        (["--figure", "9.9"], "--figure 9.9: the study has no such figure"),
         (["--format", "gif"], "--format: got gif; allowed: png, pdf, svg"),
         (["--width", "5"], "--width: got 5; allowed: 50 to 1000 mm"),
         (["--labels", "nowhere.yaml"], "nowhere.yaml: cannot be read"),

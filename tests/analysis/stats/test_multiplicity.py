@@ -226,17 +226,17 @@ def test_diverged_trials_rank_last_and_equally():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: mean_interval([1, np.inf]), "1 infinite"),
+        (lambda: mean_interval([1, np.inf]), "1 of them infinite"),
         (lambda: mean_interval([1, 2], confidence=1), "confidence is 1"),
         (lambda: mean_interval([1], confidence=95), "confidence is 95"),
         (lambda: contrast([1, 2], [1], paired=True), r"lengths \[1, 2\]"),
         (lambda: linear_contrast([A], [1, 2], paired=True), "1 columns and the weights"),
-        (lambda: linear_contrast([A], [0], paired=True), "other than 0"),
+        (lambda: linear_contrast([A], [0], paired=True), "at least one of them not 0"),
         (lambda: one_sided(mean_interval(A), 0), "direction is 0"),
-        (lambda: equivalence(mean_interval(A), 0), "margin 0"),
+        (lambda: equivalence(mean_interval(A), 0), "margin is 0"),
         (lambda: equivalence_power(1, 5, 1, alpha=0.6), "alpha 0.6"),
         (lambda: equivalence_power(1, 5, 1, paired=False, icc=0.2), "icc is 0.2"),
-        (lambda: clopper_pearson(3, 2), "3 of 2"),
+        (lambda: clopper_pearson(3, 2), "k is 3 and n 2"),
     ],
 )
 def test_what_allows_no_inference_is_refused(call, words):
