@@ -14,6 +14,7 @@ from study.grid.grid import Grid
 from study.grid.selection import SelectionError, select
 from study.plan.machine import Machine
 from study.plan.planning import PlanConflictError, Work, find_work, settle
+from study.plan.request import Request
 from tests.study.small_study import CPU, DIGITS, end, grid_of, trials_in
 from workers.contract.errors import RecordError
 from workers.contract.settings_table import value_of
@@ -36,12 +37,12 @@ def store(tmp_path) -> Store:
 
 def look(store: Store, grid: Grid, only: Collection[str] = (), machine: Machine = CPU) -> Work:
     trials = trials_in(grid)
-    return find_work(store, grid, select(trials, only) if only else trials, machine, DIGITS)
+    return find_work(Request(store, grid, select(trials, only) if only else trials, machine, DIGITS))
 
 
 def plan(store: Store, grid: Grid, only: Collection[str] = (), machine: Machine = CPU) -> Work:
     trials = trials_in(grid)
-    return settle(store, grid, select(trials, only) if only else trials, machine, DIGITS, {"commit": "c"})
+    return settle(Request(store, grid, select(trials, only) if only else trials, machine, DIGITS), {"commit": "c"})
 
 
 def finish(store: Store, work: Work, diverged: Collection[str] = ()) -> None:
@@ -451,7 +452,7 @@ def test_every_epoch_of_every_trial_is_trained_exactly_once(history):
         with suppress(SelectionError):  # then all of them
             wanted = select(wanted, command["only"]) if command["only"] else wanted
         machine = Machine("cpu", command["slots"])
-        work = settle(store, asked, wanted, machine, DIGITS, {})
+        work = settle(Request(store, asked, wanted, machine, DIGITS), {})
         live = [trial.trial_id for pack in work.missing for trial in pack.trials]
         assert len(live) == len(set(live)), "no trial in two packs that run"
         for i, pack in enumerate(work.missing):
@@ -460,7 +461,7 @@ def test_every_epoch_of_every_trial_is_trained_exactly_once(history):
 
     # The last command again until it says that nothing is missing: never more than one round and its children.
     for _ in range(3):
-        work = settle(store, asked, wanted, machine, DIGITS, {})
+        work = settle(Request(store, asked, wanted, machine, DIGITS), {})
         for pack in work.missing:
             trained.run(pack, None)
     assert (work.new, work.missing) == ((), ())
