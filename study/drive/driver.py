@@ -130,7 +130,7 @@ def drive(
             packs = [pack for pack in work.missing if (pack.pack_id, pack.epochs) not in tried]
             if not packs:
                 break
-            jobs = _jobs(request, work, packs, run_id, provenance)
+            jobs = jobs_of(request, work, packs, run_id, provenance)
             seconds = comparison.begin(packs)
             watch = _round(request, executor, jobs, seconds, len(work.done))
             comparison.end(packs, watch.course)
@@ -160,7 +160,7 @@ def _give_up(store: Store, pack: Pack, failure: Failure, say: Callable[[str], No
         say(f"pack {pack.pack_id} is split in two, so that what fails does not take its {len(pack.trials)} trials with it")
 
 
-def _jobs(request: Request, work: Work, packs: Sequence[Pack], run_id: str, provenance: Mapping[str, object]) -> list[Job]:
+def jobs_of(request: Request, work: Work, packs: Sequence[Pack], run_id: str, provenance: Mapping[str, object]) -> list[Job]:
     """What a worker needs of each pack."""
     store, grid = request.store, request.grid
     return [
