@@ -157,7 +157,7 @@ def killed(executor: Executor, folder: Path) -> None:
     command = begun(executor, folder)
     victims = trainers(command.pid) or [command.pid]
     os.kill(victims[0], signal.SIGKILL)
-    out, err = command.communicate(timeout=120)
+    out, err = command.communicate(timeout=300)
     if victims == [command.pid]:
         assert command.returncode == -signal.SIGKILL, out + err
         assert complete(executor, folder) == 0
@@ -171,7 +171,7 @@ def interrupted(executor: Executor, folder: Path) -> None:
     """SIGINT ends the command at the next borders with exit code 130; the same command completes."""
     command = begun(executor, folder)
     command.send_signal(signal.SIGINT)
-    out, err = command.communicate(timeout=120)
+    out, err = command.communicate(timeout=300)
     assert command.returncode == 130, out + err
     assert "Traceback" not in out + err
     trials, epochs = commanded(folder)
@@ -250,7 +250,7 @@ def begun(executor: Executor, folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         words(executor, folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while not any((folder / "laws" / "epochs").glob("*.parquet")):
         assert process.poll() is None, "".join(process.communicate())
         assert time.monotonic() < until, "no rows came"
@@ -260,7 +260,7 @@ def begun(executor: Executor, folder: Path) -> subprocess.Popen[str]:
 
 def complete(executor: Executor, folder: Path) -> int:
     """The same command once more, to its end."""
-    return subprocess.run(words(executor, folder), stdout=subprocess.DEVNULL, timeout=120, check=False).returncode
+    return subprocess.run(words(executor, folder), stdout=subprocess.DEVNULL, timeout=300, check=False).returncode
 
 
 def words(executor: Executor, folder: Path) -> list[str]:

@@ -1,10 +1,12 @@
 """Every executor of the registry keeps the laws, and one that breaks the protocol does not."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from study.cluster import local_ray
 from study.drive.executors import EXECUTORS, executor_named
 from study.drive.executors.inline import Inline
 from tests.study.drive.executors import broken, laws
@@ -22,12 +24,15 @@ def cases(names):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def end_ray_afterwards():
+def leave_no_ray_behind():
+    """Ray stays up from law to law, as from round to round of a command."""
+    environment = dict(os.environ)
     yield
     if "ray" in sys.modules:
-        from study.cluster.local_ray import end_ray
-
-        end_ray()
+        local_ray._ending.set()
+        sys.modules["ray"].shutdown()
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 @pytest.mark.parametrize("law", [*laws.IN_ONE_PROCESS, *laws.BY_COMMAND], ids=lambda law: law.__name__)
@@ -74,5 +79,5 @@ def test_one_that_breaks_the_protocol_is_caught(how, law, words, tmp_path):
 
 
 def test_one_that_gives_up_at_the_first_failure_is_caught(tmp_path):
-    with pytest.raises(AssertionError, match="each pack ends once, .* did 0 times"):
+    with pytest.raises(AssertionError, match=r"each pack ends once, .* did 0 times"):
         laws.failed(broken.GivesUp(Inline()), tmp_path)
