@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.drive.executors import DEFAULT
+
 
 def run(
     grid: str | Path,
@@ -10,7 +12,7 @@ def run(
     sets: Sequence[str] = (),
     only: Sequence[str] = (),
     smoke: bool = False,
-    executor: str = "ray",
+    executor: str = DEFAULT,
     address: str | None = None,
 ) -> int:
     """Run a grid file from a notebook or a script, as `python -m study.run` does; returns its exit code.
@@ -20,7 +22,7 @@ def run(
         sets: `name=value` that win over the file.
         only: `FACTOR=LEVEL` or a trial_id: a part of the trials.
         smoke: every cell, one seed, two epochs, into a study of its own.
-        executor: ray | inline (in this process, Ray is not imported).
+        executor: ray | inline (in this process, Ray is not imported); see study.drive.executors.
         address: of a Ray cluster that is up.
 
     Raises:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from study.drive.executors import DEFAULT, executor_named
 from study.forecast.calibrate import calibrate_for
 from study.forecast.rates import find_rates
 from study.forecast.wording import outlook
@@ -12,8 +13,8 @@ from study.grid.design import cells_by_settings, trials_of
 from study.grid.grid import Grid, read_grid
 from study.grid.hints import shown_level
 from study.grid.selection import select, smoke
-from study.plan.machine import MachineError, in_words, this_machine
 from study.plan.planning import Work, find_work
+from study.plan.request import Request
 from workers.contract.errors import DataError
 from workers.data.images import known, load_images
 from workers.store.keys import study_url
@@ -29,27 +30,17 @@ def run_grid(
     is_smoke: bool = False,
     plan_only: bool = False,
     is_calibrating: bool = False,
-    executor: str = "ray",
+    executor: str = DEFAULT,
     address: str | None = None,
     retry_failed: bool = False,
 ) -> int:
     """What the command does, with its words as arguments; errors of the user are raised."""
+    runner = executor_named(executor)
     grid, cells = read_checked(path, sets, out, is_smoke)
     if is_calibrating:
         calibrate_for(grid.run, _say)
-    from study.cluster.join import DOWN, find_cluster, join_cluster, refuse_private_folder
-
-    if address not in (None, "local") and executor != "ray":
-        raise MachineError(f"--address {address} and --executor {executor}: leave one of them out")
-    address = None if address == "local" else address or (find_cluster() if executor == "ray" else None)
-    if address:
-        machine, where = join_cluster(address, grid.run)
-    else:
-        machine = this_machine(grid.run)
-        where = in_words(machine)
-    print(f"study {grid.study} on {where}", flush=True)
-    if not address and executor == "ray":
-        _warn_of_clusters()
+    site = runner.find_site(grid.run, address)
+    print("\n".join([f"study {grid.study} on {site.words}", *site.notes]), flush=True)
     data = known(grid.base.data)
     trials = trials_of(grid, data.fingerprint)
     wanted = select(trials, only) if only else trials
@@ -58,25 +49,24 @@ def run_grid(
         raise DataError(f"data.n_valid: {most} leaves no image of {data.n_train} to train on; set a smaller one")
     for line in notes(grid, cells):
         print(line)
-    store = open_store(study_url(grid.run.out, grid.study))
-    work = find_work(store, grid, wanted, machine, data, retry_failed)
+    request = Request(open_store(study_url(grid.run.out, grid.study)), grid, wanted, site.machine, data)
+    work = find_work(request, retry_failed)
     _say_plan(grid, len(cells), work, wanted, plan_only)
-    rates = find_rates(machine.device, grid.run.precision, here=not address)
-    for line in outlook(store, grid, work, wanted, machine, data, rates, executor == "ray", path):
+    rates = find_rates(site.machine.device, grid.run.precision, here=site.is_here)
+    for line in outlook(request, work, rates, runner.overhead, path):
         print(line, flush=True)
     if plan_only:
         return 0
     if work.missing:
-        # Before Ray starts and before a worker waits for it: the data are there, whole and what they should be.
+        # Before anything starts that would wait for them: the data are there, whole and what they should be.
         for settings in dict.fromkeys(trial.settings.data for trial in wanted):
             load_images(settings)
-        if address:
-            refuse_private_folder(grid.run.out)
+        runner.prepare(site, grid.run.out)
     from study.drive.driver import drive
 
-    ending = drive(store, grid, wanted, machine, data, executor=executor, say=_say, retry_failed=retry_failed, rates=rates)
-    if address:
-        print(DOWN)
+    ending = drive(request, runner, say=_say, retry_failed=retry_failed, rates=rates)
+    if site.farewell:
+        print(site.farewell)
     return ending.exit_code
 
 
@@ -91,15 +81,6 @@ def read_checked(path: str | Path, sets: Iterable[str], out: str | None, is_smok
     cells = cells_by_settings(grid)
     refuse(grid, cells)
     return grid, cells
-
-
-def _warn_of_clusters() -> None:
-    from study.cluster.ray_up_file import up_here
-
-    for cluster in up_here(Path()):
-        print(
-            f"note: cluster {cluster.name} is up ({cluster.path}), but this runs here; --cluster {cluster.path} runs there"
-        )
 
 
 def _say(text: str) -> None:

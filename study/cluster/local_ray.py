@@ -12,10 +12,6 @@ _ending = threading.Event()
 """Set before this process ends the Ray that it has started."""
 
 
-class RayLostError(RuntimeError):
-    """A process of this machine's own Ray died: nothing runs on it any more."""
-
-
 def quiet_environment() -> None:
     """Before Ray is imported: its own loggers, signal handler and statistics off, one thread a process."""
     for name, value in {

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from study.drive.executors import DEFAULT, EXECUTORS
 from study.grid.grid import placed
 from study.pipeline import run_grid
 from study.plan.machine import MachineError
@@ -62,7 +63,8 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", action="store_true", help="measure this machine's device first, for --plan to go by")
     parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
     parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
-    parser.add_argument("--executor", choices=("ray", "inline"), default="ray", help="inline: in this process, without Ray")
+    summaries = "; ".join(f"{name}: {entry.summary}" for name, entry in EXECUTORS.items())
+    parser.add_argument("--executor", choices=tuple(EXECUTORS), default=DEFAULT, help=f"{summaries} (default: {DEFAULT})")
     parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
     parser.add_argument(
         "--address", help="of a Ray cluster, like ray-head:6379, or local; default: RAY_ADDRESS, this machine's"

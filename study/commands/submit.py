@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from study.cluster.service import add_place, jobs_at, place_words
+from study.drive.executors import DEFAULT
 from study.grid.design import trials_of
 from study.grid.grid import Grid
 from study.grid.selection import select
@@ -46,7 +47,7 @@ def run_there(words: argparse.Namespace) -> int:
     for option, is_given in (
         ("--plan", words.plan),
         ("--calibrate", words.calibrate),
-        ("--executor inline", words.executor != "ray"),
+        (f"--executor {words.executor}", words.executor != DEFAULT),
         ("--address", words.address),
     ):
         if is_given:

@@ -1,6 +1,5 @@
 """Runs what is missing of a study and says how it ended; has no state but the store's."""
 
-import os
 import secrets
 import signal
 import time
@@ -11,25 +10,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from study.cluster.local_ray import RayLostError, end_ray
 from study.drive.checkpoint_cleanup import Pruning
-from study.drive.executors.executor import Resources
-from study.drive.executors.inline import run_inline
-from study.drive.executors.ray_tune import run_on_ray
+from study.drive.executors.executor import Executor, ExecutorLostError, Resources
 from study.drive.lease import hold
 from study.drive.progress import Display
 from study.drive.summary import STOPPING, Ending, ending_of, say_ending
 from study.forecast.comparison import Comparison
 from study.forecast.forecast import Course
 from study.forecast.rates import BUILT_IN, Rates
-from study.grid.grid import Grid
-from study.plan.machine import Machine, gpus_of_pack
+from study.plan.machine import gpus_of_pack
 from study.plan.planning import Work, settle
+from study.plan.request import Request
 from study.provenance import code_provenance
 from workers.contract.failure import Failure, death
 from workers.contract.job import Job
-from workers.contract.trial import Pack, Trial
-from workers.data.images import Known
+from workers.contract.trial import Pack
 from workers.store.closing import mark_closed
 from workers.store.keys import stop_key
 from workers.store.plan_log import lineage_of
@@ -37,9 +32,6 @@ from workers.store.protocol import Store, exists
 
 CLOSING = ("memory", "error", "death", "closed")
 """Kinds of failure after which a pack is split. The others (a full disk, unreadable data) are no fault of its trials."""
-
-NODE_DIED = "node has died"
-"""Ray's words for a worker that went away with its machine."""
 
 
 @dataclass
@@ -56,7 +48,7 @@ class _Watch:
     deaths: dict[str, int] = field(default_factory=dict)
     """Times that a pack's process has died since its newest border."""
     failures: dict[str, Failure] = field(default_factory=dict)
-    is_ray_lost: bool = False
+    is_executor_lost: bool = False
 
     def __post_init__(self) -> None:
         """Looks once at what earlier runs have left."""
@@ -85,9 +77,6 @@ class _Watch:
 
     def died(self, pack_id: str, reason: str) -> None:
         self.pruning.disturbed(pack_id)
-        if NODE_DIED in reason:
-            self.display.say(f"pack {pack_id} lost its machine and goes on elsewhere from its last border")
-            return
         self.deaths[pack_id] = self.deaths.get(pack_id, 0) + 1
         if self.deaths[pack_id] > self.max_failures:
             # Whoever starts it once more finds this key and returns at once.
@@ -96,8 +85,12 @@ class _Watch:
         else:
             self.display.say(f"pack {pack_id} lost its worker process and goes on from its last border")
 
-    def lost_ray(self, reason: str) -> None:
-        self.is_ray_lost = True
+    def lost_machine(self, pack_id: str) -> None:
+        self.pruning.disturbed(pack_id)
+        self.display.say(f"pack {pack_id} lost its machine and goes on elsewhere from its last border")
+
+    def lost_executor(self, reason: str) -> None:
+        self.is_executor_lost = True
         self.display.say(f"{reason}; it is started anew, and every pack goes on from its last border")
 
     def failed(self, pack_id: str, failure: Failure) -> None:
@@ -106,13 +99,9 @@ class _Watch:
 
 
 def drive(
-    store: Store,
-    grid: Grid,
-    wanted: Sequence[Trial],
-    machine: Machine,
-    data: Known,
+    request: Request,
+    executor: Executor,
     *,
-    executor: str,
     say: Callable[[str], None],
     retry_failed: bool = False,
     rates: Rates | None = None,
@@ -130,31 +119,33 @@ def drive(
     tried: set[tuple[str, int]] = set()
     failures: dict[str, Failure] = {}
     losses, stopped = 0, True
-    comparison = Comparison(data, rates or BUILT_IN[machine.device], machine.slots, executor == "ray")
+    store = request.store
+    comparison = Comparison(request, rates or BUILT_IN[request.machine.device], executor.overhead)
     # Outside: Ctrl-C while it waits for another driver ends the command at once.
     with hold(store, run_id, say), _stop_on_interrupt(store, run_id, say) as interrupted:
         while not interrupted():
             # Only once: what has failed again since is not asked for again.
             retry_now = retry_failed and not tried
-            work = settle(store, grid, wanted, machine, data, provenance, retry_now)
+            work = settle(request, provenance, retry_now)
             packs = [pack for pack in work.missing if (pack.pack_id, pack.epochs) not in tried]
             if not packs:
                 break
-            seconds = comparison.begin(store, packs)
-            watch = _round(store, grid, machine, seconds, work, packs, run_id, provenance, executor)
+            jobs = jobs_of(request, work, packs, run_id, provenance)
+            seconds = comparison.begin(packs)
+            watch = _round(request, executor, jobs, seconds, len(work.done))
             comparison.end(packs, watch.course)
             failures |= watch.failures
             tried |= {(pack.pack_id, pack.epochs) for pack in packs}
-            if watch.is_ray_lost:
+            if watch.is_executor_lost:
                 losses = 1 if watch.committed else losses + 1
-                if losses <= grid.run.max_failures:
+                if losses <= request.grid.run.max_failures:
                     tried -= {(pack.pack_id, pack.epochs) for pack in packs if pack.pack_id not in watch.failures}
             for pack in packs:
                 if (failure := failures.get(pack.pack_id)) and failure.kind in CLOSING:
                     _give_up(store, pack, failure, say)
         stopped = interrupted()
     # A second Ctrl-C ends the block above early.
-    ending = ending_of(store, grid, wanted, machine, data, failures, stopped)
+    ending = ending_of(request, failures, stopped)
     if sentence := comparison.sentence():
         say(sentence)
     say_ending(ending, failures, time.monotonic() - started, bool(tried), say)
@@ -169,26 +160,17 @@ def _give_up(store: Store, pack: Pack, failure: Failure, say: Callable[[str], No
         say(f"pack {pack.pack_id} is split in two, so that what fails does not take its {len(pack.trials)} trials with it")
 
 
-def _round(
-    store: Store,
-    grid: Grid,
-    machine: Machine,
-    seconds: Mapping[str, float],
-    work: Work,
-    packs: Sequence[Pack],
-    run_id: str,
-    provenance: Mapping[str, object],
-    executor: str,
-) -> _Watch:
-    """Run these packs once; returns what was seen of them."""
-    jobs = [
+def jobs_of(request: Request, work: Work, packs: Sequence[Pack], run_id: str, provenance: Mapping[str, object]) -> list[Job]:
+    """What a worker needs of each pack."""
+    store, grid = request.store, request.grid
+    return [
         Job(
             pack=pack,
             ancestors=lineage_of(pack, work.plan),
             root=_absolute(grid.base.data.root),
             path=_absolute(grid.base.data.path),
             store=store.url if "://" in store.url else str(Path(store.url).absolute()),
-            device=machine.device,
+            device=request.machine.device,
             precision=grid.run.precision,
             run_id=run_id,
             keep_weights=grid.run.keep_weights == "all",
@@ -197,28 +179,27 @@ def _round(
         )
         for pack in packs
     ]
-    on_gpu = machine.device == "cuda"
-    resources = Resources(
-        cpus=1.0,
-        gpus=gpus_of_pack(grid.run) if on_gpu else 0.0,
-        slots=max(machine.slots, os.cpu_count() or 1) if on_gpu else machine.slots,
-    )
-    by_id = {pack.pack_id: pack for pack in packs}
-    with Display(seconds, by_id, len(work.done)) as display:
-        watch = _Watch(store, display, run_id, grid.run.max_failures, by_id)
+
+
+def _round(request: Request, executor: Executor, jobs: Sequence[Job], seconds: Mapping[str, float], n_done: int) -> _Watch:
+    """Run these jobs once; returns what was seen of their packs."""
+    run, machine, run_id = request.grid.run, request.machine, jobs[0].run_id
+    gpus = gpus_of_pack(run) if machine.device == "cuda" else 0.0
+    packs = {job.pack.pack_id: job.pack for job in jobs}
+    with Display(seconds, packs, n_done) as display:
+        watch = _Watch(request.store, display, run_id, run.max_failures, packs)
         try:
-            (run_inline if executor == "inline" else run_on_ray)(jobs, resources, watch)
+            executor.run(jobs, Resources(cpus=1.0, gpus=gpus, slots=machine.slots), watch)
             watch.pruning.finish()
-        except RayLostError as error:
-            end_ray()
-            watch.lost_ray(str(error))
+        except ExecutorLostError as error:
+            watch.lost_executor(str(error))
     for pack_id in watch.deaths:
-        store.delete(stop_key(run_id, pack_id))
+        request.store.delete(stop_key(run_id, pack_id))
     return watch
 
 
 def _absolute(path: str | None) -> str | None:
-    # Ray's workers do not stand in the user's folder.
+    # The current folder of a worker need not be the user's.
     return None if path is None else str(Path(path).expanduser().absolute())
 
 

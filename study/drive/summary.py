@@ -4,15 +4,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.grid.grid import Grid
 from study.grid.hints import words_of_trial
-from study.plan.machine import Machine
 from study.plan.planning import find_work, statuses_of
+from study.plan.request import Request
 from workers.contract.errors import CONFLICT, DAMAGED, DONE, INCOMPLETE, INTERRUPTED
 from workers.contract.failure import Failure
-from workers.contract.trial import Trial
-from workers.data.images import Known
-from workers.store.protocol import Store
 
 STOPPING = "stopping at the next border of every running pack; Ctrl-C again stops at once; the same command goes on"
 """What a driver says when it is asked to end."""
@@ -38,17 +34,10 @@ class Ending:
     """0 all done, 1 trials diverged, failed or are missing, 3 damaged data, 4 conflicting content, 130 interrupted."""
 
 
-def ending_of(
-    store: Store,
-    grid: Grid,
-    wanted: Sequence[Trial],
-    machine: Machine,
-    data: Known,
-    failures: Mapping[str, Failure],
-    interrupted: bool,
-) -> Ending:
+def ending_of(request: Request, failures: Mapping[str, Failure], interrupted: bool) -> Ending:
     """Look once more at what is stored; `failures` are those of this run, by pack_id."""
-    work = find_work(store, grid, wanted, machine, data)
+    store, wanted = request.store, request.wanted
+    work = find_work(request)
     statuses = statuses_of(store, work)
 
     def named(status: str | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from study.forecast.overhead import Overhead
 from study.forecast.rates import Rates
 from study.forecast.work import of_pack, parameters_of, shape_of
 from workers.contract.columns import EPOCH_COLUMNS
@@ -12,12 +13,6 @@ from workers.contract.trial import Pack, Trial
 from workers.data.images import Known
 from workers.store.listing import segments
 from workers.store.protocol import Store
-
-RAY_START_S = 6.0
-"""To start a Ray on this machine and to end it; 3 to 5 s and 1.5 s were measured on an idle machine."""
-
-RAY_PACK_S = 0.05
-"""Of Ray Tune, a pack: 0.04 to 0.06 s were measured."""
 
 ROWS_FILE, ROW, TRIALS_FILE, TRIALS_ROW, PLAN_ENTRY, PLAN_ROW = 11_700, 115, 13_450, 110, 21_700, 60
 """Bytes of the Parquet files, by size of small studies: most of a small file is its footer."""
@@ -34,7 +29,7 @@ class Forecast:
     """What is left of a study."""
 
     seconds: float
-    """Until the last pack ends, with the start of Ray and of the workers."""
+    """Until the last pack ends, with the start of the executor and of the workers."""
     device_seconds: float
     """Of all packs together, by the share of a device that each holds."""
     stored_bytes: float
@@ -103,8 +98,8 @@ def forecast(
     data: Known,
     rates: Rates,
     slots: int,
+    overhead: Overhead,
     *,
-    on_ray: bool,
     done: Mapping[str, int],
     wanted: Sequence[Trial] = (),
     ended: Collection[str] = (),
@@ -117,18 +112,18 @@ def forecast(
         packs: as they will be begun.
         data: sizes of the data set.
         rates: what work costs.
-        slots: packs that run at once; without Ray they run one after the other.
-        on_ray: whether Ray and worker processes are to be started.
+        slots: packs that the machine can run at once.
+        overhead: of the executor, which may run them one after the other.
         done: epochs stored, by pack_id; see stored_epochs.
         wanted: all trials of the grid, for the first whole factorial.
         ended: trial_id of those that have ended.
         share: GPUs or cores that a pack holds.
         keep_weights: whether trained models are stored.
     """
-    slots = slots if on_ray else 1
+    slots = overhead.slots_of(slots)
     crowd = crowd_of(rates, len(packs), slots)
-    each = [seconds_of(p, data, rates, done[p.pack_id], crowd) + on_ray * RAY_PACK_S for p in packs]
-    start = (RAY_START_S * on_ray + rates.process) if packs else 0.0
+    each = [seconds_of(p, data, rates, done[p.pack_id], crowd) + overhead.pack_s for p in packs]
+    start = (overhead.start_s + rates.process) if packs else 0.0
     ends = ends_of(each, slots, start)
     at = dict.fromkeys(ended, 0.0)
     for pack, end in zip(packs, ends, strict=True):
@@ -147,15 +142,15 @@ def predicted(
     data: Known,
     rates: Rates,
     slots: int,
-    on_ray: bool,
+    overhead: Overhead,
     done: Mapping[str, int],
     with_start: bool = True,
 ) -> float:
     """Seconds that the part of the packs which was done should have taken, with the start of processes where it is part."""
-    slots = slots if on_ray else 1
+    slots = overhead.slots_of(slots)
     crowd = crowd_of(rates, len(packs), slots)
-    each = [course.share(p) * (seconds_of(p, data, rates, done[p.pack_id], crowd) + on_ray * RAY_PACK_S) for p in packs]
-    start = (RAY_START_S * on_ray + rates.process) if with_start else 0.0
+    each = [course.share(p) * (seconds_of(p, data, rates, done[p.pack_id], crowd) + overhead.pack_s) for p in packs]
+    start = (overhead.start_s + rates.process) if with_start else 0.0
     return max(ends_of([seconds for seconds in each if seconds], slots, start), default=0.0)
 
 

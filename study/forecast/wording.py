@@ -1,41 +1,28 @@
 """The words of a forecast: what --plan prints of cost, and what a run says of it before and after."""
 
-from collections.abc import Sequence
-
 from study.forecast.amounts import duration, hours, size
 from study.forecast.forecast import Forecast, forecast, stored_epochs
+from study.forecast.overhead import Overhead
 from study.forecast.rates import Rates
-from study.grid.grid import Grid
-from study.plan.machine import Machine, gpus_of_pack
+from study.plan.machine import gpus_of_pack
 from study.plan.planning import Work
-from workers.contract.trial import Trial
-from workers.data.images import Known
-from workers.store.protocol import Store
+from study.plan.request import Request
 
 
-def outlook(
-    store: Store,
-    grid: Grid,
-    work: Work,
-    wanted: Sequence[Trial],
-    machine: Machine,
-    data: Known,
-    rates: Rates,
-    on_ray: bool,
-    path: object,
-) -> list[str]:
+def outlook(request: Request, work: Work, rates: Rates, overhead: Overhead, path: object) -> list[str]:
     """What is left of a study will take so long; no line if nothing is left."""
+    machine, run = request.machine, request.grid.run
     foreseen = forecast(
         work.missing,
-        data,
+        request.data,
         rates,
         machine.slots,
-        on_ray=on_ray,
-        done=stored_epochs(store, work.missing),
-        wanted=wanted,
+        overhead,
+        done=stored_epochs(request.store, work.missing),
+        wanted=request.wanted,
         ended=work.done,
-        share=gpus_of_pack(grid.run) if machine.device == "cuda" else 1.0,
-        keep_weights=grid.run.keep_weights == "all",
+        share=gpus_of_pack(run) if machine.device == "cuda" else 1.0,
+        keep_weights=run.keep_weights == "all",
     )
     return said_of(foreseen, rates, machine.device, path)
 

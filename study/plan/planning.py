@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.grid.grid import Grid
-from study.plan.machine import Machine
 from study.plan.packing import halves, lengthen, make_pack, pack_trials, urgency
+from study.plan.request import Request
 from workers.contract.errors import UserError
 from workers.contract.settings import MeasureSettings, Settings
 from workers.contract.trial import Pack, Trial, next_border
-from workers.data.images import Known
 from workers.store.closing import closing_reasons, end_as_failed, fence, last_epoch
 from workers.store.keys import trials_key
 from workers.store.listing import closed_packs, ended_packs
@@ -37,23 +36,19 @@ class Work:
     """Every wanted trial that has ended: by trial_id, the pack that it ended in and that pack's epochs."""
 
 
-def find_work(
-    store: Store, grid: Grid, wanted: Sequence[Trial], machine: Machine, data: Known, retry_failed: bool = False
-) -> Work:
+def find_work(request: Request, retry_failed: bool = False) -> Work:
     """Decide what to plan and what to run; writes nothing.
 
     Args:
-        store: where the study lies.
-        grid: what is asked for.
-        wanted: its trials, or those of them that are to run.
-        machine: sizes packs.
-        data: sizes of the data set.
+        request: what is asked for.
         retry_failed: failed trials go on from their last border, in packs of their own.
 
     Raises:
         PlanConflictError: the study was planned with other measurements.
         RecordError: a stored file is damaged.
     """
+    store, grid, wanted, data = request.store, request.grid, request.wanted, request.data
+    device = request.machine.device
     plan = read_plan(store)
     _same_measurements(grid, plan)
     goal = grid.base.training.epochs
@@ -63,10 +58,10 @@ def find_work(
         reached[pack_id] = max(epochs, reached.get(pack_id, 0))
 
     def child(members: Sequence[Trial], parent: Pack, from_epoch: int) -> Pack:
-        return make_pack(members, grid.run, machine.device, data, parent.pack_id, max(0, from_epoch))
+        return make_pack(members, grid.run, device, data, parent.pack_id, max(0, from_epoch))
 
     unplanned = [trial for trial in wanted if trial.trial_id not in plan.pack_of]
-    new = pack_trials(unplanned, grid.run, machine.device, machine.slots, data)
+    new = pack_trials(unplanned, grid.run, device, request.machine.slots, data)
     live: list[Pack] = []
     idle: list[Pack] = []
     done: dict[str, tuple[str, int]] = {}
@@ -92,29 +87,22 @@ def find_work(
             # As planned; or it must reach its own end before some of its trials can leave it, and then this is asked again.
             live.append(pack)
         elif len(going_on) == len(pack.trials):
-            new.append(lengthen(pack, going_on, grid.run, machine.device, data))
+            new.append(lengthen(pack, going_on, grid.run, device, data))
         else:
             new.append(child(going_on, pack, pack.epochs))
-    missing = sorted([*new, *live], key=lambda pack: urgency(pack, data, machine.device))
+    missing = sorted([*new, *live], key=lambda pack: urgency(pack, data, device))
     return Work(plan, (*new, *idle), tuple(missing), done)
 
 
-def settle(
-    store: Store,
-    grid: Grid,
-    wanted: Sequence[Trial],
-    machine: Machine,
-    data: Known,
-    provenance: Mapping[str, Any],
-    retry_failed: bool = False,
-) -> Work:
+def settle(request: Request, provenance: Mapping[str, Any], retry_failed: bool = False) -> Work:
     """Close what was marked, find the work and write what is new to the plan log.
 
     Whoever loses the race for the next entry of the log reads again and decides again.
     """
+    store, grid = request.store, request.grid
     while True:
         _close_marked(store, provenance)
-        work = find_work(store, grid, wanted, machine, data, retry_failed)
+        work = find_work(request, retry_failed)
         footer = {
             "study": grid.study,
             "grid": grid.text,

@@ -223,11 +223,11 @@ def reading(draw: random.Random, work: Path) -> tuple[Callable, list[str]]:
 KINDS = (in_grid, on_the_line, out_folder, links, reading)
 
 
-def only_plan(store, grid, wanted, machine, data, **options):
+def only_plan(request, executor, **options):
     """What `drive` does before it trains: a lease is taken, and the plan is written."""
-    with hold(store, "ab", options["say"]):
-        settle(store, grid, wanted, machine, data, {})
-    return driver.Ending(store.url, len(wanted), 0, (), (), (), 0)
+    with hold(request.store, "ab", options["say"]):
+        settle(request, {})
+    return driver.Ending(request.store.url, len(request.wanted), 0, (), (), (), 0)
 
 
 def paths_below(top: Path) -> set[str]:
@@ -254,10 +254,10 @@ def case(number: int, draw: random.Random, top: Path, trains: int) -> tuple[str,
     before = paths_below(top)
     real = driver.drive
 
-    def drive(store, *words, **options):
+    def drive(request, *words, **options):
         # Else this script itself would write where it must not.
-        assert Path(store.url).resolve().is_relative_to(top.resolve()), f"results would go to {store.url}"
-        return (real if number % trains == 0 else only_plan)(store, *words, **options)
+        assert Path(request.store.url).resolve().is_relative_to(top.resolve()), f"results would go to {request.store.url}"
+        return (real if number % trains == 0 else only_plan)(request, *words, **options)
 
     driver.drive = drive
     try:

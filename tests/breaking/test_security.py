@@ -267,7 +267,7 @@ except Seen as seen:
 """
 RUN = (
     "import study.drive.executors.ray_tune\n",
-    "study.drive.executors.ray_tune.run_on_ray([], study.drive.executors.executor.Resources(1, 0, 1), None)",
+    "study.drive.executors.ray_tune.RayTune().run([], study.drive.executors.executor.Resources(1, 0, 1), None)",
 )
 JOIN = (
     # Nobody is there to be asked; what asks does so in a process of its own.

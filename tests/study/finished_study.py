@@ -16,7 +16,7 @@ import torch
 
 import study.commands.run
 import study.pipeline
-from tests.study.small_study import CPU
+from tests.study.small_study import use_machine
 from workers.store.parquet import decode_with_footer, encode
 
 TINY = """
@@ -42,7 +42,7 @@ def _trained() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="finished-study-"))
     atexit.register(shutil.rmtree, folder)
     with pytest.MonkeyPatch.context() as patch, chdir(folder), redirect_stdout(io.StringIO()):
-        patch.setattr(study.pipeline, "this_machine", lambda run: CPU)
+        use_machine(patch)
         (folder / "tiny.yaml").write_text(TINY)
         for options in ((), LONGER):
             assert study.commands.run.main(["tiny.yaml", "--executor", "inline", "--out", str(folder), *options]) == 0

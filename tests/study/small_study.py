@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from study.grid.design import trials_of
 from study.grid.grid import Grid, parse_grid
@@ -21,6 +22,11 @@ from workers.store.protocol import Store
 
 CPU = Machine("cpu", 2)
 DIGITS = KNOWN["digits"]
+
+
+def use_machine(patch: pytest.MonkeyPatch, machine: Machine = CPU) -> None:
+    """Run packs as if this were such a machine: they then have the same members on every machine."""
+    patch.setattr("study.drive.executors.site.this_machine", lambda run: machine)
 
 
 def grid_of(*lines: str, sets: Collection[str] = ()) -> Grid:

@@ -1,1 +1,51 @@
-"""The ways to run packs: Ray Tune, or this process."""
+"""The executors, by the word of --executor. Naming them imports neither Ray nor torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.contract.errors import CommandError
+
+if TYPE_CHECKING:
+    from study.drive.executors.executor import Executor
+
+
+def _ray() -> "Executor":
+    from study.drive.executors.ray_tune import RayTune
+
+    return RayTune()
+
+
+def _inline() -> "Executor":
+    from study.drive.executors.inline import Inline
+
+    return Inline()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A way to run packs."""
+
+    make: Callable[[], "Executor"]
+    """Imports its file and no more."""
+    summary: str
+    """For --help."""
+
+
+EXECUTORS: Mapping[str, Entry] = {
+    "ray": Entry(_ray, "Ray Tune, here or on a cluster"),
+    "inline": Entry(_inline, "in this process, without Ray"),
+}
+
+DEFAULT = "ray"
+
+
+def executor_named(name: str) -> "Executor":
+    """The executor that --executor names.
+
+    Raises:
+        CommandError: there is none of this name.
+    """
+    if name not in EXECUTORS:
+        raise CommandError(f"--executor {name}: there is no such executor; allowed: {', '.join(EXECUTORS)}")
+    return EXECUTORS[name].make()

@@ -1,14 +1,22 @@
-"""What the driver and an executor tell each other."""
+"""The protocol of an executor, which runs packs, and of the listener that it reports to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from study.drive.executors.site import Site
+from study.forecast.overhead import Overhead
 from workers.contract.failure import Failure
+from workers.contract.job import Job
+from workers.contract.settings import RunSettings
+
+
+class ExecutorLostError(RuntimeError):
+    """The executor itself is gone, and every pack with it; the text names what died."""
 
 
 class Listener(Protocol):
-    """What an executor tells the driver."""
+    """What an executor reports to the driver."""
 
     def epoch(self, pack_id: str, epoch: int, committed: int, diverged: Mapping[str, int]) -> None:
         """A pack has finished an epoch; `committed` is its newest border."""
@@ -20,7 +28,10 @@ class Listener(Protocol):
         """A pack has failed and begins again from its newest commit."""
 
     def died(self, pack_id: str, reason: str) -> None:
-        """The process of a pack is gone; another one goes on from the newest commit."""
+        """The process of a pack is gone; another one continues from the newest commit."""
+
+    def lost_machine(self, pack_id: str) -> None:
+        """The machine of a pack is gone, which is no fault of the pack; another one continues from the newest commit."""
 
     def failed(self, pack_id: str, failure: Failure) -> None:
         """A pack has failed once too often."""
@@ -28,9 +39,61 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one pack takes."""
+    """What one pack takes, and how many packs may run at once."""
 
     cpus: float
     gpus: float
     slots: int
-    """Cores that a Ray of this machine's own gets; a cluster that was joined before has its own."""
+    """Packs that run at once on this machine; a cluster that was joined has its own."""
+
+
+class Executor(Protocol):
+    """Runs packs somewhere. It keeps no state of a study: whatever matters is in the store.
+
+    Each one is a file beside this one and a line of the registry in `study/drive/executors/__init__.py`.
+    """
+
+    name: str
+    """The word of --executor."""
+    overhead: Overhead
+    """What it costs beside the packs, for the forecast."""
+
+    def find_site(self, run: RunSettings, address: str | None) -> Site:
+        """Where packs would run; called once, before anything is planned.
+
+        Args:
+            run: the device asked for, and what a pack takes of it.
+            address: the word of --address; None: none was given, and `local` is always this machine.
+
+        Raises:
+            MachineError: it cannot use the address, or what `run` asks for is not there.
+        """
+
+    def prepare(self, site: Site, out: str) -> None:
+        """Make sure that packs can run there; called once before the first pack, and only if there is something to run.
+
+        Raises:
+            MachineError: packs could not use the folder or bucket `out` of all results.
+        """
+
+    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
+        """Run each job by `workers.train.attempts.run_attempts`, and return when all have ended.
+
+        The order of the jobs is the order in which they should begin. All calls of the listener come from the thread that
+        called `run`, one at a time. For each pack:
+
+        - `epoch` after an epoch or a commit. Epochs may be left out, but not a new border and not a trial that diverged.
+          Neither number ever falls before one of the calls below; `committed` never falls at all, and is at most `epoch`
+          unless all trials of the pack have diverged before that border.
+        - `retried`, `died` or `lost_machine` when the pack begins again from its newest commit. The executor starts a pack
+          whose process died as often as it takes: the driver counts, and asks one that dies too often to stop.
+        - exactly one `ended` or `failed`, its last call. No failure of one pack keeps another from being run.
+
+        A stop key in the store (`workers/store/keys.py: stop_key`) is obeyed by the workers, who look for it before each
+        border: every pack then ends as `stopped`, also those that had not begun. The executor installs no handler of Ctrl-C
+        or SIGTERM, as the driver's own creates that key; a KeyboardInterrupt is passed on at once.
+
+        Raises:
+            ExecutorLostError: the executor itself died. It has cleaned up, so that `run` may be called again; packs that
+                heard neither `ended` nor `failed` are to be run again.
+        """

@@ -1,35 +1,107 @@
-"""Two ways to run packs: Ray Tune, or this process without importing Ray; both tell a Listener what happens."""
+"""Runs packs as trials of Ray Tune, on this machine's own Ray or on a cluster that is up."""
 
 import logging
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from study.cluster.local_ray import RayLostError, dead_processes, quiet_environment, start_ray
-from study.drive.executors.executor import Listener, Resources
+from study.cluster.join import DOWN, find_cluster, join_cluster, refuse_private_folder
+from study.cluster.local_ray import dead_processes, end_ray, quiet_environment, start_ray
+from study.cluster.ray_up_file import up_here
+from study.drive.executors.executor import ExecutorLostError, Listener, Resources
+from study.drive.executors.site import Site, this_site
+from study.forecast.overhead import Overhead
 from workers.contract.failure import Failure, death
 from workers.contract.job import Job
+from workers.contract.settings import RunSettings
+
+START_S = 6.0
+"""To start a Ray on this machine and to end it; 3 to 5 s and 1.5 s were measured on an idle machine."""
+
+PACK_S = 0.05
+"""Of Ray Tune, per pack: 0.04 to 0.06 s were measured."""
+
+NODE_DIED = "node has died"
+"""Ray's words for a worker that went away with its machine."""
 
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 """What is never sent from one process to another."""
 
 
-def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-    """Run packs as Tune trials. Tune keeps no state that matters: no logger, no checkpoint, a folder that is thrown away."""
-    quiet_environment()
-    import ray
+class RayTune:
+    """One Tune trial per pack. Tune keeps no state that matters: no logger, no checkpoint, a folder that is thrown away."""
+
+    name = "ray"
+    overhead = Overhead(START_S, PACK_S, runs_side_by_side=True)
+
+    def find_site(self, run: RunSettings, address: str | None) -> Site:
+        """The cluster of --address, of RAY_ADDRESS or of this machine's `ray start`, which is joined; else this machine."""
+        address = None if address == "local" else address or find_cluster()
+        if address:
+            machine, words = join_cluster(address, run)
+            return Site(machine, words, is_here=False, farewell=DOWN)
+        return this_site(run, notes=_clusters_up())
+
+    def prepare(self, site: Site, out: str) -> None:
+        """Every node of a cluster must see the same results."""
+        if not site.is_here:
+            refuse_private_folder(out)
+
+    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
+        """Run packs as Tune trials; a Ray that died is ended, so that the next call starts another."""
+        quiet_environment()
+        import ray
+        from ray.tune.execution import class_cache
+
+        # Tune would hand the driver's keys to its workers in a setting that Ray writes into its logs. Each node has its own.
+        class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+
+        # Of a process that is gone the listener prints a sentence; Tune would show the traceback of its own code.
+        logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+
+        if not ray.is_initialized():
+            # Where packs take GPUs, cores must not be what they wait for.
+            start_ray(max(resources.slots, os.cpu_count() or 1) if resources.gpus else resources.slots)
+        try:
+            _fit(jobs, resources, listener)
+        except ExecutorLostError:
+            end_ray()
+            raise
+
+
+def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
     from ray import tune
-    from ray.tune.execution import class_cache
 
     from study.drive.executors.ray_trainable import run_pack
 
-    # Tune would hand the driver's keys to its workers in a setting that Ray writes into its logs. Every node has its own.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
-
-    # Of a process that is gone the listener says a sentence; Tune would show the traceback of its own code.
-    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
-
     packs = {job.model_dump_json(): job.pack.pack_id for job in jobs}
+    with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            param_space={"job": tune.grid_search(list(packs))},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name="packs",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[_bridge(packs, listener)],
+                # A pack's own errors are tried again in its process. A process that is gone, with its machine perhaps, is
+                # started again as often as it takes; the listener ends what dies again and again without a border.
+                failure_config=tune.FailureConfig(max_failures=-1),
+            ),
+        )
+        tuner.fit()
+
+
+def _bridge(packs: Mapping[str, str], listener: Listener) -> Any:
+    """The Tune callback that reports to the listener; `packs` has the pack_id of each job's text."""
+    from ray import tune
 
     class Bridge(tune.Callback):
         """Passes Tune's events on to the listener."""
@@ -37,7 +109,7 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
         def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
             # Tune waits for ever for a machine that does not come back.
             if dead := dead_processes():
-                raise RayLostError(f"Ray's {' and '.join(dead)} died")
+                raise ExecutorLostError(f"Ray's {' and '.join(dead)} died")
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -52,33 +124,27 @@ def run_on_ray(jobs: Sequence[Job], resources: Resources, listener: Listener) ->
                 listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            listener.died(packs[trial.config["job"]], _reason(trial))
+            report_loss(listener, packs[trial.config["job"]], _reason(trial))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             listener.failed(packs[trial.config["job"]], death(_reason(trial)))
 
-    if not ray.is_initialized():
-        start_ray(resources.slots)
-    with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
-        tuner = tune.Tuner(
-            tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
-            param_space={"job": tune.grid_search(list(packs))},
-            tune_config=tune.TuneConfig(
-                reuse_actors=True,
-                trial_name_creator=_name,
-                trial_dirname_creator=_name,
-            ),
-            run_config=tune.RunConfig(
-                name="packs",
-                storage_path=folder,
-                verbose=0,
-                callbacks=[Bridge()],
-                # A pack's own errors are tried again in its process. A process that is gone, with its machine perhaps, is
-                # started again as often as it takes; the listener ends what dies again and again without a border.
-                failure_config=tune.FailureConfig(max_failures=-1),
-            ),
-        )
-        tuner.fit()
+    return Bridge()
+
+
+def report_loss(listener: Listener, pack_id: str, reason: str) -> None:
+    """Report a pack whose process is gone, with its machine or alone, by Ray's words."""
+    if NODE_DIED in reason:
+        listener.lost_machine(pack_id)
+    else:
+        listener.died(pack_id, reason)
+
+
+def _clusters_up() -> tuple[str, ...]:
+    return tuple(
+        f"note: cluster {cluster.name} is up ({cluster.path}), but this runs here; --cluster {cluster.path} runs there"
+        for cluster in up_here(Path())
+    )
 
 
 def _name(trial: Any) -> str:

@@ -6,12 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import study.commands.run
-import study.pipeline
 import workers.train.attempts
 from analysis import average, load
 from study.commands.main import main
 from study.plan.machine import Machine
+from tests.study.small_study import use_machine
 from workers.contract.errors import PackClosedError
 from workers.contract.job import Job
 from workers.train.learner import Learner
@@ -31,7 +30,7 @@ run: {device: cpu, commit_every: 1, max_failures: 0}
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study.pipeline, "this_machine", lambda run: Machine("cpu", 1))
+    use_machine(monkeypatch, Machine("cpu", 1))
     Path("tiny.yaml").write_text(GRID)
 
 

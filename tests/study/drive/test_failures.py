@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import study.pipeline
 import workers.train.attempts
 from study.plan.machine import Machine
 from tests.study.drive.tiny_study import KEYS, Broken, command, exactly_once, rows, trial_ids, trials
-from tests.study.small_study import contents_of, files_in
+from tests.study.small_study import contents_of, files_in, use_machine
 from workers.contract.errors import ConflictError, DamagedDataError, DataError, RecordError
 from workers.contract.job import Job
 from workers.contract.trial import Pack
@@ -123,7 +122,7 @@ FOUR = ("--set", "k=2", "--set", "seed=[0, 1, 2, 3]", "--set", "training.epochs=
 
 
 def test_one_bad_trial_does_not_take_its_neighbours(capsys, monkeypatch):
-    monkeypatch.setattr(study.pipeline, "this_machine", lambda run: Machine("cpu", 1))
+    use_machine(monkeypatch, Machine("cpu", 1))
     attempts = failing(monkeypatch, seed=2)
     assert command(*FOUR) == 1
     # max_failures 2: each pack that holds it is tried three times.
@@ -167,7 +166,7 @@ def test_asked_for_again_and_mended_a_failed_trial_goes_on(capsys, monkeypatch, 
 
 
 def test_out_of_memory_splits_at_once(capsys, monkeypatch):
-    monkeypatch.setattr(study.pipeline, "this_machine", lambda run: Machine("cpu", 1))
+    use_machine(monkeypatch, Machine("cpu", 1))
     original, sizes = workers.train.attempts.run_job, []
 
     def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
@@ -214,7 +213,7 @@ def test_what_is_no_fault_of_a_trial_fails_none(capsys, monkeypatch, error, sent
 
 def test_a_crash_between_fence_and_plan_is_made_good(monkeypatch):
     """Killed after any step of closing, the next command closes what was marked and splits it."""
-    monkeypatch.setattr(study.pipeline, "this_machine", lambda run: Machine("cpu", 1))
+    use_machine(monkeypatch, Machine("cpu", 1))
     (pack,) = planned(FOUR).values()
     store = open_store("results/tiny")
     mark_closed(store, pack.pack_id, "error", "x")

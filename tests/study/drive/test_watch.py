@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.drive.driver import NODE_DIED, _Watch
+from study.drive.driver import _Watch
 from study.drive.progress import Display
 from study.plan.packing import make_pack, pack_seconds
 from tests.study.small_study import DIGITS, trials_from
@@ -51,7 +51,7 @@ def test_a_border_begins_the_count_anew(watch, pack):
 
 def test_a_machine_that_goes_away_counts_as_nothing(watch, pack):
     for _ in range(20):
-        watch.died(pack.pack_id, f"ActorDiedError: The actor died because its {NODE_DIED}.")
+        watch.lost_machine(pack.pack_id)
     assert not watch.failures
     assert not asked_to_stop(watch, pack)
 

@@ -8,17 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import study.commands.run
-import study.pipeline
 from study.commands.run import main
 from study.forecast.amounts import duration, size
 from study.forecast.forecast import Course, ends_of, forecast, predicted, seconds_of, stored_bytes
+from study.forecast.overhead import Overhead
 from study.forecast.rates import BUILT_IN
 from study.forecast.wording import compared
 from study.forecast.work import Sizes, Work, end, measurement, of_pack, parameters_of, sizes_of, training_epoch
 from study.plan.packing import pack_trials
 from tests import ROOT
-from tests.study.small_study import CPU, DIGITS, grid_of, trials_in
+from tests.study.small_study import DIGITS, grid_of, trials_in, use_machine
 from workers.contract.settings import RunSettings
 from workers.contract.settings_table import settings_from
 from workers.data.images import KNOWN
@@ -27,6 +26,8 @@ from workers.store.open import open_store
 from workers.store.plan_log import read_plan
 
 CPU_RATES = BUILT_IN["cpu"]
+SIDE_BY_SIDE = Overhead(start_s=6.0, pack_s=0.05, runs_side_by_side=True)
+ONE_BY_ONE = Overhead(start_s=0.0, pack_s=0.0, runs_side_by_side=False)
 SMALL = Sizes(1000, 500, 300, 64)
 
 
@@ -43,7 +44,7 @@ def packs_of(*lines: str, slots: int = 2):
 
 def foresee(trials, packs, slots=2, done=None, **options):
     done = done or dict.fromkeys([pack.pack_id for pack in packs], -1)
-    return forecast(packs, DIGITS, CPU_RATES, slots, on_ray=True, done=done, wanted=trials, **options)
+    return forecast(packs, DIGITS, CPU_RATES, slots, SIDE_BY_SIDE, done=done, wanted=trials, **options)
 
 
 # ---- What there is to do ----
@@ -134,11 +135,25 @@ def test_neighbours_slow_a_pack_down_where_they_were_seen_to():
     crowded = CPU_RATES.model_copy(update={"crowd": 1.5, "slots": 2})
     done = dict.fromkeys([pack.pack_id for pack in packs], -1)
     alone, both = (
-        forecast(packs, DIGITS, rates, 2, on_ray=True, done=done).device_seconds for rates in (CPU_RATES, crowded)
+        forecast(packs, DIGITS, rates, 2, SIDE_BY_SIDE, done=done).device_seconds for rates in (CPU_RATES, crowded)
     )
     assert 1.4 < both / alone <= 1.5
-    inline = [forecast(packs, DIGITS, rates, 2, on_ray=False, done=done).seconds for rates in (CPU_RATES, crowded)]
+    inline = [forecast(packs, DIGITS, rates, 2, ONE_BY_ONE, done=done).seconds for rates in (CPU_RATES, crowded)]
     assert inline[0] == inline[1], "one after the other they have none"
+
+
+def test_an_executor_s_own_time_comes_on_top():
+    """Two packs, one after the other: their own times, the start of the executor, and what it takes for each pack."""
+    _, packs = packs_of("factors: {n_z: [2, 50]}")
+    done = dict.fromkeys([pack.pack_id for pack in packs], -1)
+    bare, slow = (
+        forecast(packs, DIGITS, CPU_RATES, 2, overhead, done=done)
+        for overhead in (ONE_BY_ONE, Overhead(start_s=100.0, pack_s=7.0, runs_side_by_side=False))
+    )
+    assert slow.seconds - bare.seconds == pytest.approx(100 + 2 * 7)
+    assert slow.device_seconds - bare.device_seconds == pytest.approx(2 * 7)
+    whole = sum(seconds_of(pack, DIGITS, CPU_RATES, -1) for pack in packs)
+    assert bare.seconds == pytest.approx(CPU_RATES.process + whole)
 
 
 # ---- What it stores ----
@@ -147,7 +162,7 @@ def test_neighbours_slow_a_pack_down_where_they_were_seen_to():
 def test_disk_is_foreseen_to_a_tenth(tmp_path, monkeypatch, capsys):
     """By the sizes of all files of a study that ran, of two shapes and several borders."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study.pipeline, "this_machine", lambda run: CPU)
+    use_machine(monkeypatch)
     Path("s.yaml").write_text(
         "study: s\ndata: {n_valid: 1337}\nfactors: {n_z: [2, 40], seed: [0, 1, 2]}\ntraining: {epochs: 12}\n"
         "measure: {images: 100, nll_samples: 2, secondary_samples: 2}\nrun: {device: cpu, commit_every: 4}\n"
@@ -177,7 +192,7 @@ def test_a_part_is_compared_with_its_own_part():
     done = dict.fromkeys([pack.pack_id for pack in packs], -1)
 
     def of(course):
-        return predicted(packs, course, DIGITS, CPU_RATES, 1, on_ray=False, done=done, with_start=False)
+        return predicted(packs, course, DIGITS, CPU_RATES, 1, ONE_BY_ONE, done=done, with_start=False)
 
     whole, half, nothing = Course(), Course(), Course()
     for pack in packs:
@@ -187,7 +202,7 @@ def test_a_part_is_compared_with_its_own_part():
                 half.epoch(pack.pack_id, epoch)
         whole.ended.add(pack.pack_id)
     assert of(whole) == pytest.approx(
-        forecast(packs, DIGITS, CPU_RATES, 1, on_ray=False, done=done).seconds - CPU_RATES.process
+        forecast(packs, DIGITS, CPU_RATES, 1, ONE_BY_ONE, done=done).seconds - CPU_RATES.process
     )
     assert of(half) == pytest.approx(of(whole) * 6 / 11)
     assert of(nothing) == 0
@@ -206,7 +221,7 @@ def test_words():
 
 
 def test_a_plan_says_what_it_costs_and_what_the_figure_is_worth(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(study.pipeline, "this_machine", lambda run: CPU)
+    use_machine(monkeypatch)
     monkeypatch.chdir(tmp_path)
     grid = str(ROOT / "grid.yaml")
     assert main([grid, "--plan"]) == 0

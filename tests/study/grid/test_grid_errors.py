@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from study.grid.design import MAX_TRIALS, DesignError
 from study.grid.grid import GridError, parse_grid, read_grid
 from study.plan.planning import settle
+from study.plan.request import Request
 from tests import ROOT
 from tests.study.small_study import grid_of, trials_in
 from workers.contract.settings_table import leaves
@@ -357,5 +358,5 @@ def test_a_number_is_refused_or_can_be_planned(option):
     except GridError as error:
         assert f"--set {option}: " in str(error)
         return
-    work = settle(MemoryStore(), grid, trials_in(grid), CPU, DIGITS, {})
+    work = settle(Request(MemoryStore(), grid, trials_in(grid), CPU, DIGITS), {})
     assert len(work.new) == 1

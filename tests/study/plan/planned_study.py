@@ -6,6 +6,7 @@ from study.grid.grid import Grid
 from study.grid.selection import select
 from study.plan.machine import Machine
 from study.plan.planning import Work, find_work, settle
+from study.plan.request import Request
 from tests.study.small_study import CPU, DIGITS, end, grid_of, trials_in
 from workers.contract.trial import Pack, Trial
 from workers.store.protocol import Store
@@ -15,12 +16,12 @@ SEEDS = "factors: {k: [1, 5], seed: [0, 1, 2]}"
 
 def look(store: Store, grid: Grid, only: Collection[str] = (), machine: Machine = CPU) -> Work:
     trials = trials_in(grid)
-    return find_work(store, grid, select(trials, only) if only else trials, machine, DIGITS)
+    return find_work(Request(store, grid, select(trials, only) if only else trials, machine, DIGITS))
 
 
 def plan(store: Store, grid: Grid, only: Collection[str] = (), machine: Machine = CPU) -> Work:
     trials = trials_in(grid)
-    return settle(store, grid, select(trials, only) if only else trials, machine, DIGITS, {"commit": "c"})
+    return settle(Request(store, grid, select(trials, only) if only else trials, machine, DIGITS), {"commit": "c"})
 
 
 def finish(store: Store, work: Work, diverged: Collection[str] = ()) -> None:

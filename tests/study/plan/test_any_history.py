@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from study.grid.selection import SelectionError, select
 from study.plan.machine import Machine
 from study.plan.planning import settle
+from study.plan.request import Request
 from tests.study.plan.planned_study import grid, ids_of
 from tests.study.small_study import DIGITS, end, trials_in
 from workers.contract.trial import Pack
@@ -72,7 +73,7 @@ def test_every_epoch_of_every_trial_is_trained_exactly_once(history):
         with suppress(SelectionError):  # then all of them
             wanted = select(wanted, command["only"]) if command["only"] else wanted
         machine = Machine("cpu", command["slots"])
-        work = settle(store, asked, wanted, machine, DIGITS, {})
+        work = settle(Request(store, asked, wanted, machine, DIGITS), {})
         live = [trial.trial_id for pack in work.missing for trial in pack.trials]
         assert len(live) == len(set(live)), "no trial in two packs that run"
         for i, pack in enumerate(work.missing):
@@ -81,7 +82,7 @@ def test_every_epoch_of_every_trial_is_trained_exactly_once(history):
 
     # The last command again until it says that nothing is missing: never more than one round and its children.
     for _ in range(3):
-        work = settle(store, asked, wanted, machine, DIGITS, {})
+        work = settle(Request(store, asked, wanted, machine, DIGITS), {})
         for pack in work.missing:
             trained.run(pack, None)
     assert (work.new, work.missing) == ((), ())

@@ -9,7 +9,7 @@ import study.commands.run
 import study.pipeline
 from analysis.loading.load import load
 from study.commands.main import main
-from tests.study.small_study import CPU, contents_of
+from tests.study.small_study import contents_of, use_machine
 from workers.store.open import open_store
 from workers.store.plan_log import read_plan
 
@@ -27,7 +27,7 @@ run: {device: cpu, commit_every: 1}
 @pytest.fixture(autouse=True)
 def on_a_device_that_pads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study.pipeline, "this_machine", lambda run: CPU)
+    use_machine(monkeypatch)
     monkeypatch.setattr("study.plan.packing.PADDED", ("cpu",))
     Path("padded.yaml").write_text(GRID)
 
