@@ -325,8 +325,8 @@ FAULTS = {
 }
 
 
-def _density_of(parameters, architecture, data, x, heads):
-    return importance.log_density(parameters, architecture, x, heads)
+def _density_of(model, data, x, heads):
+    return importance.log_density(model, x, heads)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
