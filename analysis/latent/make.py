@@ -10,7 +10,6 @@ import pandas as pd
 from analysis.figures.picture import Picture
 from analysis.figures.replace_file import replace
 from analysis.latent.models import (
-    _COPY,
     Digits,
     TrainedModel,
     codes,
@@ -38,6 +37,7 @@ from workers.contract.errors import RecordError
 from workers.contract.trial import trial_of
 from workers.model.inputs import measured_at
 from workers.store.keys import FIGURES_FOLDER, LATENT_CAPTIONS
+from workers.store.weights_file import FROM_A_COPY
 
 
 def latent(
@@ -100,7 +100,7 @@ def _refuse_other_weights(study: Study, model: TrainedModel, digits: Digits, fin
     stored = rows[rows["epoch"] == model.epoch]["activity"].to_numpy(float)[:n_z]
     is_its_own = trial_of(model.settings, fingerprint).trial_id == model.trial_id
     if not is_its_own or len(stored) < n_z or model.network.architecture.n_x != digits.data.n_x:
-        raise RecordError(model.path, "is damaged (it does not say what its trial is)", _COPY)
+        raise RecordError(model.path, "is damaged (it does not say what its trial is)", FROM_A_COPY)
     found = codes(model, measured_at(digits.data, model.epoch).double().numpy(), layer=0).var(0)
     wrong = ~np.isclose(found, stored, rtol=0.02, atol=1e-3)
     if wrong.any():
@@ -108,7 +108,7 @@ def _refuse_other_weights(study: Study, model: TrainedModel, digits: Digits, fin
         raise RecordError(
             model.path,
             f"does not give the activity stored of its trial (unit {unit}: {found[unit]:.4g}, not {stored[unit]:.4g})",
-            _COPY,
+            FROM_A_COPY,
         )
 
 

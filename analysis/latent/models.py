@@ -27,12 +27,10 @@ from workers.model.layers import fixed_statistics
 from workers.model.networks import Model, conditional_prior, pixel_mean_of, pixels, posterior
 from workers.store.keys import WEIGHTS_FOLDER, weights_key
 from workers.store.open import open_store
-from workers.store.weights_file import decode_weights
+from workers.store.weights_file import FROM_A_COPY, decode_weights
 
 PART = 1000
 """Images at a time; changes no number, as statistics are fixed."""
-
-_COPY = "restore it from a copy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +63,11 @@ def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = No
     wanted = f"{WEIGHTS_FOLDER}/{trial_id}-*.safetensors" if epochs is None else weights_key(trial_id, epochs)
     key = max(keys, key=lambda key: (len(key), key), default=wanted) if epochs is None else wanted
     if key not in keys:
-        raise RecordError(f"{root}/{key}", "there is no such file: the weights of this trial are missing", _COPY)
+        raise RecordError(f"{root}/{key}", "there is no such file: the weights of this trial are missing", FROM_A_COPY)
     try:
         raw = store.read(key)
     except OSError as error:
-        raise RecordError(f"{root}/{key}", f"cannot be read ({error.strerror})", _COPY) from error
+        raise RecordError(f"{root}/{key}", f"cannot be read ({error.strerror})", FROM_A_COPY) from error
     return _parse(raw, f"{root}/{key}", key)
 
 
@@ -79,22 +77,24 @@ def _parse(raw: bytes, path: str, key: str) -> TrainedModel:
         settings = Settings.model_validate_json(json.dumps(facts["settings"]))
         trial_id, epoch = str(facts["trial_id"]), int(facts["epoch"])
     except (ValidationError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise RecordError(path, f"is damaged or no weights file ({type(error).__name__})", _COPY) from error
+        raise RecordError(path, f"is damaged or no weights file ({type(error).__name__})", FROM_A_COPY) from error
     tensors = {name: torch.from_numpy(array.copy()).double().unsqueeze(0) for name, array in arrays.items()}
     if weights_key(trial_id, epoch) != key:
         held = f"holds the weights of trial {trial_id} after epoch {epoch}"
         raise RecordError(path, held, "move it away and restore the right file from a copy")
     first = tensors.get("encoder.hidden0.weight")
     if first is None or first.ndim != 3:
-        raise RecordError(path, "is damaged (encoder.hidden0.weight is missing)", _COPY)
+        raise RecordError(path, "is damaged (encoder.hidden0.weight is missing)", FROM_A_COPY)
     architecture = architecture_of(settings, first.shape[1])
     wanted = _shapes(architecture)
     found = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
-            raise RecordError(path, f"is damaged ({name} is {found.get(name)} and should be {wanted.get(name)})", _COPY)
+            raise RecordError(
+                path, f"is damaged ({name} is {found.get(name)} and should be {wanted.get(name)})", FROM_A_COPY
+            )
         if not torch.isfinite(tensors[name]).all() or (name.startswith("running_variance/") and tensors[name].min() < 0):
-            raise RecordError(path, f"is damaged ({name} has numbers that cannot be)", _COPY)
+            raise RecordError(path, f"is damaged ({name} has numbers that cannot be)", FROM_A_COPY)
     layers = [name.removeprefix("running_mean/") for name in wanted if name.startswith("running_mean/")]
     statistics = {name: (tensors[f"running_mean/{name}"], tensors[f"running_variance/{name}"]) for name in layers}
     parameters = {name: tensor for name, tensor in tensors.items() if not name.startswith("running_")}

@@ -19,7 +19,7 @@ from analysis.loading.files import (
 )
 from analysis.loading.frame import by_trial, stream_frame
 from analysis.loading.labels import LABELS_FILE, PLAIN, Labels, cell_text, read_labels
-from analysis.loading.study import LoadError, Study, _errors_of
+from analysis.loading.study import LoadError, Study, errors_of
 from workers.contract.columns import EPOCHS, TRIALS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS, NOT_IDENTITY
@@ -52,7 +52,7 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
     root = Path(url.rpartition("/")[2] if "://" in url else path)
     problems: dict[str, str] | None = {} if skip_bad else None
     kept: dict[tuple[str, str], pa.Array] | None = {} if vectors else None
-    with _errors_of(url if "://" in url else str(root)):
+    with errors_of(url if "://" in url else str(root)):
         store = _open_url(url) if "://" in url else _open(root)
         # A running study grows in the order plan, epochs, trials. Read in the opposite order, what comes later
         # always explains what came before.

@@ -111,7 +111,7 @@ class Study:
         places = np.arange(len(self.epochs))
         if trial_ids is not None:
             places = np.flatnonzero(self.epochs["trial_id"].isin(list(trial_ids)).to_numpy())
-        with _errors_of(self.url):
+        with errors_of(self.url):
             yield from self.stored.blocks(column, places)
 
     def layer_sizes(self) -> dict[str, tuple[int, ...]]:
@@ -134,7 +134,7 @@ class Study:
 
 
 @contextmanager
-def _errors_of(root: str) -> Iterator[None]:
+def errors_of(root: str) -> Iterator[None]:
     """Give errors of stored files their whole path, and those of the disk a sentence."""
     try:
         yield

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from study.forecast.rates import Rates
-from study.forecast.work import of_pack, parameters_of, shape_of, units_of
-from workers.contract.settings import Settings
+from study.forecast.work import of_pack, parameters_of, shape_of
+from workers.contract.settings import Settings, latent_units
 from workers.contract.trial import Pack, Trial
 from workers.data.images import Known
 from workers.store.listing import segments
@@ -162,7 +162,7 @@ def stored_bytes(packs: Sequence[Pack], data: Known, done: Mapping[str, int], ke
     """What packs add to the study's folder: rows, ends, weights, plan, and the one checkpoint that a pack keeps."""
     total = 0.0
     for pack in packs:
-        replicas, units, behind = len(pack.trials), units_of(shape_of(pack)), done[pack.pack_id]
+        replicas, units, behind = len(pack.trials), latent_units(shape_of(pack)), done[pack.pack_id]
         rows = replicas * (pack.epochs - behind)
         total += sum(border > behind for border in pack.borders) * ROWS_FILE + rows * (ROW + VECTORS * FLOAT * units)
         total += TRIALS_FILE + replicas * TRIALS_ROW + checkpoint_bytes(pack, data)

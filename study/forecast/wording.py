@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from study.forecast.amounts import duration, hours, size
+from study.forecast.amounts import duration, hours, in_bytes
 from study.forecast.forecast import Forecast, forecast, stored_epochs
 from study.forecast.rates import Rates
 from study.grid.grid import Grid
@@ -47,7 +47,7 @@ def said_of(forecast: Forecast, rates: Rates, device: str, path: object) -> list
     thing = {"cpu": "core", "cuda": "GPU", "mps": "GPU"}[device]
     lines = [
         f"forecast: {duration(forecast.seconds)}, {hours(forecast.device_seconds)} {thing}-hours, "
-        f"{size(forecast.stored_bytes)} more on disk"
+        f"{in_bytes(forecast.stored_bytes)} more on disk"
     ]
     if forecast.first_factorial is not None:
         lines.append(f"every cell with one seed: after {duration(forecast.first_factorial)}")

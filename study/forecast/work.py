@@ -128,11 +128,6 @@ def parameters_of(settings: Settings, n_x: int) -> int:
     return round(encoder + decoder + above + 2 * sum(hidden) + 2 * settings.n_z + heads_of(settings) * n_x)
 
 
-def units_of(settings: Settings) -> int:
-    """Latent units of all layers."""
-    return settings.n_z + sum(units for _, units in layers_above(settings.model))
-
-
 def _encoder(settings: Settings, n_x: int) -> Work:
     """Of one image."""
     encoder, _, above = weights_of(settings, n_x)
