@@ -1,7 +1,6 @@
 """Computes means over seeds and names what is missing; pools only over the factors named, and never over decoders."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from analysis.loading.labels import cell_text
 from analysis.loading.study import LoadError, Study
 from workers.contract.columns import TRIAL_MEASURES, VECTORS
 from workers.contract.errors import UserError
+from workers.contract.suggestions import close_to
 
 Floats = NDArray[np.float64]
 
@@ -146,8 +146,7 @@ def refuse_pooling(study: Study, by: Collection[str], pool_over: Collection[str]
 
 def _refuse_unknown(where: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
-        near = get_close_matches(name, list(known), 1)
-        hint = f"did you mean {near[0]}?" if near else f"its factors are {', '.join(known)}"
+        hint = close_to(name, known) or f"its factors are {', '.join(known)}"
         raise AverageError(f"{where}: {name} is not a factor of this study; {hint}")
 
 
@@ -209,8 +208,8 @@ def _refuse_value(study: Study, value: str) -> None:
     if value in VECTORS:
         raise AverageError(f'{value} is a vector; use study.activity(column="{value}"), or average active_units')
     if value not in known:
-        near = get_close_matches(value, [*known, *TRIAL_MEASURES], 1)
-        hint = f"did you mean {near[0]}?" if near else f"the measures are {', '.join([*known, *TRIAL_MEASURES])}"
+        there = [*known, *TRIAL_MEASURES]
+        hint = close_to(value, there) or f"the measures are {', '.join(there)}"
         raise AverageError(f"{value} is not measured; {hint}")
 
 

@@ -11,8 +11,9 @@ from analysis.claims.claim import LONGEST, Claim, ClaimsError
 from analysis.claims.comparisons import Comparison, comparisons
 from analysis.claims.reader import paper_claims
 from analysis.claims.samples import LATENT, Reader, Reading
-from analysis.claims.values import EARLY_SHARE, PEAK_EPOCHS, VALUES
+from analysis.claims.values import EARLY_SHARE, VALUES
 from analysis.loading.study import Study
+from analysis.stats.curves import EARLY
 from analysis.stats.equivalence import ENOUGH_POWER
 from analysis.stats.multiplicity import holm
 from workers.contract.errors import RecordError
@@ -91,7 +92,7 @@ def judge(study: Study, claims: Sequence[Claim] | None = None, latent: pd.DataFr
     wanted = paper_claims() if claims is None else claims
     if twice := {one.id for one in wanted if [other.id for other in wanted].count(one.id) > 1}:
         raise ClaimsError([f"claim {name} is given twice; give one of them another id" for name in sorted(twice)])
-    cases = [_Case.of(claim, [reader.read(claim, part) for part in claim.parts]) for claim in wanted]
+    cases = [Case.of(claim, [reader.read(claim, part) for part in claim.parts]) for claim in wanted]
     family = {case.claim.id: case for case in cases if case.claim.primary}
     p_holm = holm({name: case.p for name, case in family.items() if not case.lacks})
     against_holm = holm({name: case.p_against for name, case in family.items() if case.tests})
@@ -133,7 +134,7 @@ def markdown(verdict: Verdict) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Case:
+class Case:
     """A claim with the tests of its parts, before any p is adjusted."""
 
     claim: Claim
@@ -145,7 +146,8 @@ class _Case:
     """What the study lacks for the parts that decide."""
 
     @classmethod
-    def of(cls, claim: Claim, readings: Sequence[Reading]) -> "_Case":
+    def of(cls, claim: Claim, readings: Sequence[Reading]) -> "Case":
+        """Compare what every deciding part reads of the study."""
         deciding = [one for one in readings if one.part.decides]
         made = {id(one): comparisons(one.part, one.samples) for one in readings if not one.lacks}
         return cls(
@@ -158,6 +160,7 @@ class _Case:
 
     @property
     def deciding(self) -> list[Reading]:
+        """The readings that decide and lack nothing."""
         return [one for one in self.readings if one.part.decides and not one.lacks]
 
     @property
@@ -167,6 +170,7 @@ class _Case:
 
     @property
     def p_worst(self) -> float:
+        """As p, with diverged trials at the worst rank."""
         return float("nan") if not self.tests else float(np.max([test.p_worst for test in self.tests]))
 
     @property
@@ -176,18 +180,20 @@ class _Case:
 
     @property
     def p_against_worst(self) -> float:
+        """As p_against, with diverged trials at the worst rank."""
         return _smallest([test.p_against_worst for test in self.tests])
 
     @property
     def underpowered(self) -> tuple[str, ...]:
+        """The comparisons that would hardly see what they look for."""
         return tuple(test.name for test in self.tests if test.power < ENOUGH_POWER)
 
 
-def _verdict(case: _Case, p_holm: Mapping[str, float], against_holm: Mapping[str, float], added: str) -> Verdict:
+def _verdict(case: Case, p_holm: Mapping[str, float], against_holm: Mapping[str, float], added: str) -> Verdict:
     claim = case.claim
     p = p_holm.get(claim.id, case.p)
     against = against_holm.get(claim.id, case.p_against)
-    word, reason = _decide(case, p, against)
+    word, reason = decide(case, p, against)
     is_final = all(one.is_final for one in case.deciding) and bool(case.deciding)
     empty = Verdict(
         claim.id,
@@ -226,7 +232,7 @@ def _verdict(case: _Case, p_holm: Mapping[str, float], against_holm: Mapping[str
     )
 
 
-def _decide(case: _Case, p: float, against: float) -> tuple[Word, str]:
+def decide(case: Case, p: float, against: float) -> tuple[Word, str]:
     """Return the verdict and, unless it is clear, the reason."""
     if case.tests and against <= ALPHA and case.p_against_worst <= ALPHA and not (not case.lacks and p <= ALPHA):
         return "refuted", f"one part is enough; other parts need {_listed(case.lacks)}" if case.lacks else ""
@@ -258,7 +264,7 @@ def _telling(tests: Sequence[Comparison], word: Word) -> Comparison:
     return max(tests, key=lambda test: 2.0 if np.isnan(test.p) else test.p)
 
 
-def _note(case: _Case, word: Word, test: Comparison, added: str) -> str:
+def _note(case: Case, word: Word, test: Comparison, added: str) -> str:
     claim, first = case.claim, case.deciding[0]
     words = []
     if word == "confirmed":
@@ -274,7 +280,7 @@ def _note(case: _Case, word: Word, test: Comparison, added: str) -> str:
     if first.goal != PAPER_EPOCHS:
         words.append(f"training ends at epoch {first.goal}, in the paper at epoch {PAPER_EPOCHS}")
     if any(one.part.value in ("lost", "half_life", "largest_drop", "kept") for one in case.deciding):
-        words.append(f"the early peak is the largest number of active units in epochs {PEAK_EPOCHS[0]} to {PEAK_EPOCHS[1]}")
+        words.append(f"the early peak is the largest number of active units in epochs {EARLY[0]} to {EARLY[1]}")
     words += [f"{other.name}: {other.also}" for other in case.tests if other.also and (len(case.tests) < 3 or other is test)]
     words += [_shown(other) for other in case.shown]
     words += [

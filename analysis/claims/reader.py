@@ -1,17 +1,18 @@
-"""Reads files of claims and collects everything that is wrong with them, each with its line; judges nothing."""
+"""Reads files of claims and collects everything that is wrong with them, each with its place; judges nothing."""
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from analysis.claims.claim import BASE, LONGEST, Claim, ClaimsError, Part
 from analysis.claims.values import LATENT_COLUMNS, VALUES
+from workers.contract import yaml_tree as nodes
 from workers.contract.columns import CURVES, TRIAL_MEASURES, VECTORS
 from workers.contract.settings_table import adapter_of, leaves
+from workers.contract.suggestions import close_to
+from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 
 PAPER = Path(__file__).with_name("paper.yaml")
 
@@ -25,7 +26,7 @@ def read_claims(path: str | Path) -> list[Claim]:
     """The claims of a file, in its order.
 
     Raises:
-        ClaimsError: the file cannot be read, or something in it is wrong; every problem is named with its line.
+        ClaimsError: the file cannot be read, or something in it is wrong; every problem is named with its place.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -36,7 +37,7 @@ def read_claims(path: str | Path) -> list[Claim]:
     reader = _Reader(str(path))
     claims = reader.claims(text)
     if reader.problems:
-        raise ClaimsError([f"{path}:{line}: {problem}" for line, problem in sorted(reader.problems)])
+        raise ClaimsError([str(one) for one in sorted(reader.problems, key=lambda one: (one.place.line, one.place.column))])
     return claims
 
 
@@ -64,58 +65,52 @@ _OF_ALL_TRIALS = ("greater", "less", "equal")
 _STREAM_ONLY = ("slope", "epochs_to_target", "over_epochs")
 
 
-_Node = yaml.Node
+_CLAIMS_FILE = FileKind(
+    "a file of claims", "some pages of text", "analysis/claims/paper.yaml shows a file of claims", max_bytes=128_000
+)
 
-
-_Table = dict[str, tuple[int, _Node]]
+_Table = Mapping[str, tuple[Place, Node]]
+"""The entries of a mapping: a key's place and its value."""
 
 
 class _Reader:
-    """One file; problems are collected as (line, text)."""
+    """One file; problems are collected."""
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.problems: list[tuple[int, str]] = []
+        self.problems: list[Problem] = []
         self.base: dict[str, Any] = dict(BASE)
 
     def claims(self, text: str) -> list[Claim]:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except (yaml.YAMLError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-            self._wrong(mark.line + 1 if mark else 1, f"is no YAML: {reason}; check indentation, colons and brackets")
-            return []
+        root, self.problems = read_nodes(text, self.source, _CLAIMS_FILE)
         if root is None:
-            self._wrong(1, "is empty; analysis/claims/paper.yaml shows a file of claims")
             return []
         top = self._table(root, "the file", ("claims",), ("base",))
         if "base" in top:
-            self.base.update(self._cell(*top["base"], "base"))
+            self.base.update(self._cell(top["base"][1], "base"))
         found: list[Claim] = []
         for node in self._items(top, "claims"):
             claim = self._claim(node)
             if claim is None:
                 continue
             if any(claim.id == other.id for other in found):
-                self._wrong(_line(node), f"claim {claim.id} is there twice; give one of them another id")
+                self._wrong(node.place, f"claim {claim.id} is there twice; give one of them another id")
             found.append(claim)
         return found
 
-    def _claim(self, node: _Node) -> Claim | None:
+    def _claim(self, node: Node) -> Claim | None:
         before = len(self.problems)
         table = self._table(node, "a claim", _CLAIM_KEYS[:4], _CLAIM_KEYS[4:])
         name = str(self._of(table, "id", _TEXT, "?"))
         cells: dict[str, dict[str, Any]] = {}
         if "cells" in table:
-            line, cell_node = table["cells"]
             cells = {
-                key: {**self.base, **self._cell(*entry, f"{name}: cell {key}")}
-                for key, entry in self._mapping(line, cell_node, f"{name}: cells").items()
+                key: {**self.base, **self._cell(cell, f"{name}: cell {key}")}
+                for key, (_, cell) in self._mapping(table["cells"][1], f"{name}: cells").items()
             }
         parts = [self._part(part, name, cells) for part in self._items(table, "parts", f"{name}: ")]
         if parts and all(part and not part.decides for part in parts):
-            self._wrong(_line(node), f"{name}: no part decides; leave out `decides: false` of one")
+            self._wrong(node.place, f"{name}: no part decides; leave out `decides: false` of one")
         needs = self._needs(table, name)
         claim = {
             **{key: self._of(table, key, _TEXT, "") for key in ("text", "where", "expected")},
@@ -132,20 +127,19 @@ class _Reader:
         needs = self._table(table["needs"][1], f"{name}: needs", (), ("epochs", "warmup", "settings"))
         found: dict[str, Any] = {key: self._of(needs, key, _WHOLE, 1) for key in ("epochs", "warmup") if key in needs}
         if "settings" in needs:
-            line, node = needs["settings"]
             wanted = {}
-            for key, (place, levels) in self._mapping(line, node, f"{name}: settings").items():
-                items = levels.value if isinstance(levels, yaml.SequenceNode) else [levels]
+            for key, (place, levels) in self._mapping(needs["settings"][1], f"{name}: settings").items():
+                items = levels.items if isinstance(levels, nodes.Sequence) else (levels,)
                 wanted[key] = tuple(self._level(place, key, item, f"{name}: settings") for item in items)
             found["settings"] = wanted
         return found
 
-    def _part(self, node: _Node, claim: str, cells: Mapping[str, Any]) -> Part | None:
+    def _part(self, node: Node, claim: str, cells: Mapping[str, Any]) -> Part | None:
         before = len(self.problems)
-        entries = self._mapping(_line(node), node, f"{claim}: a part")
+        entries = self._mapping(node, f"{claim}: a part")
         label = f"{claim}: {self._of(entries, 'name', _TEXT, 'a part')}"
-        value = self._choice(entries, "value", VALUES, label)
-        test = self._choice(entries, "test", _TESTS, label)
+        value = self._choice(node, entries, "value", VALUES, label)
+        test = self._choice(node, entries, "test", _TESTS, label)
         if value is None or test is None:
             return None
         needed, optional = _TESTS[test]
@@ -209,41 +203,39 @@ class _Reader:
                     table[key][0], f"{label}: {key} {how[key]} is nothing that {value} can read{_near(how[key], known)}"
                 )
 
-    def _cell(self, line: int, node: _Node, label: str) -> dict[str, Any]:
-        return {
-            key: self._level(place, key, level, label) for key, (place, level) in self._mapping(line, node, label).items()
-        }
+    def _cell(self, node: Node, label: str) -> dict[str, Any]:
+        return {key: self._level(place, key, level, label) for key, (place, level) in self._mapping(node, label).items()}
 
-    def _level(self, line: int, key: str, node: _Node, label: str) -> Any:
+    def _level(self, place: Place, key: str, node: Node, label: str) -> Any:
         """A level of a setting, judged by the setting's own type."""
-        value = _plain(node)
+        value = plain(node)
         if key == "warmup" and value == LONGEST:
             return value
         if key == "seed" or key not in leaves():
             reason = "claims are over all seeds" if key == "seed" else f"it is no setting{_near(key, leaves())}"
-            self._wrong(line, f"{label}: {key} cannot be fixed: {reason}")
+            self._wrong(place, f"{label}: {key} cannot be fixed: {reason}")
             return value
         try:
             return adapter_of(key).validate_python(value)
         except ValidationError as error:
-            self._wrong(_line(node), f"{label}: {key} is {value!r}: {error.errors()[0]['msg'].lower()}")
+            self._wrong(node.place, f"{label}: {key} is {value!r}: {error.errors()[0]['msg'].lower()}")
             return value
 
     def _names(self, table: _Table, key: str, known: Mapping[str, Any], label: str) -> tuple[str, ...]:
         found = []
         for node in self._items(table, key, f"{label}: "):
-            name = str(_plain(node))
+            name = str(plain(node))
             if name not in known:
-                self._wrong(_line(node), f"{label}: {name} is no cell of it{_near(name, known)}")
+                self._wrong(node.place, f"{label}: {name} is no cell of it{_near(name, known)}")
             found.append(name)
         return tuple(found)
 
     def _pairs(self, table: _Table, key: str, known: Iterable[str], label: str) -> tuple[tuple[str, str], ...]:
         found = []
         for node in self._items(table, key, f"{label}: ") if key in table else ():
-            two = [str(_plain(item)) for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+            two = [str(plain(item)) for item in node.items] if isinstance(node, nodes.Sequence) else []
             if len(two) != 2 or set(two) - set(known):
-                self._wrong(_line(node), f"{label}: an entry of {key} is a pair of its cells, [one, other]")
+                self._wrong(node.place, f"{label}: an entry of {key} is a pair of its cells, [one, other]")
             else:
                 found.append((two[0], two[1]))
         return tuple(found)
@@ -251,34 +243,35 @@ class _Reader:
     def _numbers(self, table: _Table, key: str, label: str) -> tuple[float, ...]:
         found = []
         for node in self._items(table, key, f"{label}: ") if key in table else ():
-            value = _plain(node)
+            value = plain(node)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                self._wrong(_line(node), f"{label}: {key} takes numbers, got {value!r}")
+                self._wrong(node.place, f"{label}: {key} takes numbers, got {value!r}")
             else:
                 found.append(float(value))
         return tuple(found)
 
-    def _choice(self, table: _Table, key: str, known: Mapping[str, Any], label: str) -> str | None:
+    def _choice(self, part: Node, table: _Table, key: str, known: Mapping[str, Any], label: str) -> str | None:
         if key not in table:
-            self._wrong(min((line for line, _ in table.values()), default=1), f"{label}: {key} is missing")
+            self._wrong(part.place, f"{label}: {key} is missing")
             return None
-        value = _plain(table[key][1])
-        if value not in known:
-            self._wrong(table[key][0], f"{label}: there is no {key} {value}{_near(str(value), known)}")
+        node = table[key][1]
+        name = node.text if isinstance(node, Scalar) else str(plain(node))
+        if name not in known:
+            self._wrong(node.place, f"{label}: there is no {key} {name}{_near(name, known)}")
             return None
-        return str(value)
+        return name
 
     def _of(self, table: _Table, key: str, kind: str, default: Any) -> Any:
         """The value of a key, of the right kind; what is missing has been said by `_table`."""
         if key not in table:
             return default
-        line, node = table[key]
-        value = _plain(node)
+        node = table[key][1]
+        value = plain(node)
         match kind:
             case "a text":
                 is_right = isinstance(value, str) and bool(value)
                 # A figure 2.1 without quotes means what it says.
-                value = node.value if isinstance(node, yaml.ScalarNode) and key == "figure" else value
+                value = node.text if isinstance(node, Scalar) and key == "figure" else value
                 is_right = is_right or (key == "figure" and bool(value))
             case "true or false":
                 is_right = isinstance(value, bool)
@@ -287,65 +280,44 @@ class _Reader:
             case _:
                 is_right = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
         if not is_right:
-            self._wrong(line, f"{key} takes {kind}, got {value!r}")
+            self._wrong(node.place, f"{key} takes {kind}, got {value!r}")
             return default
         return value
 
-    def _items(self, table: _Table, key: str, label: str = "") -> list[_Node]:
+    def _items(self, table: _Table, key: str, label: str = "") -> Sequence[Node]:
         if key not in table:
             return []
-        line, node = table[key]
-        if not isinstance(node, yaml.SequenceNode) or not node.value:
-            self._wrong(line, f"{label}{key} is a list with one entry or more")
+        node = table[key][1]
+        if not isinstance(node, nodes.Sequence) or not node.items:
+            self._wrong(node.place, f"{label}{key} is a list with one entry or more")
             return []
-        return list(node.value)
+        return node.items
 
-    def _table(self, node: _Node, label: str, needed: Iterable[str], optional: Iterable[str]) -> _Table:
-        found = self._mapping(_line(node), node, label)
+    def _table(self, node: Node, label: str, needed: Iterable[str], optional: Iterable[str]) -> _Table:
+        found = self._mapping(node, label)
         known = (*needed, *optional)
-        for key, (line, _) in found.items():
+        for key, (place, _) in found.items():
             if key not in known:
-                self._wrong(line, f"{label}: {key} means nothing here{_near(key, known)}")
-        if isinstance(node, yaml.MappingNode):
+                self._wrong(place, f"{label}: {key} means nothing here{_near(key, known)}")
+        if isinstance(node, nodes.Mapping):
             for key in needed:
                 if key not in found:
-                    self._wrong(_line(node), f"{label}: {key} is missing")
+                    self._wrong(node.place, f"{label}: {key} is missing")
         return found
 
-    def _mapping(self, line: int, node: _Node, label: str) -> _Table:
-        if not isinstance(node, yaml.MappingNode):
-            self._wrong(line, f"{label}: takes keys with values, got {_plain(node)!r}")
+    def _mapping(self, node: Node, label: str) -> _Table:
+        if not isinstance(node, nodes.Mapping):
+            self._wrong(node.place, f"{label}: takes keys with values, got {plain(node)!r}")
             return {}
-        found: _Table = {}
-        for key, value in node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-            if name in found:
-                self._wrong(_line(key), f"{label}: {name} is there twice; remove one")
-            found[name] = (_line(key), value)
-        return found
+        return node.entries
 
-    def _wrong(self, line: int, text: str) -> None:
-        if (line, text) not in self.problems:
-            self.problems.append((line, text))
-
-
-def _line(node: _Node) -> int:
-    line: int = node.start_mark.line
-    return line + 1
-
-
-def _plain(node: _Node) -> Any:
-    """What a node holds, as Python values."""
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):
-        return getattr(node, "value", None)
-    finally:
-        loader.dispose()
+    def _wrong(self, place: Place, text: str) -> None:
+        if (problem := Problem(place, text)) not in self.problems:
+            self.problems.append(problem)
 
 
 def _near(word: str, known: Iterable[str]) -> str:
-    names = [str(name) for name in known]
-    near = get_close_matches(str(word), names, 1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}" if len(names) < 25 else ""
+    names = list(known)
+    if near := close_to(word, names):
+        return f"; {near}"
+    return f"; there are {', '.join(names)}" if len(names) < 25 else ""

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from analysis.averages.activity_map import matrices
 from analysis.claims.claim import LONGEST, Claim, Part
-from analysis.claims.values import LEAST_DROP, PEAK_EPOCHS, VALUES, Floats, Trial, early_epoch, least_variance, lost
+from analysis.claims.values import LEAST_DROP, VALUES, Floats, Trial, early_epoch, least_variance, lost
 from analysis.loading.labels import cell_text
 from analysis.loading.study import Study
+from analysis.stats.curves import EARLY
 from workers.contract.columns import VECTORS
 from workers.contract.settings import FACTORS
 from workers.contract.settings_table import default_of, leaves
@@ -256,9 +257,9 @@ def _least_epochs(part: Part, warmup: int) -> int:
     """Return the least number of epochs with which the value has a meaning."""
     match part.value:
         case "lost" | "half_life" | "largest_drop":
-            return PEAK_EPOCHS[1] + 1
+            return EARLY[1] + 1
         case "kept":
-            return max(PEAK_EPOCHS[1], early_epoch(warmup))
+            return max(EARLY[1], early_epoch(warmup))
         case "slope_in_warmup":
             return max(warmup, early_epoch(warmup) + 1)
         case "change_after_warmup":

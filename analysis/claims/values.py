@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.averages.active_units import gap
 from analysis.effects.seed_table import direction_of
+from analysis.stats import curves
 from analysis.stats.estimate import COUNT_FLOOR
 from workers.contract.column import UNITS
 from workers.contract.columns import unit_of_column
@@ -19,9 +20,6 @@ Floats = NDArray[np.float64]
 
 
 Parameters = Mapping[str, Any]
-
-PEAK_EPOCHS = (1, 5)
-"""The baseline of pruning is the most active units of these epochs: at epoch 0 a count says little of any threshold."""
 
 LEAST_DROP = 2.0
 """Where fewer units are lost than this there is no pruning whose half-life could be told."""
@@ -83,9 +81,8 @@ class Trial:
 
     @property
     def peak(self) -> tuple[int, float]:
-        """The epoch of the most active units early on (see PEAK_EPOCHS), and how many they are."""
-        first, last = PEAK_EPOCHS
-        at = first + int(np.argmax(self.active[first : last + 1]))
+        """The epoch of the most active units early on (see curves.EARLY), and how many they are."""
+        at = int(curves.peak_epoch(self.active[None])[0])
         return at, float(self.active[at])
 
     def end(self, column: str) -> float:
@@ -114,8 +111,7 @@ def slope(trial: Trial, how: Parameters) -> Floats:
 
 def epochs_to_target(trial: Trial, how: Parameters) -> Floats:
     """The first epoch at which a column has reached the common target; the last one if it never does (restricted mean)."""
-    reached = np.flatnonzero(trial.curve(how["column"]) >= trial.target)
-    return np.array([float(reached[0]) if len(reached) else len(trial.places) - 1.0])
+    return curves.epochs_to(trial.curve(how["column"])[None], trial.target)[0]
 
 
 def between(trial: Trial, how: Parameters) -> Floats:
@@ -135,22 +131,19 @@ def lost(trial: Trial, how: Parameters) -> Floats:
 
 
 def half_life(trial: Trial, how: Parameters) -> Floats:
-    """Epochs from the early peak until half of (AU - AU_end) / (AU_peak - AU_end) is gone, interpolated.
+    """Epochs from the early peak until half of what is lost in the end is lost; see curves.half_life.
 
     As many as the trial has left if fewer than LEAST_DROP units are lost: nothing is pruned in that time.
     """
     at, top = trial.peak
-    drop = top - trial.active[-1]
-    if drop < LEAST_DROP:
+    if top - trial.active[-1] < LEAST_DROP:
         return np.array([len(trial.active) - 1.0 - at])
-    share = (trial.active[at:] - trial.active[-1]) / drop
-    below = int(np.flatnonzero(share <= 0.5)[0])
-    return np.array([below - (0.5 - share[below]) / (share[below - 1] - share[below])])
+    return curves.half_life(trial.active[None])
 
 
 def largest_drop(trial: Trial, how: Parameters) -> Floats:
     """The most active units lost in a single epoch after the early peak."""
-    return np.array([max(0.0, -float(np.diff(trial.active[trial.peak[0] :]).min()))])
+    return curves.largest_drop(trial.active[None])
 
 
 def return_rate(trial: Trial, how: Parameters) -> Floats:

@@ -23,6 +23,11 @@ def n_text(table: pd.DataFrame) -> str:
     return f"{low} of {planned}" if low == high else f"{low} to {high} of {planned}"
 
 
+def drawn_labels(table: pd.DataFrame) -> list[str]:
+    """The curves of which a point is drawn, in the order of the table."""
+    return list(dict.fromkeys(table["label"][table["n"] > 0]))
+
+
 def absent(table: pd.DataFrame) -> str:
     """Name the seeds missing from some point, curve by curve: 'K = 5: seed 2 diverged after epoch 7'; empty if none."""
     parts: dict[str, list[str]] = {}

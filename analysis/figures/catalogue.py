@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 
 from analysis.averages.average import AverageError
@@ -20,6 +19,7 @@ from analysis.figures.paper import Methods, curve_picture, map_picture, panels_p
 from analysis.figures.picture import Picture
 from analysis.loading.study import Study
 from workers.contract.errors import UserError
+from workers.contract.suggestions import close_to
 
 BOUND_FIGURES = {"k": "2.2", "batch_norm": "2.3", "warmup": "2.4", "n_z": "2.5"}
 
@@ -68,11 +68,10 @@ def chosen(study: Study, keys: Iterable[str]) -> list[Entry]:
     for key in keys:
         wanted = [entry for entry in entries if entry.key == key or entry.key.startswith(f"{key}-")]
         if not wanted:
-            near = get_close_matches(key, [entry.key for entry in entries], 1)
-            hint = f"did you mean {near[0]}? It" if near else "it"
-            raise FigureError(
-                f"--figure {key}: the study has no such figure; {hint} has {', '.join(entry.key for entry in entries)}"
-            )
+            there = [entry.key for entry in entries]
+            near = close_to(key, there)
+            hint = f"{near} It" if near else "it"
+            raise FigureError(f"--figure {key}: the study has no such figure; {hint} has {', '.join(there)}")
         found += [entry for entry in wanted if entry not in found]
     return found
 

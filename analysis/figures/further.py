@@ -14,7 +14,7 @@ from analysis.averages.pruning import OFF, ON, pruning
 from analysis.averages.ranked_units import ranked
 from analysis.figures import curves as figures
 from analysis.figures import effects, units
-from analysis.figures.captions import evidence, foot, methods_base
+from analysis.figures.captions import drawn_labels, evidence, foot, methods_base
 from analysis.figures.layout import Panel, Sheet
 from analysis.figures.picture import WIDE_MM, Picture, picture
 from analysis.loading.labels import INTERVAL, measure_in_words
@@ -31,7 +31,7 @@ def thresholds_picture(study: Study, cells: Cells, decoder: str, name: str) -> P
     for title, cell in cells:
         parts = [cell_curves(study, [(f"> {one:g}", cell)], "active_units", threshold=one) for one in THRESHOLDS]
         table = pd.concat(parts, ignore_index=True)
-        panels.append(Panel(table, _units_at_any, title, _names(table)))
+        panels.append(Panel(table, _units_at_any, title, drawn_labels(table)))
         tables.append(table.assign(panel=title))
     whole = pd.concat(tables, ignore_index=True)
     base = methods_base(study, usual_base(study, "k", decoder))
@@ -69,7 +69,7 @@ def spectrum_picture(study: Study, cells: Cells, decoder: str, name: str, column
         "fixed training images and over seeds."
     )
     caption = f"{what} At epoch {int(table['epoch'].max())}. Base cell: {base}. {LINES} {evidence(table)}"
-    sheet = Sheet(title, [Panel(table, draw, names=_names(table))], foot(base, table))
+    sheet = Sheet(title, [Panel(table, draw, names=drawn_labels(table))], foot(base, table))
     return picture(name, caption, table, sheet)
 
 
@@ -83,7 +83,7 @@ def pruning_picture(study: Study, cells: Cells, decoder: str, name: str) -> Pict
         ("b  came back", "came_back", figures.reactivated_curves),
     ):
         table = pruning(study, cells, event)
-        panels.append(Panel(table, draw, title, _names(table)))
+        panels.append(Panel(table, draw, title, drawn_labels(table)))
         tables.append(table.assign(panel=title, event=event))
     whole = pd.concat(tables, ignore_index=True)
     base = methods_base(study, usual_base(study, "k", decoder))
@@ -110,7 +110,7 @@ def layers_picture(study: Study, cells: Cells, decoder: str, name: str) -> Pictu
             for layer, size in enumerate(sizes, 1)
         ]
         table = pd.concat(parts, ignore_index=True)
-        panels.append(Panel(table, figures.active_unit_curves, title, _names(table)))
+        panels.append(Panel(table, figures.active_unit_curves, title, drawn_labels(table)))
         tables.append(table.assign(panel=title))
     whole = pd.concat(tables, ignore_index=True)
     base = methods_base(study, usual_base(study, "k", decoder))
@@ -160,7 +160,7 @@ def interactions_picture(study: Study, decoder: str, name: str, value: str) -> P
     if not pairs:
         return None
     panels = [
-        Panel(table, effects.interaction, "", _names(table), {"value": words}, str(table["x_title"].iloc[0]))
+        Panel(table, effects.interaction, "", drawn_labels(table), {"value": words}, str(table["x_title"].iloc[0]))
         for _, table in pairs
     ]
     whole = pd.concat([table.assign(panel=title) for title, table in pairs], ignore_index=True)
@@ -182,7 +182,3 @@ def _sizes(study: Study, cell: Mapping[str, Any]) -> tuple[int, ...]:
         trials = trials[[one == level for one in trials[factor]]]
     sizes: tuple[int, ...] = trials["layer_sizes"].iloc[0]
     return sizes
-
-
-def _names(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(table["label"][table["n"] > 0]))

@@ -9,7 +9,7 @@ from analysis.averages.activity_map import FLOOR, activity_map
 from analysis.averages.one_factor import Cells, Contrast, cell_curves, curves, usual_base
 from analysis.figures import curves as figures
 from analysis.figures import maps as map_figures
-from analysis.figures.captions import absent, evidence, foot, methods_base, n_text
+from analysis.figures.captions import absent, drawn_labels, evidence, foot, methods_base, n_text
 from analysis.figures.layout import Bar, Panel, Sheet
 from analysis.figures.picture import WIDE_MM, Picture, picture
 from analysis.loading.labels import INTERVAL
@@ -35,7 +35,7 @@ def curve_picture(study: Study, one: Contrast, value: str, name: str = "", numbe
     words, stem, function = VALUES[value]
     table = curves(study, one, value)
     title = f"{words} by {study.labels.title_of(one.factor)}"
-    panel = Panel(table, function, names=_names(table))
+    panel = Panel(table, function, names=drawn_labels(table))
     base = one.base_in_words
     decoder = one.base.get("decoder")
     name = name or f"{stem}-by-{one.factor.replace('.', '-')}" + (f"-{decoder}" if decoder else "")
@@ -63,7 +63,7 @@ def panels_picture(
             table, base = curves(study, part, value), part.base_in_words
         else:
             table, base = cell_curves(study, part.cells, value), part.base
-        panels.append(Panel(table, function, title, _names(table)))
+        panels.append(Panel(table, function, title, drawn_labels(table)))
         tables.append(table.assign(panel=title))
         said.append(f"{title}: base cell {base}; {evidence(table)}")
         bases.append(f"{title.split('  ')[0]}: {base}" if len(parts) > 1 else base)
@@ -109,7 +109,3 @@ def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str
         title, panels, foot(base, whole, sorting), bar, ratio=0.8, default_mm=WIDE_MM if len(panels) > 1 else 110.0
     )
     return picture(name, caption, whole, sheet, number)
-
-
-def _names(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(table["label"][table["n"] > 0]))

@@ -10,9 +10,8 @@ import pandas as pd
 from analysis.figures.picture import Picture
 from analysis.figures.replace_file import replace
 from analysis.latent.models import (
-    _COPY,
     Digits,
-    Model,
+    TrainedModel,
     codes,
     decode,
     read_digits,
@@ -38,6 +37,7 @@ from workers.contract.errors import RecordError
 from workers.contract.trial import trial_of
 from workers.model.inputs import measured_at
 from workers.store.keys import FIGURES_FOLDER, LATENT_CAPTIONS
+from workers.store.weights_file import FROM_A_COPY
 
 
 def latent(
@@ -84,11 +84,11 @@ def latent(
     return scene_pictures(scene), tables, f"{decoder}: {len(numbers.per_trial)} trials; {words}"
 
 
-def _read(study: Study, row: Mapping[str, Any] | pd.Series) -> Model:
+def _read(study: Study, row: Mapping[str, Any] | pd.Series) -> TrainedModel:
     return read_model(study, str(row["trial_id"]), int(row["last_epoch"]))
 
 
-def _refuse_other_weights(study: Study, model: Model, digits: Digits, fingerprint: str) -> None:
+def _refuse_other_weights(study: Study, model: TrainedModel, digits: Digits, fingerprint: str) -> None:
     """Weights must say their trial's settings, and give the activity that was stored of it: they may be of another study.
 
     Raises:
@@ -96,11 +96,11 @@ def _refuse_other_weights(study: Study, model: Model, digits: Digits, fingerprin
     """
     rows = study.activity([model.trial_id])
     # Upper layers were measured with noise.
-    n_z = model.architecture.latent[0]
+    n_z = model.network.architecture.latent[0]
     stored = rows[rows["epoch"] == model.epoch]["activity"].to_numpy(float)[:n_z]
     is_its_own = trial_of(model.settings, fingerprint).trial_id == model.trial_id
-    if not is_its_own or len(stored) < n_z or model.architecture.n_x != digits.data.n_x:
-        raise RecordError(model.path, "is damaged (it does not say what its trial is)", _COPY)
+    if not is_its_own or len(stored) < n_z or model.network.architecture.n_x != digits.data.n_x:
+        raise RecordError(model.path, "is damaged (it does not say what its trial is)", FROM_A_COPY)
     found = codes(model, measured_at(digits.data, model.epoch).double().numpy(), layer=0).var(0)
     wrong = ~np.isclose(found, stored, rtol=0.02, atol=1e-3)
     if wrong.any():
@@ -108,11 +108,11 @@ def _refuse_other_weights(study: Study, model: Model, digits: Digits, fingerprin
         raise RecordError(
             model.path,
             f"does not give the activity stored of its trial (unit {unit}: {found[unit]:.4g}, not {stored[unit]:.4g})",
-            _COPY,
+            FROM_A_COPY,
         )
 
 
-def _measure(model: Model, digits: Digits, facts: Mapping[str, Any]) -> Panel:
+def _measure(model: TrainedModel, digits: Digits, facts: Mapping[str, Any]) -> Panel:
     """A model on the test images, and what a figure of it shows."""
     inputs, classes, shape = digits.test.inputs, digits.test.classes, digits.test.shape
     found, means = codes(model, inputs), reconstruct(model, inputs)
@@ -134,7 +134,7 @@ def _measure(model: Model, digits: Digits, facts: Mapping[str, Any]) -> Panel:
             purity=nothing if classes is None else purity(found, classes),
             silhouette=nothing if classes is None else silhouettes(found, classes),
         ),
-        is_deep=len(model.architecture.latent) > 1,
+        is_deep=len(model.network.architecture.latent) > 1,
         activity=activity,
         order=order,
         means=means,

@@ -1,7 +1,7 @@
 """Trained models read from weights files: codes, reconstructions, decoded points."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,19 +24,17 @@ from workers.data.subset import subset
 from workers.model.architecture import Architecture, architecture_of
 from workers.model.inputs import Data, data_from
 from workers.model.layers import fixed_statistics
-from workers.model.networks import conditional_prior, pixel_mean_of, pixels, posterior
+from workers.model.networks import Model, conditional_prior, pixel_mean_of, pixels, posterior
 from workers.store.keys import WEIGHTS_FOLDER, weights_key
 from workers.store.open import open_store
-from workers.store.weights_file import decode_weights
+from workers.store.weights_file import FROM_A_COPY, decode_weights
 
 PART = 1000
 """Images at a time; changes no number, as statistics are fixed."""
 
-_COPY = "restore it from a copy"
-
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class TrainedModel:
     """A trained model as its weights file has it, in float64, with a replica axis of 1 in front of every tensor."""
 
     path: str
@@ -44,13 +42,11 @@ class Model:
     trial_id: str
     epoch: int
     settings: Settings
-    architecture: Architecture
-    parameters: Mapping[str, Tensor]
-    statistics: Mapping[str, tuple[Tensor, Tensor]]
-    """Mean and variance of every batch-normalised layer in evaluation."""
+    network: Model
+    """Normalised by the statistics of evaluation."""
 
 
-def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = None) -> Model:
+def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = None) -> TrainedModel:
     """The trained model of a trial; nothing is unpickled.
 
     Args:
@@ -67,40 +63,43 @@ def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = No
     wanted = f"{WEIGHTS_FOLDER}/{trial_id}-*.safetensors" if epochs is None else weights_key(trial_id, epochs)
     key = max(keys, key=lambda key: (len(key), key), default=wanted) if epochs is None else wanted
     if key not in keys:
-        raise RecordError(f"{root}/{key}", "there is no such file: the weights of this trial are missing", _COPY)
+        raise RecordError(f"{root}/{key}", "there is no such file: the weights of this trial are missing", FROM_A_COPY)
     try:
         raw = store.read(key)
     except OSError as error:
-        raise RecordError(f"{root}/{key}", f"cannot be read ({error.strerror})", _COPY) from error
+        raise RecordError(f"{root}/{key}", f"cannot be read ({error.strerror})", FROM_A_COPY) from error
     return _parse(raw, f"{root}/{key}", key)
 
 
-def _parse(raw: bytes, path: str, key: str) -> Model:
+def _parse(raw: bytes, path: str, key: str) -> TrainedModel:
     arrays, facts = decode_weights(raw, path)
     try:
         settings = Settings.model_validate_json(json.dumps(facts["settings"]))
         trial_id, epoch = str(facts["trial_id"]), int(facts["epoch"])
     except (ValidationError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise RecordError(path, f"is damaged or no weights file ({type(error).__name__})", _COPY) from error
+        raise RecordError(path, f"is damaged or no weights file ({type(error).__name__})", FROM_A_COPY) from error
     tensors = {name: torch.from_numpy(array.copy()).double().unsqueeze(0) for name, array in arrays.items()}
     if weights_key(trial_id, epoch) != key:
         held = f"holds the weights of trial {trial_id} after epoch {epoch}"
         raise RecordError(path, held, "move it away and restore the right file from a copy")
     first = tensors.get("encoder.hidden0.weight")
     if first is None or first.ndim != 3:
-        raise RecordError(path, "is damaged (encoder.hidden0.weight is missing)", _COPY)
+        raise RecordError(path, "is damaged (encoder.hidden0.weight is missing)", FROM_A_COPY)
     architecture = architecture_of(settings, first.shape[1])
     wanted = _shapes(architecture)
     found = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
-            raise RecordError(path, f"is damaged ({name} is {found.get(name)} and should be {wanted.get(name)})", _COPY)
+            raise RecordError(
+                path, f"is damaged ({name} is {found.get(name)} and should be {wanted.get(name)})", FROM_A_COPY
+            )
         if not torch.isfinite(tensors[name]).all() or (name.startswith("running_variance/") and tensors[name].min() < 0):
-            raise RecordError(path, f"is damaged ({name} has numbers that cannot be)", _COPY)
+            raise RecordError(path, f"is damaged ({name} has numbers that cannot be)", FROM_A_COPY)
     layers = [name.removeprefix("running_mean/") for name in wanted if name.startswith("running_mean/")]
     statistics = {name: (tensors[f"running_mean/{name}"], tensors[f"running_variance/{name}"]) for name in layers}
     parameters = {name: tensor for name, tensor in tensors.items() if not name.startswith("running_")}
-    return Model(path, trial_id, epoch, settings, architecture, parameters, statistics)
+    network = Model(parameters, architecture, fixed_statistics(statistics))
+    return TrainedModel(path, trial_id, epoch, settings, network)
 
 
 def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -116,7 +115,7 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def codes(model: Model, images: Floats, layer: int = -1) -> Floats:
+def codes(model: TrainedModel, images: Floats, layer: int = -1) -> Floats:
     """Means of q(z|x), [image, unit]; of several stochastic layers each one's mean goes into the next, and the top counts.
 
     Args:
@@ -127,33 +126,32 @@ def codes(model: Model, images: Floats, layer: int = -1) -> Floats:
     return _in_parts(images, lambda x: _means(model, x)[layer])
 
 
-def reconstruct(model: Model, images: Floats) -> Floats:
+def reconstruct(model: TrainedModel, images: Floats) -> Floats:
     """E[x|z_1] at the mean of q(z_1|x), [image, pixel]."""
     return _in_parts(images, lambda x: _pixel_means(model, _means(model, x)[0]))
 
 
-def decode(model: Model, z: Floats) -> Floats:
+def decode(model: TrainedModel, z: Floats) -> Floats:
     """E[x|z] of points of the top layer, [point, pixel]; layers below are at the means of their conditional priors."""
     return _in_parts(z, lambda points: _pixel_means(model, _down(model, points)))
 
 
-def _down(model: Model, h: Tensor) -> Tensor:
-    for layer in reversed(range(len(model.architecture.latent) - 1)):
-        h, _ = conditional_prior(model.parameters, model.architecture, layer, h, fixed_statistics(model.statistics))
+def _down(model: TrainedModel, h: Tensor) -> Tensor:
+    for layer in reversed(range(len(model.network.architecture.latent) - 1)):
+        h, _ = conditional_prior(model.network, layer, h)
     return h
 
 
-def _means(model: Model, x: Tensor) -> list[Tensor]:
+def _means(model: TrainedModel, x: Tensor) -> list[Tensor]:
     means = [x]
-    for layer in range(len(model.architecture.latent)):
-        q = posterior(model.parameters, model.architecture, layer, means[-1], fixed_statistics(model.statistics))
-        means.append(q[0])
+    for layer in range(len(model.network.architecture.latent)):
+        means.append(posterior(model.network, layer, means[-1])[0])
     return means[1:]
 
 
-def _pixel_means(model: Model, z: Tensor) -> Tensor:
-    heads = pixels(model.parameters, model.architecture, z, fixed_statistics(model.statistics))
-    return pixel_mean_of(model.architecture, heads)
+def _pixel_means(model: TrainedModel, z: Tensor) -> Tensor:
+    heads = pixels(model.network, z)
+    return pixel_mean_of(model.network.architecture, heads)
 
 
 @torch.no_grad()

@@ -14,10 +14,11 @@ from workers.contract.columns import EPOCHS, TRIALS, VECTORS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS, layers_above
 from workers.contract.settings_table import flatten
+from workers.store.ends import is_over
 from workers.store.keys import EPOCHS_FOLDER, TRIALS_FOLDER
 from workers.store.parquet import decode_with_footer
 from workers.store.partial_read import read_columns
-from workers.store.placement import keys_of, refuse_other_borders, refuse_renamed
+from workers.store.placement import keys_of, refuse_other_borders, refuse_renamed, stored_and_due
 from workers.store.plan_log import Plan
 from workers.store.protocol import Store
 
@@ -158,20 +159,15 @@ def planned_frame(plan: Plan) -> pd.DataFrame:
     )
 
 
-def trials_frame(planned: pd.DataFrame, plan: Plan, ended: pd.DataFrame, stream: pd.DataFrame) -> pd.DataFrame:
-    """A row a planned trial: its settings, its goal, how far it came, and how it ended (null if it has not)."""
+def trials_frame(planned: pd.DataFrame, ended: pd.DataFrame, stream: pd.DataFrame) -> pd.DataFrame:
+    """One row per planned trial: its settings, its goal, how far it came, and how it ended (see ends_among; else null)."""
     frame = planned.copy()
-    # A trial that failed goes on in another pack if it is tried again: then that one says how it ended.
-    is_old = (ended["status"] == "failed") & (ended["pack_id"] != ended["trial_id"].map(plan.pack_of))
-    longest = ended[~is_old].sort_values("epochs").drop_duplicates("trial_id", keep="last").set_index("trial_id")
-    longest = longest.reindex(frame["trial_id"]).reset_index(drop=True)
+    longest = ended.set_index("trial_id").reindex(frame["trial_id"]).reset_index(drop=True)
     done = np.zeros(len(frame), np.int64)
     np.maximum.at(done, stream["trial_id"].cat.codes.to_numpy(), stream["epoch"].to_numpy())
     frame["epochs_done"] = done
     # A study made longer: what completed the shorter one has not reached the new goal.
-    has_ended = longest["status"].notna() & (
-        (longest["status"] != "completed") | (longest["epochs"] >= frame["epochs_goal"])
-    )
+    has_ended = longest["status"].notna() & is_over(longest["status"], longest["epochs"], frame["epochs_goal"])
     for field in _ENDED:
         known = longest[field.name].where(has_ended)
         if pa.types.is_floating(field.type):
@@ -184,8 +180,16 @@ def trials_frame(planned: pd.DataFrame, plan: Plan, ended: pd.DataFrame, stream:
     return frame
 
 
-def refuse_gaps(stream: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Every epoch of a trial was stored before the ones after it, and before its row in `trials`: what lacks now is lost.
+def refuse_gaps(
+    stream: pd.DataFrame, trials: pd.DataFrame, last_of: Mapping[str, int], problems: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What is lost of the epochs of each trial; see stored_and_due.
+
+    Args:
+        stream: see stream_frame.
+        trials: see trials_frame.
+        last_of: see ends.last_epochs.
+        problems: see read_folder.
 
     Returns:
         What is lost of each trial that files with problems left incomplete; empty without `problems`.
@@ -193,26 +197,25 @@ def refuse_gaps(stream: pd.DataFrame, trials: pd.DataFrame, problems: Mapping[st
     Raises:
         RecordError: a trial has fewer rows than it has come through epochs.
     """
-    stored = pd.Series(np.bincount(stream["trial_id"].cat.codes.to_numpy(), minlength=len(trials)), trials.index)
-    ended = trials["status"] != "unfinished"
-    reached = trials["last_epoch"].astype("Float64").fillna(trials["epochs_done"].astype(float)).astype(int)
+    ends = np.array([last_of.get(trial_id, -1) for trial_id in trials["trial_id"]], np.int64)
+    stored, due = stored_and_due(stream["trial_id"].cat.codes.to_numpy(), stream["epoch"].to_numpy(), ends)
+    is_short = stored < due
     if problems is None:
-        short = (ended | (stored > 0)) & (stored < reached + 1)
-        if short.any():
-            first = trials.assign(stored=stored, reached=reached)[short].iloc[0]
+        if is_short.any():
+            first = int(np.argmax(is_short))
             raise RecordError(
-                f"{EPOCHS_FOLDER}/{first['pack_id']}-*.parquet",
-                f"{first['stored']} of {first['reached'] + 1} epochs of trial {first['trial_id']} are left",
+                f"{EPOCHS_FOLDER}/{trials['pack_id'].iloc[first]}-*.parquet",
+                f"{stored[first]} of {due[first]} epochs of trial {trials['trial_id'].iloc[first]} are left",
                 "restore the lost file from a copy",
             )
         return {}
     without_end = {key.split("/")[-1].split("-")[0] for key in problems if key.startswith(f"{TRIALS_FOLDER}/")}
     lost = {}
-    for trial_id, pack_id, has_ended, rows, last in zip(
-        trials["trial_id"], trials["pack_id"], ended, stored, reached, strict=True
+    for trial_id, pack_id, status, rows, wanted in zip(
+        trials["trial_id"], trials["pack_id"], trials["status"], stored, due, strict=True
     ):
-        if rows < last + 1 and (rows or has_ended):
-            lost[trial_id] = f"{rows} of {last + 1} epochs are left, the others lie in a file that cannot be read"
-        elif not has_ended and pack_id in without_end:
+        if rows < wanted:
+            lost[trial_id] = f"{rows} of {wanted} epochs are left, the others lie in a file that cannot be read"
+        elif status == "unfinished" and pack_id in without_end:
             lost[trial_id] = "its end lies in a file that cannot be read"
     return lost

@@ -14,6 +14,7 @@ from workers.contract.columns import EPOCHS, SCHEMA_VERSION, VECTORS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS
 from workers.store.keys import EPOCHS_FOLDER
+from workers.store.placement import repeated_rows
 from workers.store.protocol import Store
 
 
@@ -100,20 +101,20 @@ def _refuse_twice(
     problems: dict[str, str] | None,
 ) -> NDArray[np.bool_]:
     """Tell which rows are stored once; see stream_frame."""
-    row = pd.Series((codes.astype(np.int64) << 32) + epochs)
     # Rows of trials that were not planned all have code -1 and cannot be compared.
-    twice = row.duplicated().to_numpy() & (codes >= 0)
+    twice = repeated_rows(codes, epochs) & (codes >= 0)
     if not twice.any():
-        return np.ones(len(row), bool)
+        return np.ones(len(codes), bool)
     place = int(np.argmax(twice))
-    among = np.flatnonzero(row == row[place])
+    among = np.flatnonzero((codes == codes[place]) & (epochs == epochs[place]))
     keys = [files[int(np.searchsorted(begins, one, "right")) - 1].key for one in among]
     words = f"epoch {epochs[place]} of trial {trial_ids.iloc[codes[place]]} is stored twice (see {keys[0]})"
     found = RecordError(keys[-1], words, "move the wrong file away")
     if problems is None:
         raise found
     problems[keys[-1]] = f"{found}; {int(twice.sum())} rows are left out in both files"
-    once: NDArray[np.bool_] = ~row.duplicated(keep=False).to_numpy() | (codes < 0)
+    last = repeated_rows(codes[::-1], epochs[::-1])[::-1]
+    once: NDArray[np.bool_] = ~(twice | last) | (codes < 0)
     return once
 
 

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from workers.contract import yaml_tree as nodes
 from workers.contract.column import UNITS
 from workers.contract.columns import unit_of_column
 from workers.contract.errors import UserError
-from workers.contract.settings import Settings
 from workers.contract.settings_table import leaves
+from workers.contract.suggestions import close_to
+from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 
 INTERVAL = "95% t interval over seeds, pointwise"
 """What every band and every half-width of a report is."""
@@ -30,6 +29,8 @@ _TITLES = {
 
 _MEANT = 'write factors: {n_z: latent size} and levels: {k: {1: VAE, 5: "IWAE, K = 5"}}'
 
+_LABELS_KIND = FileKind("a file of labels", "a page of text", _MEANT, may_be_empty=True)
+
 
 class LabelError(UserError):
     """A file of labels cannot be used; the text says which, why, and what to do."""
@@ -41,8 +42,8 @@ class Labels:
 
     factors: Mapping[str, str] = field(default_factory=dict)
     """Factor to its title."""
-    levels: Mapping[str, Mapping[Any, str]] = field(default_factory=dict)
-    """Factor to level to its label."""
+    levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Factor to level, as the file writes it, to its label."""
 
     def title_of(self, factor: str) -> str:
         """A factor in words."""
@@ -116,54 +117,67 @@ def read_labels(path: Path) -> Labels:
     """The labels of a YAML file with `factors` (factor: title) and `levels` (factor: {level: label}).
 
     Raises:
-        LabelError: the file cannot be read, or renames what cannot exist; every problem at once.
+        LabelError: the file cannot be read, or renames what cannot exist; every problem at once, each with its place.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read ({error.strerror}); name a YAML file of labels") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise LabelError(f"{path}: is no YAML ({str(error).splitlines()[0]}); {_MEANT}") from error
-    found = {} if found is None else found
-    if not isinstance(found, dict) or not set(found) <= {"factors", "levels"}:
-        raise LabelError(f"{path}: has other parts than factors and levels; {_MEANT}")
-    titles, levels = found.get("factors") or {}, found.get("levels") or {}
-    problems = [*_problems("factors", titles), *_problems("levels", levels)]
-    if isinstance(titles, dict):
-        problems += [f"factors.{name}: got {title!r}, wants a text" for name, title in titles.items() if not _is_text(title)]
-    if isinstance(levels, dict):
-        for name, labels in levels.items():
-            if not isinstance(labels, dict) or not all(_is_text(label) for label in labels.values()):
-                problems.append(f"levels.{name}: wants a table of level: text")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        # ValueError: a name with a NUL, or bytes that are no text.
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise LabelError(f"{path}: cannot be read ({reason}); name a YAML file of labels") from error
+    root, problems = read_nodes(text, str(path), _LABELS_KIND)
+    parts = {} if root is None else _mapping(root, "the file", problems)
+    for key, (place, _) in parts.items():
+        if key not in ("factors", "levels"):
+            problems.append(Problem(place, f"{key}: a file of labels has factors and levels alone"))
+    titles = _labels_of(_factors(parts, "factors", problems), "factors", problems)
+    levels = {
+        name: _labels_of(_mapping(node, f"levels.{name}", problems), f"levels.{name}", problems)
+        for name, (_, node) in _factors(parts, "levels", problems).items()
+    }
     if problems:
-        raise LabelError(f"{path}: {'; '.join(problems)}; {_MEANT}")
-    return Labels(
-        {name: str(title) for name, title in titles.items()},
-        {name: {key: str(label) for key, label in labels.items()} for name, labels in levels.items()},
-    )
+        raise LabelError("\n".join([*map(str, problems), f"{path}: {_MEANT}"]))
+    return Labels(titles, levels)
 
 
-def _problems(part: str, table: Any) -> list[str]:
-    if not isinstance(table, dict):
-        return [f"{part}: wants a table"]
-    known = list(leaves(Settings))
-    problems = []
-    for name in table:
-        if name not in known:
-            near = get_close_matches(str(name), known, 1)
-            problems.append(f"{part}.{name}: no such factor" + (f", did you mean {near[0]}?" if near else ""))
-    return problems
+_Table = Mapping[str, tuple[Place, Node]]
 
 
-def _is_text(label: Any) -> bool:
-    return isinstance(label, str | int | float) and not isinstance(label, bool) and str(label).strip() != ""
+def _mapping(node: Node, label: str, problems: list[Problem]) -> _Table:
+    """The entries of a mapping; a key without a value has none."""
+    if isinstance(node, Scalar) and node.value is None:
+        return {}
+    if not isinstance(node, nodes.Mapping):
+        problems.append(Problem(node.place, f"{label}: wants a table of keys and texts"))
+        return {}
+    return node.entries
 
 
-def _is_same(key: Any, level: Any) -> bool:
-    """Whether a key of the file means a level: as YAML read it, as it is printed, or as the same number (1e-3)."""
-    if isinstance(key, bool) or isinstance(level, bool):
-        return str(key).lower() == str(level).lower()
-    if key == level or str(key) == str(level):
+def _factors(parts: _Table, part: str, problems: list[Problem]) -> _Table:
+    """The entries of a part of the file, each of which names a factor."""
+    table = _mapping(parts[part][1], part, problems) if part in parts else {}
+    for name, (place, _) in table.items():
+        if name not in leaves():
+            near = close_to(name, leaves())
+            problems.append(Problem(place, f"{part}.{name}: no such factor" + (f", {near}" if near else "")))
+    return table
+
+
+def _labels_of(table: _Table, label: str, problems: list[Problem]) -> dict[str, str]:
+    found = {}
+    for key, (_, node) in table.items():
+        if isinstance(node, Scalar) and node.value is not None and not isinstance(node.value, bool) and node.text.strip():
+            found[key] = node.text
+        else:
+            problems.append(Problem(node.place, f"{label}.{key}: got {plain(node)!r}, wants a text"))
+    return found
+
+
+def _is_same(key: str, level: Any) -> bool:
+    """Whether a key of the file means a level: as it is printed, or as the same number (1e-3)."""
+    if isinstance(level, bool):
+        return key.lower() == str(level).lower()
+    if key == str(level):
         return True
     try:
         return float(key) == float(level)

@@ -19,11 +19,12 @@ from analysis.loading.files import (
 )
 from analysis.loading.frame import by_trial, stream_frame
 from analysis.loading.labels import LABELS_FILE, PLAIN, Labels, cell_text, read_labels
-from analysis.loading.study import LoadError, Study, _errors_of
+from analysis.loading.study import LoadError, Study, errors_of
 from workers.contract.columns import EPOCHS, TRIALS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS, NOT_IDENTITY
 from workers.contract.settings_table import flatten
+from workers.store.ends import ends_among, last_epochs
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER
 from workers.store.open import open_store
 from workers.store.placement import Checked, Entries
@@ -51,7 +52,7 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
     root = Path(url.rpartition("/")[2] if "://" in url else path)
     problems: dict[str, str] | None = {} if skip_bad else None
     kept: dict[tuple[str, str], pa.Array] | None = {} if vectors else None
-    with _errors_of(url if "://" in url else str(root)):
+    with errors_of(url if "://" in url else str(root)):
         store = _open_url(url) if "://" in url else _open(root)
         # A running study grows in the order plan, epochs, trials. Reading in the opposite order makes sure that every row
         # that is read is explained by what is read after it.
@@ -63,9 +64,9 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         planned = planned_frame(plan)
         epochs, stored = stream_frame(at_threshold(rows, threshold, store, problems), planned, store, problems, kept)
         ended = pa.concat_tables([TRIALS.empty_table(), *(file.table for file in ends)])
-        trials = trials_frame(planned, plan, ended.to_pandas(), epochs)
+        trials = trials_frame(planned, ends_among(ended, plan.pack_of).to_pandas(), epochs)
         factors = _factors(plan, trials)
-        lost = refuse_gaps(epochs, trials, problems)
+        lost = refuse_gaps(epochs, trials, last_epochs(ended), problems)
     for name in factors:
         if name not in epochs:
             epochs[name] = by_trial(trials[name], epochs["trial_id"].cat.codes.to_numpy())

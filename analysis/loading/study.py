@@ -112,7 +112,7 @@ class Study:
         places = np.arange(len(self.epochs))
         if trial_ids is not None:
             places = np.flatnonzero(self.epochs["trial_id"].isin(list(trial_ids)).to_numpy())
-        with _errors_of(self.url):
+        with errors_of(self.url):
             yield from self.stored.blocks(column, places)
 
     def layer_sizes(self) -> dict[str, tuple[int, ...]]:
@@ -135,7 +135,7 @@ class Study:
 
 
 @contextmanager
-def _errors_of(root: str) -> Iterator[None]:
+def errors_of(root: str) -> Iterator[None]:
     """Add the full path to errors of stored files, and turn errors of the disk into a sentence."""
     try:
         yield

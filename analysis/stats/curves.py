@@ -1,7 +1,7 @@
 """Summarises a curve over epochs by one number: epochs to a target, slope, peak, half-life, largest drop."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.stats.estimate import Floats, InferenceError
 
@@ -51,6 +51,12 @@ def peak(curves: ArrayLike) -> Floats:
     return found
 
 
+def peak_epoch(curves: ArrayLike) -> NDArray[np.int64]:
+    """The first epoch, from 1 to 5, of the largest value of these epochs."""
+    found: NDArray[np.int64] = EARLY[0] + np.argmax(_rows(curves)[:, EARLY[0] : EARLY[1] + 1], axis=1)
+    return found
+
+
 def half_life(curves: ArrayLike) -> Floats:
     """Return the epochs from the peak until half of the final loss has occurred.
 
@@ -61,12 +67,10 @@ def half_life(curves: ArrayLike) -> Floats:
     """
     rows = _rows(curves)
     found = np.full(len(rows), np.nan)
-    tops = peak(rows)
-    for place, (row, top) in enumerate(zip(rows, tops, strict=True)):
-        end = row[-1]
+    for place, (row, start) in enumerate(zip(rows, peak_epoch(rows), strict=True)):
+        top, end = row[start], row[-1]
         if not np.isfinite(row).all() or end >= top:
             continue
-        start = EARLY[0] + int(np.argmax(row[EARLY[0] : EARLY[1] + 1]))
         left = (row[start:] - end) / (top - end)
         below = int(np.argmax(left <= 0.5))
         found[place] = below - (0.5 - left[below]) / (left[below - 1] - left[below])
@@ -77,8 +81,7 @@ def largest_drop(curves: ArrayLike) -> Floats:
     """Return the largest fall from one epoch to the next after the peak of epochs 1 to 5; 0 if there is none."""
     rows = _rows(curves)
     falls = -np.diff(rows, axis=1)
-    start = EARLY[0] + np.argmax(rows[:, EARLY[0] : EARLY[1] + 1], axis=1)
-    falls[np.arange(falls.shape[1]) < start[:, None]] = 0.0
+    falls[np.arange(falls.shape[1]) < peak_epoch(rows)[:, None]] = 0.0
     return np.where(np.isfinite(rows).all(axis=1), falls.max(axis=1), np.nan)
 
 

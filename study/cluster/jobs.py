@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,16 +87,13 @@ def connect(address: str | None) -> Any:
     url = _dashboard(address)
     _prepare_token(url)
     quiet_environment()
-    failures = _failures()
-    from ray.job_submission import JobSubmissionClient
-
     # Ray would prefer these variables to the address that it is given.
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(name, None)
-    try:
+    with _in_a_sentence(url):
+        from ray.job_submission import JobSubmissionClient
+
         return JobSubmissionClient(url)
-    except failures as error:
-        raise _refused(url, error) from error
 
 
 def submit(client: Any, job_id: str, entrypoint: str, folder: Path, metadata: Mapping[str, str]) -> None:
@@ -129,11 +127,8 @@ def studies(client: Any) -> list[StudyJob]:
     Raises:
         CommandError: the cluster does not answer.
     """
-    failures = _failures()
-    try:
+    with _in_a_sentence(client.get_address()):
         jobs = client.list_jobs()
-    except failures as error:
-        raise _refused(client.get_address(), error) from error
     found = [_study_job(job) for job in jobs if (job.metadata or {}).get("project") == PACKAGE and job.submission_id]
     return sorted(found, key=lambda job: (job.started or float("inf"), job.job_id))
 
@@ -169,11 +164,8 @@ def log_of(client: Any, job_id: str) -> str:
     Raises:
         CommandError: the cluster does not answer.
     """
-    failures = _failures()
-    try:
+    with _in_a_sentence(client.get_address()):
         return str(client.get_job_logs(job_id))
-    except failures as error:
-        raise _refused(client.get_address(), error) from error
 
 
 def stop(client: Any, job_id: str) -> bool:
@@ -182,11 +174,8 @@ def stop(client: Any, job_id: str) -> bool:
     Raises:
         CommandError: the cluster does not answer.
     """
-    failures = _failures()
-    try:
+    with _in_a_sentence(client.get_address()):
         return bool(client.stop_job(job_id))
-    except failures as error:
-        raise _refused(client.get_address(), error) from error
 
 
 def follow(client: Any, job_id: str, write: Callable[[str], None]) -> StudyJob:
@@ -318,6 +307,16 @@ def not_through_a_proxy(url: str) -> None:
     if is_loopback(host):
         for name in ("no_proxy", "NO_PROXY"):
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), host]))
+
+
+@contextmanager
+def _in_a_sentence(address: str) -> Iterator[None]:
+    """Whatever Ray's client raises ends as one sentence that names the cluster."""
+    failures = _failures()
+    try:
+        yield
+    except failures as error:
+        raise _refused(address, error) from error
 
 
 def _failures() -> tuple[type[Exception], ...]:

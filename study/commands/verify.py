@@ -43,7 +43,7 @@ def carry_out(words: argparse.Namespace) -> int:
     found = find_study(words.name, words.out)
     refuse_links(found)
     plan = read_plan(found.store)
-    ended = ends_of(found.store)
+    ended = ends_of(found.store, plan)
     chosen = _chosen(found, ended, words.trial, words.sample, words.seed)
     # Before a folder is made: the device asked for is there.
     this_machine(RunSettings(device=words.device))

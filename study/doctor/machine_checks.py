@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.doctor.versions import version_problems
-from study.forecast.amounts import in_bytes, size
+from study.forecast.amounts import in_bytes
 from study.forecast.forecast import stored_bytes
 from study.grid.design import DesignError, cells_by_settings, trials_of
 from study.grid.grid import Grid, GridError
@@ -117,7 +117,7 @@ def check_space(grid: Grid, out: str) -> Check:
         need = _bytes_of(grid, data)
     except (DataError, DesignError, GridError) as error:
         return Check(2, f"space: {error}")
-    text = f"space: {in_bytes(free)} free, the grid needs about {size(need)}"
+    text = f"space: {in_bytes(free)} free, the grid needs about {in_bytes(need)}"
     return Check(0, text) if free > need else Check(2, f"{text}; free some, or name another --out")
 
 

@@ -2,16 +2,18 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
 from workers.contract.errors import RecordError
+from workers.store.ends import last_epochs
 from workers.store.keys import (
     CHECKPOINTS_FOLDER,
     EPOCHS_FOLDER,
@@ -24,15 +26,21 @@ from workers.store.keys import (
 )
 from workers.store.listing import Segment, checkpoints, closed_packs, ended_packs, leases, segments, trained_models
 from workers.store.parquet import decode_with_footer
+from workers.store.placement import Entries, at_other_borders, refuse_renamed, repeated_rows, stored_and_due
 from workers.store.plan_log import Plan, read_plan
 from workers.store.protocol import Store
 from workers.store.weights_file import decode_weights
 
 _SCHEMAS = {PLAN_FOLDER: PLAN, EPOCHS_FOLDER: EPOCHS, TRIALS_FOLDER: TRIALS}
 
-_FROM_A_COPY = "restore it from a copy, or move it away and run the study again"
-
 _MOVE_AWAY = "move it out of the study's folder"
+
+_OF_AN_END = pa.schema([TRIALS.field(name) for name in ("trial_id", "pack_id", "epochs", "last_epoch")])
+
+_WHOSE = pa.schema([EPOCHS.field(name) for name in ("trial_id", "epoch")])
+
+_Streams = list[tuple[Segment, pa.Table, Mapping[str, Any]]]
+"""The rows files with their tables and footers."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +73,23 @@ def examine(store: Store) -> Examined:
     listed = {folder: store.list(folder) for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER)}
     ended_in = {trials_key(*ended) for ended in ended_packs(store)}
     stored = {segment.key: segment for segment in segments(store)}
-    ended = [row for key in listed[TRIALS_FOLDER] if (read := _table(store, key, ended_in, found)) for row in _ends(read[0])]
+    ended = {key: read[0] for key in listed[TRIALS_FOLDER] if (read := _table(store, key, ended_in, found)) is not None}
     streams = [
         (stored[key], *read) for key in listed[EPOCHS_FOLDER] if (read := _table(store, key, set(stored), found)) is not None
     ]
     for key in listed[PLAN_FOLDER]:
         _table(store, key, {key for key in listed[PLAN_FOLDER] if key.endswith(".parquet")}, found)
-    plan = _plan(store)
-    _once(streams, ended, plan, found)
-    _checkpoints(store, streams, {(row["pack_id"], row["epochs"]) for row in ended}, plan, found)
+    plan = _plan(store, found)
+    if plan is not None:
+        wrong = at_other_borders([*(segment.key for segment, _, _ in streams), *ended], plan)
+        found.faults += [_fault(error) for error in wrong]
+        misplaced = {error.path for error in wrong}
+        ended = {key: table for key, table in ended.items() if key not in misplaced}
+        streams = [one for one in streams if one[0].key not in misplaced]
+    rows = _side_by_side(_OF_AN_END, ended.values())
+    _once(streams, last_epochs(rows), plan, found)
+    packs_ended = set(zip(rows["pack_id"].to_pylist(), rows["epochs"].to_pylist(), strict=True))
+    _checkpoints(store, streams, packs_ended, plan, found)
     _weights(store, found)
     _strays(store, found)
     return found
@@ -88,55 +104,64 @@ def _table(store: Store, key: str, known: set[str], found: Examined) -> tuple[pa
     found.files[folder] += 1
     try:
         table, footer = decode_with_footer(store.read(key), key)
+        if not set(table.column_names) <= set(_SCHEMAS[folder].names):
+            raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", _MOVE_AWAY)
+        if folder != PLAN_FOLDER:
+            refuse_renamed(key, table, footer)
     except RecordError as error:
-        found.faults.append(Fault(key, str(error).removeprefix(f"{key}: ").rpartition("; ")[0], _FROM_A_COPY))
+        found.faults.append(_fault(error))
         return None
     except OSError as error:
         found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "check the disk and its rights"))
         return None
-    if not set(table.column_names) <= set(_SCHEMAS[folder].names):
-        found.faults.append(Fault(key, f"is no file of {folder}/ (kind {footer.get('kind')})", _MOVE_AWAY))
-        return None
     return table, footer
 
 
-def _ends(table: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.select(["trial_id", "pack_id", "epochs", "last_epoch"]).to_pylist()
-    return rows
+def _fault(error: RecordError) -> Fault:
+    return Fault(error.path, error.problem, error.next_step)
 
 
-def _plan(store: Store) -> Plan | None:
+def _side_by_side(schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
+    """Some columns of all tables."""
+    parts = (table.select(schema.names).replace_schema_metadata(None) for table in tables)
+    return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _plan(store: Store, found: Examined) -> Plan | None:
+    """The plan, if every entry can be read and stands where it belongs."""
+    strays = {fault.key: fault.text for fault in found.faults if not fault.is_damage}
     try:
-        return read_plan(store)
-    except (RecordError, OSError):
-        return None  # told already, file by file
+        return read_plan(Entries(store, strays))
+    except RecordError as error:
+        # A damaged file is reported already.
+        if error.path not in {fault.key for fault in found.faults}:
+            found.faults.append(_fault(error))
+        return None
 
 
-def _once(
-    streams: list[tuple[Segment, pa.Table, Mapping[str, Any]]],
-    ended: list[dict[str, Any]],
-    plan: Plan | None,
-    found: Examined,
-) -> None:
+def _once(streams: _Streams, last_of: Mapping[str, int], plan: Plan | None, found: Examined) -> None:
     """Every (trial, epoch) once, without a gap, to the trial's end, and of planned trials alone."""
-    epochs_of: dict[str, list[int]] = {}
-    file_of: dict[tuple[str, int], str] = {}
-    for segment, table, _ in streams:
-        found.rows += len(table)
-        for trial_id, epoch in zip(table["trial_id"].to_pylist(), table["epoch"].to_pylist(), strict=True):
-            epochs_of.setdefault(trial_id, []).append(epoch)
-            if first := file_of.get((trial_id, epoch)):
-                text = f"epoch {epoch} of trial {trial_id} is stored twice (see {first})"
-                found.faults.append(Fault(segment.key, text, "move the wrong file away"))
-            file_of[trial_id, epoch] = segment.key
-    last_of: dict[str, int] = {}
-    for row in ended:
-        last_of[row["trial_id"]] = max(row["last_epoch"] or 0, last_of.get(row["trial_id"], 0))
-    for trial_id in dict.fromkeys([*epochs_of, *last_of]):
-        there = set(epochs_of.get(trial_id, ()))
-        wanted = max([*there, last_of.get(trial_id, -1)]) + 1
-        if lost := sorted(set(range(wanted)) - there):
-            text = f"{len(lost)} of {wanted} epochs of trial {trial_id} are not there, the first of them epoch {lost[0]}"
+    rows = _side_by_side(_WHOSE, (table for _, table, _ in streams))
+    found.rows = len(rows)
+    ids = list(dict.fromkeys([*rows["trial_id"].to_pylist(), *last_of]))
+    number_of = {trial_id: number for number, trial_id in enumerate(ids)}
+    trials = np.array([number_of[one] for one in rows["trial_id"].to_pylist()], np.int64)
+    epochs = rows["epoch"].to_numpy()
+    files = np.repeat(np.arange(len(streams)), [len(table) for _, table, _ in streams])
+    is_repeated = repeated_rows(trials, epochs)
+    first_of: dict[tuple[int, int], int] = {}
+    for place in np.flatnonzero(np.isin(trials, trials[is_repeated])).tolist():
+        first = first_of.setdefault((trials[place], epochs[place]), place)
+        if is_repeated[place]:
+            there = streams[files[first]][0].key
+            text = f"epoch {epochs[place]} of trial {ids[trials[place]]} is stored twice (see {there})"
+            found.faults.append(Fault(streams[files[place]][0].key, text, "move the wrong file away"))
+    trials, epochs = trials[~is_repeated], epochs[~is_repeated]
+    stored, due = stored_and_due(trials, epochs, np.array([last_of.get(one, -1) for one in ids], np.int64))
+    for number, trial_id in enumerate(ids):
+        if lost := due[number] - stored[number]:
+            first = np.setdiff1d(np.arange(due[number]), epochs[trials == number])[0]
+            text = f"{lost} of {due[number]} epochs of trial {trial_id} are not there, the first of them epoch {first}"
             found.faults.append(Fault(f"{EPOCHS_FOLDER}/", text, "restore the lost file from a copy"))
         if plan is not None and trial_id not in plan.trials:
             text = f"has rows of trial {trial_id}, which no entry of the plan names"
@@ -145,7 +170,7 @@ def _once(
 
 def _checkpoints(
     store: Store,
-    streams: list[tuple[Segment, pa.Table, Mapping[str, Any]]],
+    streams: _Streams,
     ended: set[tuple[str, int]],
     plan: Plan | None,
     found: Examined,
@@ -169,7 +194,7 @@ def _checkpoints(
             found.faults.append(Fault(key, "damaged: its content is not what its rows file says", "delete it: " + _ANEW))
     for pack_id, (last, key) in newest.items():
         goal = plan.packs[pack_id].epochs if plan is not None and pack_id in plan.packs else last
-        if key not in there and last < goal and (pack_id, last) not in ended:
+        if key not in there and last < goal and not {(pack_id, last), (pack_id, goal)} & ended:
             found.faults.append(Fault(key, f"is gone, which pack {pack_id} goes on from", "run the study: " + _ANEW))
 
 
@@ -183,7 +208,7 @@ def _weights(store: Store, found: Examined) -> None:
         try:
             facts = decode_weights(store.read(key), key)[1]
         except RecordError as error:
-            found.faults.append(Fault(key, str(error).removeprefix(f"{key}: ").rpartition("; ")[0], _FROM_A_COPY))
+            found.faults.append(_fault(error))
             continue
         except OSError as error:
             found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "restore it from a copy"))

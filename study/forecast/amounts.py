@@ -22,15 +22,7 @@ def hours(seconds: float) -> str:
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def size(n_bytes: float) -> str:
-    """Return a size in the largest unit that it fills, from kB to TB."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:.1f} {unit}"
-    return f"{n_bytes / 1e3:.0f} kB"
-
-
-def in_bytes(count: int) -> str:
+def in_bytes(count: float) -> str:
     """Return a size in the largest unit that it fills, from bytes to TB."""
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -1,6 +1,6 @@
 """The words of a forecast: what --plan prints of cost, and what a run says of it before and after."""
 
-from study.forecast.amounts import duration, hours, size
+from study.forecast.amounts import duration, hours, in_bytes
 from study.forecast.forecast import Forecast, forecast, stored_epochs
 from study.forecast.overhead import Overhead
 from study.forecast.rates import Rates
@@ -34,7 +34,7 @@ def said_of(forecast: Forecast, rates: Rates, device: str, path: object) -> list
     thing = {"cpu": "core", "cuda": "GPU", "mps": "GPU"}[device]
     lines = [
         f"forecast: {duration(forecast.seconds)}, {hours(forecast.device_seconds)} {thing}-hours, "
-        f"{size(forecast.stored_bytes)} more on disk"
+        f"{in_bytes(forecast.stored_bytes)} more on disk"
     ]
     if forecast.first_factorial is not None:
         lines.append(f"every cell with one seed: after {duration(forecast.first_factorial)}")

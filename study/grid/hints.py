@@ -1,6 +1,5 @@
 """The words of error messages: what a setting takes, what was written, what may have been meant."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +8,7 @@ from typing import Any
 from workers.contract import yaml_tree as nodes
 from workers.contract.settings import FACTORS, Frozen, Settings, SettingValue
 from workers.contract.settings_table import adapter_of, default_of, flatten
+from workers.contract.suggestions import close_to
 from workers.contract.trial import Trial
 from workers.contract.yaml_tree import Node
 
@@ -76,12 +76,6 @@ def _words_of(name: str, model: type[Frozen]) -> tuple[str, ...]:
     return tuple(
         str(word) for option in options for word in option.get("enum", [option["const"]] if "const" in option else [])
     )
-
-
-def close_to(text: str, words: Iterable[str]) -> str:
-    """A question that names the nearest word, or nothing."""
-    found = difflib.get_close_matches(text, list(words), n=1, cutoff=0.6)
-    return f"did you mean {found[0]}?" if found else ""
 
 
 def suggest(key: str, here: Iterable[str], anywhere: Iterable[str]) -> str:

@@ -7,12 +7,11 @@ from pydantic import ValidationError
 
 from study.grid.grid import Grid
 from study.grid.hints import allowed, suggest
-from study.grid.setting_values import plain
 from workers.contract.errors import UserError, printable
 from workers.contract.settings import Level
 from workers.contract.settings_table import adapter_of, flatten, leaves, settings_from, value_of
 from workers.contract.trial import Trial
-from workers.contract.yaml_tree import read_nodes
+from workers.contract.yaml_tree import plain, read_nodes
 
 SMOKE_EPOCHS, SMOKE_NLL_SAMPLES = 2, 10
 

@@ -5,23 +5,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from study.grid.hints import LISTS, allowed, close_to, flow_of, shown_level, shown_of, words_of, yes_or_no
+from study.grid.hints import LISTS, allowed, flow_of, shown_level, shown_of, words_of, yes_or_no
 from workers.contract import yaml_tree as nodes
 from workers.contract.settings import NOT_A_FACTOR, Frozen, Level, Settings, SettingValue
 from workers.contract.settings_table import adapter_of, default_of
-from workers.contract.yaml_tree import Node, Place, Scalar
+from workers.contract.suggestions import close_to
+from workers.contract.yaml_tree import Node, Place, Scalar, plain
 
 Note = Callable[[Place, str], None]
 """Receives a problem: its place and its text."""
-
-
-def plain(node: Node) -> Any:
-    """Return a node as plain Python values."""
-    if isinstance(node, Scalar):
-        return node.value
-    if isinstance(node, nodes.Sequence):
-        return [plain(item) for item in node.items]
-    return {key: plain(value) for key, (_, value) in node.entries.items()}
 
 
 def read_value(name: str, node: Node, shown: str, note: Note, model: type[Frozen] = Settings) -> tuple[SettingValue, bool]:

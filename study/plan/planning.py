@@ -12,9 +12,8 @@ from workers.contract.errors import UserError
 from workers.contract.settings import MeasureSettings, Settings
 from workers.contract.trial import Pack, Trial, next_border
 from workers.store.closing import closing_reasons, end_as_failed, fence, last_epoch
-from workers.store.keys import trials_key
+from workers.store.ends import COMPLETED, FAILED, is_over, reached, statuses_of_pack
 from workers.store.listing import closed_packs, ended_packs
-from workers.store.parquet import decode
 from workers.store.plan_log import Plan, append_entry, lineage_of, read_plan
 from workers.store.protocol import Store
 
@@ -53,9 +52,7 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
     _same_measurements(grid, plan)
     goal = grid.base.training.epochs
     closed = set(closed_packs(store))
-    reached: dict[str, int] = {}
-    for pack_id, epochs in ended_packs(store):
-        reached[pack_id] = max(epochs, reached.get(pack_id, 0))
+    ends = reached(store)
 
     def child(members: Sequence[Trial], parent: Pack, from_epoch: int) -> Pack:
         return make_pack(members, grid.run, device, data, parent.pack_id, max(0, from_epoch))
@@ -73,13 +70,12 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
                 part = child(half, pack, last_epoch(store, pack))
                 (new if {t.trial_id for t in half} & {t.trial_id for t in members} else idle).append(part)
             continue
-        end = reached.get(pack.pack_id, 0)
-        statuses = _statuses(store, pack.pack_id, end) if end and (end < goal or pack.pack_id in closed) else {}
-        again = [t for t in members if retry_failed and statuses.get(t.trial_id) == "failed"]
+        end = ends.get(pack.pack_id, 0)
+        statuses = statuses_of_pack(store, pack.pack_id, end) if end and (end < goal or pack.pack_id in closed) else {}
+        again = [t for t in members if retry_failed and statuses.get(t.trial_id) == FAILED]
         if again:
             new.append(child(again, pack, last_epoch(store, pack)))
-        fallen = {trial_id for trial_id, status in statuses.items() if status != "completed"}
-        going_on = [trial for trial in members if end < goal and trial.trial_id not in fallen]
+        going_on = [trial for trial in members if not is_over(statuses.get(trial.trial_id, COMPLETED), end, goal)]
         done |= {trial.trial_id: (pack.pack_id, end) for trial in members if trial not in going_on and trial not in again}
         if not going_on:
             continue
@@ -161,17 +157,11 @@ def _wanted_packs(plan: Plan, wanted: Sequence[Trial]) -> list[tuple[Pack, list[
     ]
 
 
-def _statuses(store: Store, pack_id: str, epochs: int) -> dict[str, str]:
-    key = trials_key(pack_id, epochs)
-    rows = decode(store.read(key), key).select(["trial_id", "status"]).to_pylist()
-    return {row["trial_id"]: row["status"] for row in rows}
-
-
 def statuses_of(store: Store, work: Work) -> dict[str, str]:
     """How every wanted trial that has ended did: completed | diverged | failed."""
     known: dict[str, str] = {}
     for ended in dict.fromkeys(work.done.values()):
-        known |= _statuses(store, *ended)
+        known |= statuses_of_pack(store, *ended)
     return {trial_id: known[trial_id] for trial_id in work.done}
 
 

@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.contract.errors import RecordError
 from workers.contract.trial import Pack
 from workers.store.bucket import BucketStore
-from workers.store.keys import EPOCHS_FOLDER, trials_key
-from workers.store.listing import Segment, ended_packs, segments
-from workers.store.parquet import decode
+from workers.store.ends import end_rows, ends_among, is_over
+from workers.store.keys import EPOCHS_FOLDER
+from workers.store.listing import Segment, segments
 from workers.store.plan_log import Plan, read_plan
 from workers.store.protocol import Store
 
@@ -59,16 +57,17 @@ def standing(store: Store) -> Standing:
     """
     unreadable: list[str] = []
     # A running study grows in the order plan, epochs, trials: what is read later explains what was read before.
-    ended, packs_ended = ended_rows(store, unreadable)
+    rows_of_ends, packs_ended = end_rows(store, unreadable)
     stored = list(segments(store))
     plan = read_plan(store)
+    ended = {row["trial_id"]: row for row in ends_among(rows_of_ends, plan.pack_of).to_pylist()}
     last: dict[str, int] = {}
     for segment in stored:
         last[segment.pack_id] = max(segment.last, last.get(segment.pack_id, 0))
     status_of = {}
     for trial_id, pack_id in plan.pack_of.items():
         row, goal = ended.get(trial_id), plan.packs[pack_id].epochs
-        if row is not None and (row["status"] != "completed" or row["epochs"] >= goal):
+        if row is not None and is_over(row["status"], row["epochs"], goal):
             status_of[trial_id] = str(row["status"])
         else:
             status_of[trial_id] = "begun" if row is not None or pack_id in last or plan.packs[pack_id].parent else "to do"
@@ -81,28 +80,6 @@ def standing(store: Store) -> Standing:
         for pack in plan.live_packs()
     )
     return Standing(plan, status_of, rows, in_bucket, newest, packs, tuple(unreadable))
-
-
-def ended_rows(store: Store, unreadable: list[str] | None = None) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
-    """The longest row of every trial that has one (trial_id, pack_id, status, epochs), and the epochs each pack ended at.
-
-    Raises:
-        RecordError: a file is damaged, and there is no list of those to put it in.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    packs: dict[str, int] = {}
-    for pack_id, epochs in sorted(ended_packs(store), key=lambda ended: ended[1]):
-        key = trials_key(pack_id, epochs)
-        try:
-            table = decode(store.read(key), key, ["trial_id", "pack_id", "status", "epochs"])
-        except RecordError:
-            if unreadable is None:
-                raise
-            unreadable.append(key)
-            continue
-        packs[pack_id] = epochs
-        rows |= {row["trial_id"]: row for row in table.to_pylist()}
-    return rows, packs
 
 
 def _rows(store: Store, stored: list[Segment], unreadable: list[str]) -> tuple[int, float | None]:

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.status.standing import ended_rows
 from study.verify.gaps import BAND, Gap, gaps, weights_gap
 from study.verify.what_to_rerun import Rerun, packs_of
+from workers.store.ends import FAILED, end_rows, ends_among
 from workers.store.keys import trials_key, weights_key
 from workers.store.listing import segments
 from workers.store.parquet import decode, read_footer
@@ -18,8 +18,6 @@ from workers.store.protocol import Store
 from workers.store.weights_file import decode_weights
 
 EQUAL, WITHIN, DIFFERENT = "bit-equal", "within the band", "different"
-
-FAILED = "failed"
 
 TELLING = (
     "device",
@@ -112,14 +110,14 @@ def judge(stored: Store, again: Store, plan: Plan, rerun: Rerun) -> list[Verdict
     return verdicts
 
 
-def ends_of(store: Store) -> dict[str, tuple[str, int]]:
+def ends_of(store: Store, plan: Plan) -> dict[str, tuple[str, int]]:
     """The pack and the epochs that every ended trial ended with; one that failed has no end to compare.
 
     Raises:
         RecordError: a file of trials is damaged.
     """
-    rows, _ = ended_rows(store)
-    return {trial_id: (row["pack_id"], row["epochs"]) for trial_id, row in rows.items() if row["status"] != FAILED}
+    rows = ends_among(end_rows(store)[0], plan.pack_of).to_pylist()
+    return {row["trial_id"]: (row["pack_id"], row["epochs"]) for row in rows if row["status"] != FAILED}
 
 
 def origin_of(store: Store, pack_id: str, epochs: int) -> Mapping[str, Any]:

@@ -40,7 +40,7 @@ class RecordError(UserError):
 
     def __init__(self, path: str, problem: str, next_step: str) -> None:
         """Name the file, what is wrong with it, and what to do."""
-        self.path = path
+        self.path, self.problem, self.next_step = path, problem, next_step
         super().__init__(printable(f"{path}: {problem}; {next_step}"))
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import yaml
 
@@ -11,12 +12,28 @@ from workers.contract.errors import printable
 from workers.contract.settings import Level
 
 MAX_BYTES = 32_000
-"""A quarter of a second to read."""
+"""Of a grid file; a quarter of a second to read."""
 
 MAX_DEPTH = 8
 
 MAX_KEY, MAX_KEYS = 100, 100
 """Characters of a key and keys in one place; settings are fewer, and their names shorter."""
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file is called in messages, and how large it may be."""
+
+    name: str
+    size: str
+    """How long such a file is, in words."""
+    example: str
+    """Where one is shown."""
+    max_bytes: int = MAX_BYTES
+    may_be_empty: bool = False
+
+
+GRID_FILE = FileKind("a grid file", "a page of text", "the README shows a grid file")
 
 
 @dataclass(frozen=True)
@@ -78,17 +95,17 @@ _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
-def read_nodes(text: str, source: str) -> tuple[Node | None, list[Problem]]:
+def read_nodes(text: str, source: str, kind: FileKind = GRID_FILE) -> tuple[Node | None, list[Problem]]:
     """The tree of a text and what is wrong with it; None where there is no tree.
 
-    Refused: several documents, anchors, aliases, tags, duplicate keys, keys that are no text, depth above 8, 32 KB.
+    Refused: several documents, anchors, aliases, tags, duplicate keys, keys that are no text, depth above 8, too many bytes.
     """
     start = Place(source, 1, 1)
-    if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_BYTES:
-        text = f"is {size:,} bytes; at most {MAX_BYTES:,} are allowed: a grid file is a page of text"
+    if (size := len(text.encode("utf-8", "surrogatepass"))) > kind.max_bytes:
+        text = f"is {size:,} bytes; at most {kind.max_bytes:,} are allowed: {kind.name} is {kind.size}"
         return None, [Problem(start, text)]
     try:
-        events, problems = _allowed(text, source)
+        events, problems = _allowed(text, source, kind)
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         place = Place(source, where.line + 1, where.column + 1) if where else start
@@ -101,11 +118,11 @@ def read_nodes(text: str, source: str) -> tuple[Node | None, list[Problem]]:
     if problems:
         return None, problems
     if not events:
-        return None, [Problem(start, "is empty; the README shows a grid file")]
+        return None, [] if kind.may_be_empty else [Problem(start, f"is empty; {kind.example}")]
     return _tree(iter(events), source, problems), problems
 
 
-def _allowed(text: str, source: str) -> tuple[list[yaml.NodeEvent | yaml.CollectionEndEvent], list[Problem]]:
+def _allowed(text: str, source: str, kind: FileKind) -> tuple[list[yaml.NodeEvent | yaml.CollectionEndEvent], list[Problem]]:
     """The events of the one document's nodes, and whatever is not allowed."""
     events: list[yaml.NodeEvent | yaml.CollectionEndEvent] = []
     problems: list[Problem] = []
@@ -115,7 +132,8 @@ def _allowed(text: str, source: str) -> tuple[list[yaml.NodeEvent | yaml.Collect
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                problems.append(Problem(place, "a second document begins here; a grid file holds one: remove the `---`"))
+                text = f"a second document begins here; {kind.name} holds one: remove the `---`"
+                problems.append(Problem(place, text))
                 break
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             problems.append(Problem(place, "anchors and aliases (& and *) are not allowed; write the value out"))
@@ -175,6 +193,15 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event], source: str, problems
         problems.append(Problem(place, f"has {len(entries):,} keys in one place; there are not so many settings"))
         entries = dict(islice(entries.items(), MAX_KEYS))
     return Mapping(entries, place)
+
+
+def plain(node: Node) -> Any:
+    """A node as Python values alone."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    return {key: plain(value) for key, (_, value) in node.entries.items()}
 
 
 def _scalar(text: str, quoted: bool) -> Level | None:

@@ -12,14 +12,22 @@ from workers.contract.settings import MeasureSettings
 from workers.contract.streams import Stream
 from workers.measure.importance import bound_of, importance_bounds
 from workers.measure.information import mutual_information
-from workers.measure.posterior import Posterior, Statistics, posterior_of, saturated_share, statistics_of
+from workers.measure.posterior import Posterior, Statistics, evaluation_model, posterior_of, saturated_share
 from workers.measure.slices import chunks
 from workers.measure.to_host import on_host
 from workers.model.architecture import Architecture
 from workers.model.densities import bernoulli_log_likelihood
 from workers.model.inputs import Data
-from workers.model.layers import Normaliser, fixed_statistics
-from workers.model.networks import Parameters, Replace, decoder_log_variance, encode, pixel_mean_of, pixels, sample_latents
+from workers.model.networks import (
+    Model,
+    Parameters,
+    Replace,
+    decoder_log_variance,
+    encode,
+    pixel_mean_of,
+    pixels,
+    sample_latents,
+)
 from workers.replicas.seeds import Seeds
 
 LOW_THRESHOLD = 0.01
@@ -63,44 +71,40 @@ def measure_final(
     running: Statistics | None = None,
 ) -> Final:
     """All measures of the end, on the test images unless their name says otherwise."""
-    statistics, train = statistics_of(parameters, architecture, data.measured, seeds, epoch, running)
-    normalise = fixed_statistics(statistics)
-    where = parameters, architecture
-    train = train or posterior_of(*where, data.measured, seeds, normalise, Stream.MEASURED_NOISE, epoch)
-    pixel = pixel_measures(*where, data, seeds, normalise, epoch)
-    information = mutual_information(*where, data.measured, seeds, normalise, epoch)
+    model, train = evaluation_model(parameters, architecture, data.measured, seeds, epoch, running)
+    train = train or posterior_of(model, data.measured, seeds, Stream.MEASURED_NOISE, epoch)
+    pixel = pixel_measures(model, data, seeds, epoch)
+    information = mutual_information(model, data.measured, seeds, epoch)
     final = Final(
-        **importance_bounds(*where, data, seeds, normalise, measure.nll_samples, epoch),
+        **importance_bounds(model, data, seeds, measure.nll_samples, epoch),
         **pixel,
         **information,
-        **ablations(*where, data.test, seeds, normalise, train, measure, epoch),
-        **_other_reading(*where, data, seeds, normalise, measure.secondary_samples, epoch),
+        **ablations(model, data.test, seeds, train, measure, epoch),
+        **_other_reading(model, data, seeds, measure.secondary_samples, epoch),
     )
     return on_host(final)
 
 
 @torch.no_grad()
-def pixel_measures(
-    parameters: Parameters, architecture: Architecture, data: Data, seeds: Seeds, normalise: Normaliser, epoch: int
-) -> dict[str, Float[Tensor, "replica"]]:
+def pixel_measures(model: Model, data: Data, seeds: Seeds, epoch: int) -> dict[str, Float[Tensor, "replica"]]:
     """How near E[x|z] comes to x, one sample of z an image: squared error a pixel, cross-entropy in nats per example.
 
     The cross-entropy is that of Bernoulli pixels of mean E[x|z], kept 1e-6 from 0 and 1, for every decoder;
     saturated_pixels is the share of the Gaussian decoder's log-variances at an end of tanh or of the clamp.
     """
-    ends = _ends_of_pixels(architecture)
+    ends = _ends_of_pixels(model.architecture)
     totals = torch.zeros(3, len(seeds.index), dtype=torch.float64, device=data.test.device)
     for part, start, x in chunks(data.test, seeds):
         inputs = x.expand(len(seeds.index), -1, -1)
-        noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (1, len(x)), architecture.latent, part, (0, start))
-        first = encode(parameters, architecture, inputs, normalise)
-        z = sample_latents(parameters, architecture, first, noise, normalise)[0].z
-        heads = pixels(parameters, architecture, z, normalise)
-        mean = pixel_mean_of(architecture, heads).double().clamp(1e-6, 1 - 1e-6)
+        noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (1, len(x)), model.architecture.latent, part, (0, start))
+        first = encode(model, inputs)
+        z = sample_latents(model, first, noise)[0].z
+        heads = pixels(model, z)
+        mean = pixel_mean_of(model.architecture, heads).double().clamp(1e-6, 1 - 1e-6)
         totals[0] += (inputs.unsqueeze(1) - mean).square().mean(-1).sum((1, 2))
         totals[1] -= bernoulli_log_likelihood(inputs.double(), torch.logit(mean)).sum((1, 2))
         if ends:
-            totals[2] += saturated_share(decoder_log_variance(parameters, architecture, heads), *ends) * len(x)
+            totals[2] += saturated_share(decoder_log_variance(model, heads), *ends) * len(x)
         else:
             totals[2] += torch.nan
     mse, cross_entropy, saturated = totals / len(data.test)
@@ -116,14 +120,7 @@ def _ends_of_pixels(architecture: Architecture) -> tuple[float, float] | None:
 
 @torch.no_grad()
 def ablations(
-    parameters: Parameters,
-    architecture: Architecture,
-    test: Float[Tensor, "test pixel"],
-    seeds: Seeds,
-    normalise: Normaliser,
-    train: Posterior,
-    measure: MeasureSettings,
-    epoch: int,
+    model: Model, test: Float[Tensor, "test pixel"], seeds: Seeds, train: Posterior, measure: MeasureSettings, epoch: int
 ) -> dict[str, Float[Tensor, "replica"]]:
     """By how much L_S and L_1 change when inactive units tell nothing of the image; S = secondary_samples, same noise; nats.
 
@@ -139,11 +136,11 @@ def ablations(
     found = dict.fromkeys([name + kind for kind in ("", "_elbo") for name in masks], nothing)
     if not any(bool(mask.any()) for mask in masks.values()):
         return found
-    whole = bound_of(parameters, architecture, test, seeds, normalise, samples, epoch)
+    whole = bound_of(model, test, seeds, samples, epoch)
     for name, mask in masks.items():
         if mask.any():
-            swap = _silence(architecture, mask, train)
-            without = bound_of(parameters, architecture, test, seeds, normalise, samples, epoch, swap)
+            swap = _silence(model.architecture, mask, train)
+            without = bound_of(model, test, seeds, samples, epoch, swap)
             found[name], found[f"{name}_elbo"] = (a - b for a, b in zip(without, whole, strict=True))
     return found
 
@@ -162,15 +159,7 @@ def _silence(architecture: Architecture, mask: Bool[Tensor, "replica unit"], tra
     return put
 
 
-def _other_reading(
-    parameters: Parameters,
-    architecture: Architecture,
-    data: Data,
-    seeds: Seeds,
-    normalise: Normaliser,
-    samples: int,
-    epoch: int,
-) -> dict[str, Tensor]:
+def _other_reading(model: Model, data: Data, seeds: Seeds, samples: int, epoch: int) -> dict[str, Tensor]:
     """The pixels read otherwise than in training: a model of grey ones on one binarisation, one of binary ones on grey."""
     none = torch.zeros(len(seeds.index), 0)
     found: dict[str, Tensor] = {
@@ -180,9 +169,8 @@ def _other_reading(
     }
     if data.other_measured is None or data.other_test is None:
         return found
-    where = parameters, architecture
-    other = posterior_of(*where, data.other_measured, seeds, normalise, Stream.MEASURED_NOISE, epoch)
+    other = posterior_of(model, data.other_measured, seeds, Stream.MEASURED_NOISE, epoch)
     found["activity_bin" if data.input == "grey" else "activity_grey"] = other.activity
-    if data.input == "grey" and architecture.decoder != "continuous_bernoulli":
-        found["bound_bin"], _ = bound_of(*where, data.other_test, seeds, normalise, samples, epoch)
+    if data.input == "grey" and model.architecture.decoder != "continuous_bernoulli":
+        found["bound_bin"], _ = bound_of(model, data.other_test, seeds, samples, epoch)
     return found

@@ -10,23 +10,12 @@ from workers.contract.column import refuse_other_fields
 from workers.contract.columns import MEASURED_EVERY_EPOCH
 from workers.contract.streams import Stream
 from workers.measure.importance import weigh
-from workers.measure.posterior import (
-    Code,
-    Statistics,
-    evaluation_statistics,
-    posterior_of,
-    posterior_of_codes,
-)
+from workers.measure.posterior import Code, Statistics, evaluation_model, posterior_of, posterior_of_codes
 from workers.measure.slices import chunks
 from workers.measure.to_host import on_host
 from workers.model.architecture import Architecture
 from workers.model.inputs import Data, measured_at
-from workers.model.networks import (
-    Parameters,
-    encode,
-    kl_of_layers,
-    sample_latents,
-)
+from workers.model.networks import Parameters, encode, kl_of_layers, sample_latents
 from workers.model.objective import effective_share, iwae_bound
 from workers.replicas.seeds import Seeds
 
@@ -67,16 +56,16 @@ def measure(
 ) -> Measurement:
     """Measure every replica on the fixed training and test images; all bounds at beta 1."""
     images = measured_at(data, epoch)
-    normalise, train = evaluation_statistics(parameters, architecture, images, seeds, epoch, running)
-    train = train or posterior_of(parameters, architecture, images, seeds, normalise, Stream.MEASURED_NOISE, epoch)
+    model, train = evaluation_model(parameters, architecture, images, seeds, epoch, running)
+    train = train or posterior_of(model, images, seeds, Stream.MEASURED_NOISE, epoch)
     codes, sampled = [], []
     for part, start, x in chunks(data.test, seeds, k):
         noise = seeds.normals(Stream.TEST_NOISE, epoch, (k, len(x)), architecture.latent, part, (0, start))
         inputs = x.expand(len(seeds.index), -1, -1)
-        first = encode(parameters, architecture, inputs, normalise)
-        log_px, log_w = weigh(parameters, architecture, inputs, first, noise, normalise)
-        one = sample_latents(parameters, architecture, first, [drawn[:, :1] for drawn in noise], normalise)
-        codes.append(Code(one, kl_of_layers(parameters, architecture, one, normalise)))
+        first = encode(model, inputs)
+        log_px, log_w = weigh(model, inputs, first, noise)
+        one = sample_latents(model, first, [drawn[:, :1] for drawn in noise])
+        codes.append(Code(one, kl_of_layers(model, one)))
         sampled.append((iwae_bound(log_w), log_w.mean(1), log_px.mean(1), effective_share(log_w)))
     bound, elbo, reconstruction, ess = (torch.cat(column, dim=-1) for column in zip(*sampled, strict=True))
     test = posterior_of_codes(codes, architecture)

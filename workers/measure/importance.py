@@ -13,9 +13,8 @@ from workers.measure.slices import at_once, chunks, rows_at_once
 from workers.model.architecture import Architecture
 from workers.model.densities import continuous_bernoulli_mass_of_grey, gaussian_mass_of_binary, gaussian_mass_of_grey
 from workers.model.inputs import Data
-from workers.model.layers import Normaliser
 from workers.model.networks import (
-    Parameters,
+    Model,
     Replace,
     decoder_log_variance,
     encode,
@@ -29,20 +28,18 @@ from workers.replicas.seeds import NUMPY, Seeds
 
 
 def weigh(
-    parameters: Parameters,
-    architecture: Architecture,
+    model: Model,
     x: Float[Tensor, "replica batch pixel"],
     first: tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]],
     noise: Sequence[Float[Tensor, "replica k batch _unit"]],
-    normalise: Normaliser,
     replace: Replace | None = None,
 ) -> tuple[Float[Tensor, "replica k batch"], Float[Tensor, "replica k batch"]]:
     """log p(x|z) and log w of every sample, in float64, some samples at a time."""
     columns = []
     for part in at_once(noise, x):
-        latents = sample_latents(parameters, architecture, first, part, normalise, replace)
-        log_px = log_likelihood(parameters, architecture, x, latents[0].z, normalise).double()
-        columns.append((log_px, log_px + log_ratio(parameters, architecture, latents, normalise)))
+        latents = sample_latents(model, first, part, replace)
+        log_px = log_likelihood(model, x, latents[0].z).double()
+        columns.append((log_px, log_px + log_ratio(model, latents)))
     log_px, log_w = (torch.cat(column, 1) for column in zip(*columns, strict=True))
     return log_px, log_w
 
@@ -56,37 +53,31 @@ BOUNDS = (1, 5, 64)
 
 @torch.no_grad()
 def importance_bounds(
-    parameters: Parameters,
-    architecture: Architecture,
-    data: Data,
-    seeds: Seeds,
-    normalise: Normaliser,
-    samples: int,
-    epoch: int,
+    model: Model, data: Data, seeds: Seeds, samples: int, epoch: int
 ) -> dict[str, Float[Tensor, "replica"]]:
     """nll = -L_S with S = `samples` (Burda et al. 2016, sec. 5: 5000), L_K for K in BOUNDS, and nll in comparable nats.
 
     All from the same draws: L_1 and L_5 are means over all groups of so many samples, L_64 takes the first 64 (NaN if S
     has fewer). Nats per example.
     """
-    comparable = _mass_of(architecture, data)
+    comparable = _mass_of(model.architecture, data)
     totals: dict[str, Tensor] = {}
     for part, image, x in chunks(data.test, seeds, NLL_CHUNK):
         inputs = x.expand(len(seeds.index), -1, -1)
-        first = encode(parameters, architecture, inputs, normalise)
+        first = encode(model, inputs)
         bounds, masses = Running(inputs), Running(inputs)
         for group, start, k in groups(samples, seeds, inputs):
             # Part and group share the counter's word: 2^32 groups a part are enough.
             key = (part << 32) + group
-            noise = seeds.normals(Stream.NLL_NOISE, epoch, (k, len(x)), architecture.latent, key, (start, image))
+            noise = seeds.normals(Stream.NLL_NOISE, epoch, (k, len(x)), model.architecture.latent, key, (start, image))
             log_w, log_mass_w = [], []
             for some in at_once(noise, inputs):
-                latents = sample_latents(parameters, architecture, first, some, normalise)
-                heads = pixels(parameters, architecture, latents[0].z, normalise)
-                ratio = log_ratio(parameters, architecture, latents, normalise)
-                log_w.append(log_density(parameters, architecture, inputs, heads).double() + ratio)
+                latents = sample_latents(model, first, some)
+                heads = pixels(model, latents[0].z)
+                ratio = log_ratio(model, latents)
+                log_w.append(log_density(model, inputs, heads).double() + ratio)
                 if comparable == "mass":
-                    log_mass_w.append(_log_mass(parameters, architecture, data, inputs, heads).double() + ratio)
+                    log_mass_w.append(_log_mass(model, data, inputs, heads).double() + ratio)
             bounds.add(torch.cat(log_w, 1))
             if comparable == "mass":
                 masses.add(torch.cat(log_mass_w, 1))
@@ -168,38 +159,29 @@ def _mass_of(architecture: Architecture, data: Data) -> str:
     return "mass"
 
 
-def _log_mass(
-    parameters: Parameters, architecture: Architecture, data: Data, x: Tensor, heads: tuple[Tensor, ...]
-) -> Float[Tensor, "replica k batch"]:
+def _log_mass(model: Model, data: Data, x: Tensor, heads: tuple[Tensor, ...]) -> Float[Tensor, "replica k batch"]:
     """log P(x|z) of pixels as the data have them: of 0 and 1, or of 256 grey levels."""
-    if architecture.decoder == "continuous_bernoulli":
+    if model.architecture.decoder == "continuous_bernoulli":
         return continuous_bernoulli_mass_of_grey(x, heads[0])
-    log_variance = decoder_log_variance(parameters, architecture, heads)
+    log_variance = decoder_log_variance(model, heads)
     mean = torch.sigmoid(heads[0])
     return (gaussian_mass_of_grey if is_grey(data) else gaussian_mass_of_binary)(x, mean, log_variance)
 
 
 @torch.no_grad()
 def bound_of(
-    parameters: Parameters,
-    architecture: Architecture,
-    test: Tensor,
-    seeds: Seeds,
-    normalise: Normaliser,
-    samples: int,
-    epoch: int,
-    swap: Replace | None = None,
+    model: Model, test: Tensor, seeds: Seeds, samples: int, epoch: int, swap: Replace | None = None
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """L_S and L_1 on some images, means over them; equal noise in every call."""
     total = torch.zeros(2, len(seeds.index), dtype=torch.float64, device=test.device)
     for part, image, x in chunks(test, seeds, NLL_CHUNK):
         inputs = x.expand(len(seeds.index), -1, -1)
-        first = encode(parameters, architecture, inputs, normalise)
+        first = encode(model, inputs)
         bounds = Running(inputs)
         for group, start, k in groups(samples, seeds, inputs):
             key = (part << 32) + (1 << 31) + group
-            noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (k, len(x)), architecture.latent, key, (start, image))
-            bounds.add(weigh(parameters, architecture, inputs, first, noise, normalise, swap)[1])
+            noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (k, len(x)), model.architecture.latent, key, (start, image))
+            bounds.add(weigh(model, inputs, first, noise, swap)[1])
         total += torch.stack([bounds.whole(), bounds.means()["l_1"]]).sum(-1)
     l_s, l_1 = total / len(test)
     return l_s, l_1

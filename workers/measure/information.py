@@ -8,10 +8,8 @@ from torch import Tensor
 
 from workers.contract.streams import Stream
 from workers.measure.slices import chunks
-from workers.model.architecture import Architecture
 from workers.model.densities import LOG_2PI
-from workers.model.layers import Normaliser
-from workers.model.networks import Parameters, encode, log_ratio, sample_latents
+from workers.model.networks import Model, encode, log_ratio, sample_latents
 from workers.replicas.seeds import Seeds
 
 _ROWS = 500
@@ -20,12 +18,7 @@ _ROWS = 500
 
 @torch.no_grad()
 def mutual_information(
-    parameters: Parameters,
-    architecture: Architecture,
-    images: Float[Tensor, "image pixel"],
-    seeds: Seeds,
-    normalise: Normaliser,
-    epoch: int,
+    model: Model, images: Float[Tensor, "image pixel"], seeds: Seeds, epoch: int
 ) -> dict[str, Float[Tensor, "replica"]]:
     """I_q(x; z) and KL(q(z) || p(z)) on the fixed training images, in nats, from one sample an image.
 
@@ -38,15 +31,15 @@ def mutual_information(
     replicas, n = len(seeds.index), len(images)
     codes, whole = [], torch.zeros(replicas, dtype=torch.float64, device=images.device)
     for part, start, x in chunks(images, seeds):
-        noise = seeds.normals(Stream.AGGREGATE_NOISE, epoch, (1, len(x)), architecture.latent, part, (0, start))
-        first = encode(parameters, architecture, x.expand(replicas, -1, -1), normalise)
-        latents = sample_latents(parameters, architecture, first, noise, normalise)
-        whole -= log_ratio(parameters, architecture, latents, normalise).double().sum((1, 2))
+        noise = seeds.normals(Stream.AGGREGATE_NOISE, epoch, (1, len(x)), model.architecture.latent, part, (0, start))
+        first = encode(model, x.expand(replicas, -1, -1))
+        latents = sample_latents(model, first, noise)
+        whole -= log_ratio(model, latents).double().sum((1, 2))
         codes.append((latents[0].mean[:, 0], latents[0].log_variance[:, 0], latents[0].z[:, 0]))
     mean, log_variance, z = (torch.cat(column, 1).double() for column in zip(*codes, strict=True))
     owns = list(zip(mean, log_variance, z, strict=True))
-    if architecture.units:
-        owns = [tuple(t[:, :n_z] for t in own) for own, n_z in zip(owns, architecture.units.widths, strict=True)]
+    if model.architecture.units:
+        owns = [tuple(t[:, :n_z] for t in own) for own, n_z in zip(owns, model.architecture.units.widths, strict=True)]
     information = torch.stack([(_log_q(*own) - _log_aggregate(*own)).mean() for own in owns])
     return {"mutual_information": information, "marginal_kl": whole / n - information}
 

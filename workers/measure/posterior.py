@@ -12,9 +12,10 @@ from workers.contract.streams import Stream
 from workers.measure.activity import merge, moments, principal_variances
 from workers.measure.slices import chunks
 from workers.model.architecture import Architecture
-from workers.model.layers import Normaliser, batch_statistics, fixed_statistics
+from workers.model.layers import batch_statistics, fixed_statistics
 from workers.model.networks import (
     Latent,
+    Model,
     Parameters,
     conditional_prior,
     encode,
@@ -34,24 +35,24 @@ Statistics = Mapping[str, tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
-def evaluation_statistics(
+def evaluation_model(
     parameters: Parameters,
     architecture: Architecture,
     images: Float[Tensor, "image pixel"],
     seeds: Seeds,
     epoch: int,
     running: Statistics | None = None,
-) -> tuple[Normaliser, "Posterior | None"]:
-    """How to batch-normalise in evaluation: by running statistics, or by those of `images`, measured layer by layer, K = 1.
+) -> tuple[Model, "Posterior | None"]:
+    """The model in evaluation: normalised by running statistics, or by those of `images`, measured layer by layer, K = 1.
 
     Sonderby et al.'s code recomputes them in one pass over the training set before every evaluation; moving averages
     depend on the path of training.
 
     Returns:
-        How to normalise, and the posterior of the images where it comes out of the same pass (else None).
+        The model, and the posterior of the images where it comes out of the same pass (else None).
     """
     statistics, train = statistics_of(parameters, architecture, images, seeds, epoch, running)
-    return fixed_statistics(statistics), train
+    return Model(parameters, architecture, fixed_statistics(statistics)), train
 
 
 @torch.no_grad()
@@ -63,18 +64,18 @@ def statistics_of(
     epoch: int,
     running: Statistics | None = None,
 ) -> tuple[Statistics, "Posterior | None"]:
-    """Mean and variance of every batch-normalised layer in evaluation; see evaluation_statistics."""
+    """Mean and variance of every batch-normalised layer in evaluation; see evaluation_model."""
     if running or not architecture.batch_norm:
         return running or {}, None
     seen: dict[str, tuple[Tensor, Tensor]] = {}
-    note = batch_statistics(seen)
+    noting = Model(parameters, architecture, batch_statistics(seen))
     noise = seeds.normals(Stream.STATISTICS_NOISE, epoch, (1, len(images)), architecture.latent)
-    first = encode(parameters, architecture, images.expand(len(seeds.index), -1, -1), note)
-    latents = sample_latents(parameters, architecture, first, noise, note)
+    first = encode(noting, images.expand(len(seeds.index), -1, -1))
+    latents = sample_latents(noting, first, noise)
     for layer, latent in enumerate(latents[1:]):
-        conditional_prior(parameters, architecture, layer, latent.z, note)
-    hidden_layers(parameters, architecture, 0, "decoder", latents[0].z.flatten(1, 2), note)
-    kl = kl_of_layers(parameters, architecture, latents, fixed_statistics(seen))
+        conditional_prior(noting, layer, latent.z)
+    hidden_layers(noting, 0, "decoder", latents[0].z.flatten(1, 2))
+    kl = kl_of_layers(Model(parameters, architecture, fixed_statistics(seen)), latents)
     return seen, posterior_of_codes([Code(latents, kl)], architecture)
 
 
@@ -111,23 +112,15 @@ class Posterior:
 
 
 @torch.no_grad()
-def posterior_of(
-    parameters: Parameters,
-    architecture: Architecture,
-    images: Float[Tensor, "image pixel"],
-    seeds: Seeds,
-    normalise: Normaliser,
-    stream: Stream,
-    epoch: int,
-) -> Posterior:
+def posterior_of(model: Model, images: Float[Tensor, "image pixel"], seeds: Seeds, stream: Stream, epoch: int) -> Posterior:
     """The posterior of a set of images; upper layers for one sample of what is below them."""
     codes = []
     for part, start, x in chunks(images, seeds):
-        noise = _noise_of_codes(seeds, stream, epoch, len(x), architecture, part, start)
-        first = encode(parameters, architecture, x.expand(len(seeds.index), -1, -1), normalise)
-        latents = sample_latents(parameters, architecture, first, noise, normalise)
-        codes.append(Code(latents, kl_of_layers(parameters, architecture, latents, normalise)))
-    return posterior_of_codes(codes, architecture)
+        noise = _noise_of_codes(seeds, stream, epoch, len(x), model.architecture, part, start)
+        first = encode(model, x.expand(len(seeds.index), -1, -1))
+        latents = sample_latents(model, first, noise)
+        codes.append(Code(latents, kl_of_layers(model, latents)))
+    return posterior_of_codes(codes, model.architecture)
 
 
 def _noise_of_codes(

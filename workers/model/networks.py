@@ -36,41 +36,43 @@ Parameters = Mapping[str, Tensor]
 """Weights [replica, in, out], biases and batch-norm scales [replica, 1, out], by name."""
 
 
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A pack's networks as they are to be evaluated: what they weigh, how they are built, and how they batch-normalise."""
+
+    parameters: Parameters
+    architecture: Architecture
+    normalise: Normaliser
+
+
 def posterior(
-    parameters: Parameters,
-    architecture: Architecture,
-    layer: int,
-    below: Float[Tensor, "replica k batch _in"],
-    normalise: Normaliser,
+    model: Model, layer: int, below: Float[Tensor, "replica k batch _in"]
 ) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
     """mu and log sigma^2 of q(z_layer | what lies below it): the image (k = 1), or samples of the layer below."""
+    architecture = model.architecture
     name = side("encoder", layer)
-    h = hidden_layers(parameters, architecture, layer, "encoder", below.flatten(1, 2), normalise)
-    mean = affine(parameters, architecture, f"{name}.mean", h, normalise)
+    h = hidden_layers(model, layer, "encoder", below.flatten(1, 2))
+    mean = affine(model, f"{name}.mean", h)
     if architecture.encoder_mean_head == "sigmoid":
         mean = torch.sigmoid(mean)
     elif architecture.encoder_mean_head == "activation":
         mean = ACTIVATIONS[architecture.activation](mean)
     head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
-    log_variance = head(affine(parameters, architecture, f"{name}.log_variance", h, normalise))
+    log_variance = head(affine(model, f"{name}.log_variance", h))
     shape = below.shape[1:3]
     # Behind the heads: one of 0 can be 0.5.
     return kept(mean.unflatten(1, shape), architecture.units), kept(log_variance.unflatten(1, shape), architecture.units)
 
 
 def conditional_prior(
-    parameters: Parameters,
-    architecture: Architecture,
-    layer: int,
-    above: Float[Tensor, "replica k batch _above"],
-    normalise: Normaliser,
+    model: Model, layer: int, above: Float[Tensor, "replica k batch _above"]
 ) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
     """Mean and log-variance of p(z_layer | z_layer+1), a Gaussian with the heads of q; the mean is linear."""
     name = side("decoder", layer + 1)
-    h = hidden_layers(parameters, architecture, layer + 1, "decoder", above.flatten(1, 2), normalise)
-    mean = affine(parameters, architecture, f"{name}.mean", h, normalise)
-    head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
-    log_variance = head(affine(parameters, architecture, f"{name}.log_variance", h, normalise))
+    h = hidden_layers(model, layer + 1, "decoder", above.flatten(1, 2))
+    mean = affine(model, f"{name}.mean", h)
+    head = LOG_VARIANCE_HEADS[model.architecture.encoder_logvar_head]
+    log_variance = head(affine(model, f"{name}.log_variance", h))
     shape = above.shape[1:3]
     return mean.unflatten(1, shape), log_variance.unflatten(1, shape)
 
@@ -90,92 +92,78 @@ Replace = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def encode(
-    parameters: Parameters, architecture: Architecture, x: Float[Tensor, "replica batch pixel"], normalise: Normaliser
+    model: Model, x: Float[Tensor, "replica batch pixel"]
 ) -> tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]]:
     """mu and log sigma^2 of q(z_1|x)."""
-    return posterior(parameters, architecture, 0, x.unsqueeze(1), normalise)
+    return posterior(model, 0, x.unsqueeze(1))
 
 
 def sample_latents(
-    parameters: Parameters,
-    architecture: Architecture,
+    model: Model,
     first: tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]],
     noise: Sequence[Float[Tensor, "replica k batch _unit"]],
-    normalise: Normaliser,
     replace: Replace | None = None,
 ) -> list[Latent]:
     """Samples of every stochastic layer upwards, z_1 ~ q(z_1|x), z_2 ~ q(z_2|z_1), ...; Burda et al. 2016, sec. 3.
 
     Args:
-        parameters: of the pack.
-        architecture: of the pack.
+        model: of the pack.
         first: q(z_1|x), as `encode` gives it.
         noise: standard normal numbers, for each layer [replica, k, batch, its units].
-        normalise: see Normaliser.
         replace: puts another q in the place of a layer's.
     """
     latents: list[Latent] = []
     for layer, drawn in enumerate(noise):
-        q = first if layer == 0 else posterior(parameters, architecture, layer, latents[-1].z, normalise)
+        q = first if layer == 0 else posterior(model, layer, latents[-1].z)
         mean, log_variance = q if replace is None else replace(layer, *q)
         latents.append(Latent(mean, log_variance, drawn, reparameterise(mean, log_variance, drawn)))
     return latents
 
 
-def pixels(
-    parameters: Parameters, architecture: Architecture, z: Float[Tensor, "replica k batch unit"], normalise: Normaliser
-) -> tuple[Tensor, ...]:
+def pixels(model: Model, z: Float[Tensor, "replica k batch unit"]) -> tuple[Tensor, ...]:
     """What the decoder says of the pixels, by architecture.pixel_heads, each [replica, k, batch, pixel].
 
     Batch statistics, where used, are those of all K * batch rows of a replica.
     """
-    h = hidden_layers(parameters, architecture, 0, "decoder", z.flatten(1, 2), normalise)
+    h = hidden_layers(model, 0, "decoder", z.flatten(1, 2))
     shape = z.shape[1:3]
-    return tuple(
-        affine(parameters, architecture, f"decoder.{head}", h, normalise).unflatten(1, shape)
-        for head in architecture.pixel_heads
-    )
+    return tuple(affine(model, f"decoder.{head}", h).unflatten(1, shape) for head in model.architecture.pixel_heads)
 
 
-def decoder_log_variance(
-    parameters: Parameters, architecture: Architecture, heads: tuple[Tensor, ...]
-) -> Float[Tensor, "replica #k #batch #pixel"]:
+def decoder_log_variance(model: Model, heads: tuple[Tensor, ...]) -> Float[Tensor, "replica #k #batch #pixel"]:
     """log sigma^2 of the Gaussian decoder."""
+    architecture = model.architecture
     match architecture.decoder_logvar:
         case "tanh":
             return torch.tanh(heads[1])
         case "linear_clamped":
             return heads[1].clamp(-architecture.decoder_logvar_limit, architecture.decoder_logvar_limit)
         case "global":
-            return parameters["decoder.log_variance"].unsqueeze(1)
+            return model.parameters["decoder.log_variance"].unsqueeze(1)
     return heads[0].new_full((len(heads[0]), 1, 1, 1), architecture.decoder_logvar_value)
 
 
 def log_density(
-    parameters: Parameters, architecture: Architecture, x: Float[Tensor, "replica batch pixel"], heads: tuple[Tensor, ...]
+    model: Model, x: Float[Tensor, "replica batch pixel"], heads: tuple[Tensor, ...]
 ) -> Float[Tensor, "replica k batch"]:
     """log p(x|z) in nats from what the decoder says."""
-    match architecture.decoder:
+    match model.architecture.decoder:
         case "bernoulli":
             return bernoulli_log_likelihood(x, heads[0])
         case "continuous_bernoulli":
             return continuous_bernoulli_log_likelihood(x, heads[0])
-    if architecture.decoder_logvar == "tanh":
+    if model.architecture.decoder_logvar == "tanh":
         return gaussian_log_likelihood(x, *heads)
-    return gaussian_density(x, heads[0], decoder_log_variance(parameters, architecture, heads))
+    return gaussian_density(x, heads[0], decoder_log_variance(model, heads))
 
 
 def log_likelihood(
-    parameters: Parameters,
-    architecture: Architecture,
-    x: Float[Tensor, "replica batch pixel"],
-    z: Float[Tensor, "replica k batch unit"],
-    normalise: Normaliser,
+    model: Model, x: Float[Tensor, "replica batch pixel"], z: Float[Tensor, "replica k batch unit"]
 ) -> Float[Tensor, "replica k batch"]:
     """log p(x|z_1) in nats."""
-    if has_kernels(z) and _has_pixel_kernel(architecture):
-        return _fused_log_likelihood(parameters, architecture, x, z, normalise)
-    return log_density(parameters, architecture, x, pixels(parameters, architecture, z, normalise))
+    if has_kernels(z) and _has_pixel_kernel(model.architecture):
+        return _fused_log_likelihood(model, x, z)
+    return log_density(model, x, pixels(model, z))
 
 
 def _has_pixel_kernel(architecture: Architecture) -> bool:
@@ -185,29 +173,19 @@ def _has_pixel_kernel(architecture: Architecture) -> bool:
 
 
 def _fused_log_likelihood(
-    parameters: Parameters,
-    architecture: Architecture,
-    x: Float[Tensor, "replica batch pixel"],
-    z: Float[Tensor, "replica k batch unit"],
-    normalise: Normaliser,
+    model: Model, x: Float[Tensor, "replica batch pixel"], z: Float[Tensor, "replica k batch unit"]
 ) -> Float[Tensor, "replica k batch"]:
     """The same with the biases of the pixels' heads added by the kernel of the likelihood."""
-    h = hidden_layers(parameters, architecture, 0, "decoder", z.flatten(1, 2), normalise)
-    names = [f"decoder.{head}" for head in architecture.pixel_heads]
-    raw = [product(h, parameters[f"{name}.weight"]).unflatten(1, z.shape[1:3]) for name in names]
-    biases = [parameters[f"{name}.bias"] for name in names]
-    if architecture.decoder == "bernoulli":
+    h = hidden_layers(model, 0, "decoder", z.flatten(1, 2))
+    names = [f"decoder.{head}" for head in model.architecture.pixel_heads]
+    raw = [product(h, model.parameters[f"{name}.weight"]).unflatten(1, z.shape[1:3]) for name in names]
+    biases = [model.parameters[f"{name}.bias"] for name in names]
+    if model.architecture.decoder == "bernoulli":
         return biased_bernoulli(x, raw[0], biases[0])
     return biased_gaussian(x, (raw[0], raw[1]), (biases[0], biases[1]))
 
 
-def log_ratio(
-    parameters: Parameters,
-    architecture: Architecture,
-    latents: Sequence[Latent],
-    normalise: Normaliser,
-    closed_form: bool = False,
-) -> Float[Tensor, "replica #k batch"]:
+def log_ratio(model: Model, latents: Sequence[Latent], closed_form: bool = False) -> Float[Tensor, "replica #k batch"]:
     """log p(z) - log q(z|x) of all stochastic layers: prior at the top, conditional priors below; in nats.
 
     With closed_form the top layer gives -KL(q || p) instead, which has the same mean and, with one layer, no samples' axis.
@@ -218,41 +196,38 @@ def log_ratio(
     else:
         total = log_prior_ratio(top.z, top.log_variance, top.noise)
     for layer, (latent, above) in enumerate(pairwise(latents)):
-        p = conditional_prior(parameters, architecture, layer, above.z, normalise)
+        p = conditional_prior(model, layer, above.z)
         total = total + log_conditional_ratio(latent.z, latent.log_variance, latent.noise, p)
     return total
 
 
-def path_log_ratio(
-    parameters: Parameters, architecture: Architecture, latents: Sequence[Latent], normalise: Normaliser
-) -> Float[Tensor, "replica k batch"]:
+def path_log_ratio(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "replica k batch"]:
     """log_ratio whose q depends on the encoder's parameters through the samples alone.
 
     The score of q is left out of the gradient; Roeder et al. 2017 (arXiv:1703.09194). A layer's q still depends on the
     samples below it: upper encoders are passed a second time, with batch statistics that nobody takes note of.
     """
-    fixed = {name: tensor.detach() for name, tensor in parameters.items()}
+    detached = {name: tensor.detach() for name, tensor in model.parameters.items()}
+    fixed = Model(detached, model.architecture, batch_statistics())
     terms: list[Tensor] = []
     for layer, latent in enumerate(latents):
         q = (latent.mean.detach(), latent.log_variance.detach())
         if layer > 0:
-            q = posterior(fixed, architecture, layer, latents[layer - 1].z, batch_statistics())
+            q = posterior(fixed, layer, latents[layer - 1].z)
         is_top = layer == len(latents) - 1
-        p = None if is_top else conditional_prior(parameters, architecture, layer, latents[layer + 1].z, normalise)
+        p = None if is_top else conditional_prior(model, layer, latents[layer + 1].z)
         terms.append(log_ratio_per_unit(latent.z, q, p).sum(-1))
     return reduce(torch.add, terms)
 
 
-def kl_of_layers(
-    parameters: Parameters, architecture: Architecture, latents: Sequence[Latent], normalise: Normaliser
-) -> Float[Tensor, "replica batch unit"]:
+def kl_of_layers(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "replica batch unit"]:
     """KL of every unit of q to its prior, layers side by side: in closed form at the top, else -log ratio of the samples.
 
     Its sum over units is E[log q(z|x) - log p(z)], for one layer KL(q(z|x) || p(z)).
     """
     found = []
     for layer, (latent, above) in enumerate(pairwise(latents)):
-        p = conditional_prior(parameters, architecture, layer, above.z, normalise)
+        p = conditional_prior(model, layer, above.z)
         found.append(-log_ratio_per_unit(latent.z, (latent.mean, latent.log_variance), p).mean(1))
     top = latents[-1]
     return torch.cat([*found, kl_per_unit(top.mean, top.log_variance).mean(1)], -1)
@@ -266,33 +241,24 @@ def pixel_mean_of(architecture: Architecture, heads: tuple[Tensor, ...]) -> Floa
 
 
 def hidden_layers(
-    parameters: Parameters,
-    architecture: Architecture,
-    layer: int,
-    kind: str,
-    h: Float[Tensor, "replica row _in"],
-    normalise: Normaliser,
+    model: Model, layer: int, kind: str, h: Float[Tensor, "replica row _in"]
 ) -> Float[Tensor, "replica row _out"]:
     """The hidden layers of the encoder or the decoder of a stochastic layer."""
+    parameters, architecture = model.parameters, model.architecture
     activate = ACTIVATIONS[architecture.activation]
     for i in range(len(architecture.hidden[layer])):
         name = f"{side(kind, layer)}.hidden{i}"
         if has_kernels(h) and architecture.activation == "softplus" and not architecture.is_normalised(name):
             h = softplus_of(product(h, parameters[f"{name}.weight"]), parameters[f"{name}.bias"])
         else:
-            h = activate(affine(parameters, architecture, name, h, normalise))
+            h = activate(affine(model, name, h))
     return h
 
 
-def affine(
-    parameters: Parameters,
-    architecture: Architecture,
-    name: str,
-    h: Float[Tensor, "replica row _in"],
-    normalise: Normaliser,
-) -> Float[Tensor, "replica row _out"]:
+def affine(model: Model, name: str, h: Float[Tensor, "replica row _in"]) -> Float[Tensor, "replica row _out"]:
     """An affine layer, batch-normalised where asked for."""
-    if architecture.is_normalised(name):
+    parameters = model.parameters
+    if model.architecture.is_normalised(name):
         a = product(h, parameters[f"{name}.weight"])
-        return normalise(name, a, parameters[f"{name}.scale"], parameters[f"{name}.bias"])
+        return model.normalise(name, a, parameters[f"{name}.scale"], parameters[f"{name}.bias"])
     return affine_product(parameters[f"{name}.bias"], h, parameters[f"{name}.weight"])

@@ -16,9 +16,10 @@ from workers.contract.settings import FACTORS
 from workers.contract.settings_table import value_of
 from workers.contract.trial import Pack, Trial, next_border
 from workers.store.committed import committed, is_fence
+from workers.store.ends import DIVERGED, FAILED, newest_rows
 from workers.store.keys import closed_key, epochs_key, trials_key
 from workers.store.listing import closed_packs
-from workers.store.parquet import decode, encode
+from workers.store.parquet import encode
 from workers.store.protocol import Store, exists
 
 
@@ -59,8 +60,11 @@ def last_epoch(store: Store, pack: Pack) -> int:
 def end_as_failed(store: Store, pack: Pack, ancestors: Sequence[Pack], reason: str, provenance: Mapping[str, Any]) -> None:
     """Write the row of every trial of a fenced pack: failed, or diverged if its rows ended before the pack's."""
     last = last_epoch(store, pack)
-    ends = _last_rows(store, (pack, *ancestors))
-    rows = [_ended_row(trial, pack, ends.get(trial.trial_id, -1), last) for trial in pack.trials]
+    newest = newest_rows(store, (pack, *ancestors))
+    rows = [
+        _ended_row(trial, pack, newest[trial.trial_id]["epoch"] if trial.trial_id in newest else -1, last)
+        for trial in pack.trials
+    ]
     footer = {
         "kind": "trials",
         "pack_id": pack.pack_id,
@@ -71,17 +75,6 @@ def end_as_failed(store: Store, pack: Pack, ancestors: Sequence[Pack], reason: s
     store.create(trials_key(pack.pack_id, pack.epochs), encode(pa.Table.from_pylist(rows, schema=TRIALS), footer))
 
 
-def _last_rows(store: Store, lineage: Sequence[Pack]) -> dict[str, int]:
-    """The newest stored epoch of every trial that has one."""
-    ends: dict[str, int] = {}
-    for pack in lineage:
-        for segment in committed(store, pack.pack_id):
-            table = decode(store.read(segment.key), segment.key, ["trial_id", "epoch"])
-            for trial_id, epoch in zip(*(table[name].to_pylist() for name in ("trial_id", "epoch")), strict=True):
-                ends[trial_id] = max(epoch, ends.get(trial_id, -1))
-    return ends
-
-
 def _ended_row(trial: Trial, pack: Pack, own_last: int, last: int) -> dict[str, Any]:
     return {
         **dict.fromkeys(TRIALS.names),
@@ -89,7 +82,7 @@ def _ended_row(trial: Trial, pack: Pack, own_last: int, last: int) -> dict[str, 
         "trial_id": trial.trial_id,
         "pack_id": pack.pack_id,
         **{name: value_of(trial.settings, name) for name in FACTORS},
-        "status": "failed" if own_last == last else "diverged",
+        "status": FAILED if own_last == last else DIVERGED,
         "epochs": pack.epochs,
         "last_epoch": own_last,
     }

@@ -1,10 +1,12 @@
-"""Whether each stored file stands where it belongs: its name against what it says, its rows, and the plan."""
+"""The laws of stored files: each stands where its name and the plan say, each (trial, epoch) once, and without a gap."""
 
 from collections.abc import Iterable, Mapping
 from itertools import count, pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from workers.contract.errors import RecordError
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, epochs_key, plan_key, trials_key
@@ -135,19 +137,51 @@ def refuse_other_borders(keys: Iterable[str], plan: Plan, problems: dict[str, st
     if any(key.startswith(f"{PLAN_FOLDER}/") for key in problems or ()):
         # The newest borders may stand in the entry that cannot be read.
         return set()
+    wrong = at_other_borders(keys, plan)
+    for error in wrong:
+        _refuse(error, problems)
+    return {error.path for error in wrong}
+
+
+def at_other_borders(keys: Iterable[str], plan: Plan) -> list[RecordError]:
+    """What is wrong with each rows file and trials file that begins or ends where its pack has no border."""
     good: set[str] = set()
     for pack in plan.packs.values():
         start = pack.from_epoch or -1
         good |= {epochs_key(pack.pack_id, before + 1, border) for before, border in pairwise((start, *pack.borders))}
         good |= {trials_key(pack.pack_id, border) for border in pack.borders}
-    wrong = set()
+    wrong = []
     for key in keys:
         pack_id = key.partition("/")[2].partition("-")[0]
-        # Rows of a pack that no entry names are another problem; see drop_unknown.
+        # Rows of a pack that no entry names are another problem.
         if pack_id in plan.packs and key not in good:
-            _refuse(RecordError(key, f"begins or ends where pack {pack_id} has no border", _AWAY), problems)
-            wrong.add(key)
+            wrong.append(RecordError(key, f"begins or ends where pack {pack_id} has no border", _AWAY))
     return wrong
+
+
+def repeated_rows(trials: NDArray[np.integer[Any]], epochs: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Which rows of `epochs/` repeat an earlier one, given the number of each row's trial, from 0, and its epoch."""
+    _, first = np.unique((trials.astype(np.int64) << 32) + epochs, return_index=True)
+    is_repeated = np.ones(len(trials), bool)
+    is_repeated[first] = False
+    return is_repeated
+
+
+def stored_and_due(
+    trials: NDArray[np.integer[Any]], epochs: NDArray[np.integer[Any]], last_epochs: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many rows of `epochs/` each trial has, and how many it must have.
+
+    A trial's epochs are stored in their order and before its end: what lacks up to the newest row, or to the end, is lost.
+
+    Args:
+        trials: the number of each row's trial, from 0; no row repeats another.
+        epochs: of each row.
+        last_epochs: of each trial as `ends.last_epochs` gives it; -1 if it has not ended.
+    """
+    newest = last_epochs.astype(np.int64)
+    np.maximum.at(newest, trials, epochs)
+    return np.bincount(trials, minlength=len(newest)), newest + 1
 
 
 class Entries(Checked):

@@ -14,7 +14,7 @@ from workers.contract.errors import RecordError
 
 _HEADER, _FACTS, _SHA256 = "__metadata__", "trial", "sha256"
 
-_COPY = "restore it from a copy"
+FROM_A_COPY = "restore it from a copy"
 
 
 def encode_weights(tensors: Mapping[str, NDArray[np.float32]], facts: Mapping[str, Any]) -> bytes:
@@ -38,9 +38,9 @@ def decode_weights(raw: bytes, path: str) -> tuple[dict[str, NDArray[np.float32]
         is_whole = facts.pop(_SHA256) == _checksum(header, facts, buffer)
         tensors = load(raw) if is_whole else {}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RecordError(path, f"damaged: not a complete weights file ({type(error).__name__})", _COPY) from error
+        raise RecordError(path, f"damaged: not a complete weights file ({type(error).__name__})", FROM_A_COPY) from error
     if not is_whole:
-        raise RecordError(path, "damaged: its content is not what was written", _COPY)
+        raise RecordError(path, "damaged: its content is not what was written", FROM_A_COPY)
     return tensors, facts
 
 

@@ -15,7 +15,7 @@ from workers.kernels.available import has_kernels
 from workers.model.architecture import initial_statistics
 from workers.model.inputs import Data, pixel_mean, training_batch
 from workers.model.layers import Normaliser, batch_statistics, running_statistics
-from workers.model.networks import Latent, encode, log_likelihood, log_ratio, path_log_ratio, sample_latents
+from workers.model.networks import Latent, Model, encode, log_likelihood, log_ratio, path_log_ratio, sample_latents
 from workers.model.objective import (
     both_bounds,
     free_bits_objective,
@@ -212,14 +212,15 @@ class Learner:
         the sampled form, a model of 50 units prunes all of them within ten epochs of the digits data and never comes back;
         tests/workers/test_collapse.py.
         """
-        settings, normalise = self._objective_settings, self._normaliser()
+        settings = self._objective_settings
+        model = Model(self.parameters, self.architecture, self._normaliser())
         noise = self.seeds.normals(Stream.NOISE, t, (self.k, x.shape[1]), self.architecture.latent)
-        first = encode(self.parameters, self.architecture, x, normalise)
-        latents = sample_latents(self.parameters, self.architecture, first, noise, normalise)
+        first = encode(model, x)
+        latents = sample_latents(model, first, noise)
         if settings.gradient != "standard":
-            return self._path_objective(x, beta, latents, normalise)
-        log_px = log_likelihood(self.parameters, self.architecture, x, latents[0].z, normalise)
-        ratio = log_ratio(self.parameters, self.architecture, latents, normalise, self._closed_form)
+            return self._path_objective(model, x, beta, latents)
+        log_px = log_likelihood(model, x, latents[0].z)
+        ratio = log_ratio(model, latents, self._closed_form)
         # With a closed form of KL and K > 1 the bound needs another ratio.
         is_plain = is_importance_weighted(self.k, settings) and not (self._closed_form and self.k > 1)
         if has_kernels(log_px) and is_plain:
@@ -232,13 +233,11 @@ class Learner:
         with torch.no_grad():
             if self._closed_form and self.k > 1:
                 # L_K has no closed form of its KL.
-                ratio = log_ratio(self.parameters, self.architecture, latents, batch_statistics())
+                ratio = log_ratio(replace(model, normalise=batch_statistics()), latents)
             bound = iwae_bound(log_px + ratio)
         return objective, bound
 
-    def _path_objective(
-        self, x: Tensor, beta: Tensor, latents: list[Latent], normalise: Normaliser
-    ) -> tuple[Tensor, Tensor]:
+    def _path_objective(self, model: Model, x: Tensor, beta: Tensor, latents: list[Latent]) -> tuple[Tensor, Tensor]:
         """The same values, with the gradient of the encoder that stl and dreg define; the decoder's is the standard one.
 
         Everything reads the samples through `crossed`, so each path from a sample to the encoder crosses it once, and there
@@ -249,8 +248,8 @@ class Learner:
         if self._objective_settings.gradient == "dreg" and torch.is_grad_enabled():
             for latent in crossed:
                 latent.z.register_hook(lambda gradient: gradient * scale[0].unsqueeze(-1))
-        log_px = log_likelihood(self.parameters, self.architecture, x, crossed[0].z, normalise)
-        ratio = path_log_ratio(self.parameters, self.architecture, crossed, normalise)
+        log_px = log_likelihood(model, x, crossed[0].z)
+        ratio = path_log_ratio(model, crossed)
         with torch.no_grad():
             scale.append(path_weight(torch.addcmul(log_px, beta, ratio), beta))
             bound = iwae_bound(log_px + ratio)

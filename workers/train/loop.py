@@ -32,9 +32,9 @@ from workers.measure.posterior import statistics_of
 from workers.model.inputs import Data
 from workers.replicas.device import describe_device
 from workers.store.closing import is_marked
-from workers.store.committed import committed as committed_segments
+from workers.store.ends import COMPLETED, DIVERGED, newest_rows
 from workers.store.keys import trials_key, weights_key
-from workers.store.parquet import decode, encode
+from workers.store.parquet import encode
 from workers.store.protocol import Store
 from workers.train.checkpoint import State, weights_to_bytes
 from workers.train.commit import agrees, commit, newest_state
@@ -216,7 +216,7 @@ def _finish(
     statistics, _ = statistics_of(*where, data.measured, learner.seeds, state.epoch, learner.statistics)
     final = measure_final(*where, data, learner.seeds, settings, state.epoch, learner.statistics)
     baseline = baseline_bound(data, learner.architecture)
-    last = _last_rows(store, (pack, *ancestors))
+    last = newest_rows(store, (pack, *ancestors), AT_THE_LAST_EPOCH)
     rows = []
     for i, trial in enumerate(pack.trials):
         at = state.diverged_at[i]
@@ -230,7 +230,7 @@ def _finish(
                 "trial_id": trial.trial_id,
                 "pack_id": pack.pack_id,
                 **_factors(trial),
-                "status": "completed" if at is None else "diverged",
+                "status": COMPLETED if at is None else DIVERGED,
                 "epochs": pack.epochs,
                 "last_epoch": pack.epochs if at is None else at - 1,
                 **{name: last.get(trial.trial_id, {}).get(name) for name in AT_THE_LAST_EPOCH},
@@ -262,13 +262,3 @@ def _final_columns(final: Final, replica: int, trial: Trial, has_diverged: bool)
 def _column(values: torch.Tensor) -> list[float | None]:
     """One entry a replica; null where there is no number."""
     return [None if math.isnan(value) else value for value in values.tolist()]
-
-
-def _last_rows(store: Store, lineage: Sequence[Pack]) -> dict[str, dict[str, Any]]:
-    """The newest stored row of every trial of a pack and of what it went on from, by trial_id."""
-    last: dict[str, dict[str, Any]] = {}
-    for pack in reversed(lineage):
-        for segment in committed_segments(store, pack.pack_id):
-            table = decode(store.read(segment.key), segment.key).select(["trial_id", *AT_THE_LAST_EPOCH])
-            last |= {row["trial_id"]: row for row in table.to_pylist()}
-    return last

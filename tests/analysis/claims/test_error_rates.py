@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analysis.claims.claim import Claim, Part
 from analysis.claims.comparisons import comparisons
-from analysis.claims.judge import _Case, _decide
+from analysis.claims.judge import Case, decide
 from analysis.claims.samples import Reading, Sample
 from tests.analysis.claims.verdicts import CLAIMS, LAWS
 
@@ -60,8 +60,8 @@ def rate_of(claim: Claim, effects, sd, word="confirmed", seeds=SEEDS, draws=DRAW
     hits = 0
     for _ in range(draws):
         readings = [Reading(part, draw(rng, part, effects[place], sd, seeds)) for place, part in enumerate(deciding)]
-        case = _Case.of(claim, readings)
-        hits += _decide(case, case.p, case.p_against)[0] == word
+        case = Case.of(claim, readings)
+        hits += decide(case, case.p, case.p_against)[0] == word
     return hits / draws
 
 
@@ -120,8 +120,8 @@ def test_a_claim_true_by_its_margin_is_refuted_in_5_percent_at_most(name):
 def test_equality_by_luck_is_not_confirmed():
     claim, rng, lucky = CLAIMS["C7"], np.random.default_rng(7), 0
     for _ in range(DRAWS):
-        case = _Case.of(claim, [Reading(claim.parts[0], draw(rng, claim.parts[0], 1, 0.5))])
-        word = _decide(case, case.p, case.p_against)[0]
+        case = Case.of(claim, [Reading(claim.parts[0], draw(rng, claim.parts[0], 1, 0.5))])
+        word = decide(case, case.p, case.p_against)[0]
         assert (word == "confirmed") == (case.p <= 0.05 and case.tests[0].power >= 0.8)
         lucky += case.p <= 0.05 and case.tests[0].power < 0.8
     assert lucky > 10
@@ -131,8 +131,8 @@ def test_a_null_without_any_effect_is_not_domination():
     claim, rng, hits = CLAIMS["C28"], np.random.default_rng(28), 0
     for _ in range(DRAWS):
         samples = {name: sample(name, rng.normal(0, 0.2, SEEDS)) for name in claim.cells}
-        case = _Case.of(claim, [Reading(claim.parts[0], samples)])
-        hits += _decide(case, case.p, case.p_against)[0] == "confirmed"
+        case = Case.of(claim, [Reading(claim.parts[0], samples)])
+        hits += decide(case, case.p, case.p_against)[0] == "confirmed"
     assert hits / DRAWS <= 0.05
 
 
@@ -144,8 +144,8 @@ def test_a_correlation_at_the_margin_is_not_absent():
             x = rng.normal(size=(2, seeds))
             y = 0.32 * x + np.sqrt(1 - 0.32**2) * rng.normal(size=(2, seeds))
             samples = {name: sample(name, np.c_[a, b]) for name, a, b in zip(part.cells, x, y, strict=True)}
-            case = _Case.of(claim, [Reading(part, samples)])
-            words.append(_decide(case, case.p, case.p_against)[0])
+            case = Case.of(claim, [Reading(part, samples)])
+            words.append(decide(case, case.p, case.p_against)[0])
     assert words.count("confirmed") / len(words) <= 0.05
     assert set(words[: DRAWS // 2]) == {"undecided"}
 

@@ -26,26 +26,41 @@ def test_a_file_renames_what_it_names_and_nothing_else(tmp_path):
     assert [labels.label_of("batch_norm", level) for level in (True, False)] == ["BN", "plain"]
     assert labels.label_of("training.learning_rate", 0.001) == "small"
     assert labels.in_words({"k": 1, "n_z": 3, "training.learning_rate": 0.1}) == "VAE, n_z = 3, step = 0.1"
-    file.write_text("")
-    assert read_labels(file) == PLAIN
+    for nothing in ("", "# nothing yet", "factors:\nlevels: {}"):
+        file.write_text(nothing)
+        assert read_labels(file) == PLAIN
+
+
+def test_every_problem_of_a_file_is_named_at_once(tmp_path):
+    file = tmp_path / "labels.yaml"
+    file.write_text("factors: {kk: x}\nlevels: {k: VAE, n_z: {2: [a]}}\n")
+    with pytest.raises(LabelError) as error:
+        read_labels(file)
+    lines = str(error.value).splitlines()
+    assert [line.split(": ", 1)[0] for line in lines] == [f"{file}:1:11", f"{file}:2:13", f"{file}:2:27", str(file)]
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("factors: {kk: x}", r"factors\.kk: no such factor, did you mean k\?"),
-        ("levels: {k: VAE}", r"levels\.k: wants a table of level: text"),
-        ("levels: {n_z: {2: [a]}}", r"levels\.n_z: wants a table"),
-        ("colours: {k: red}", "has other parts than factors and levels"),
-        ("factors: [k]", "factors: wants a table"),
-        ("a: [", "is no YAML"),
-        ("- 1", "has other parts"),
-        ("factors: {k: {a: b}}", r"factors\.k: got"),
+        ("factors: {kk: x}", r"1:11: factors\.kk: no such factor, did you mean k\?"),
+        ("levels: {k: VAE}", r"1:13: levels\.k: wants a table"),
+        ("levels: {n_z: {2: [a]}}", r"1:19: levels\.n_z\.2: got \['a'\], wants a text"),
+        ("levels:\n  n_z: {2: true}", r"2:12: levels\.n_z\.2: got True, wants a text"),
+        ("colours: {k: red}", "1:1: colours: a file of labels has factors and levels alone"),
+        ("factors: [k]", "1:10: factors: wants a table"),
+        ("a: [", "1:5: is no YAML"),
+        ("- 1", "1:1: the file: wants a table"),
+        ("factors: {k: {a: b}}", r"1:14: factors\.k: got"),
+        ("factors: {k: a, k: b}", r"1:17: k: stands twice"),
+        ("factors: {k: &a b}", r"1:14: anchors and aliases"),
+        ("factors: {k: !!str b}", r"1:14: tags are not allowed"),
+        ("# " + "x" * 40_000, r"1:1: is 40,002 bytes; .* a file of labels is a page of text"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_said_with_what_to_write(tmp_path, text, words):
     (tmp_path / "labels.yaml").write_text(text)
-    with pytest.raises(LabelError, match=words) as error:
+    with pytest.raises(LabelError, match=f"labels.yaml:{words}") as error:
         read_labels(tmp_path / "labels.yaml")
     assert "write factors: {n_z: latent size}" in str(error.value)
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -116,15 +117,62 @@ def test_a_lost_file_is_a_gap(capsys, tiny):
         )
 
 
+def written_again(path: Path, table, footer: dict) -> None:
+    path.write_bytes(encode(table, {name: value for name, value in footer.items() if not name.endswith("s_sha256")}))
+
+
 def test_rows_that_are_stored_twice_are_found(capsys, tiny):
     path = max((tiny / "epochs").iterdir())
-    twice = path.with_name(path.name[:17] + "000090-000091.parquet")
-    shutil.copy(path, twice)
+    table, footer = decode_with_footer(path.read_bytes(), path.name)
+    written_again(path, pa.concat_tables([table, table]), footer)
     problems = doctor(capsys, "tiny", code=3)
-    assert len(problems) == len(pd.read_parquet(path))
-    assert all(
-        f"{twice.name}: epoch " in line and f"is stored twice (see epochs/{path.name}); move" in line for line in problems
-    )
+    found = [re.search(r"epoch (\d+) of trial (\w+) is stored twice \(see epochs/(.*)\); move", one) for one in problems]
+    rows = zip(table["epoch"].to_pylist(), table["trial_id"].to_pylist(), strict=True)
+    assert [one.groups() for one in found] == [(str(epoch), trial_id, path.name) for epoch, trial_id in rows]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "text"),
+    [
+        ("epochs", "{pack}-000090-000091.parquet", "holds epoch"),
+        ("epochs", "{other}-{rest}", "is in truth of pack {pack}"),
+        ("trials", "{pack}-000090.parquet", "holds epoch"),
+        ("trials", "{other}-{rest}", "is in truth of pack {pack}"),
+    ],
+)
+def test_a_file_under_another_name_is_found(capsys, tiny, folder, name, text):
+    path = max((tiny / folder).iterdir())
+    pack, _, rest = path.name.partition("-")
+    words = {"pack": pack, "rest": rest, "other": "f" * len(pack)}
+    path.rename(path.with_name(name.format(**words)))
+    problems = doctor(capsys, "tiny", code=3)
+    assert any(f"{folder}/{name.format(**words)}: {text.format(**words)}" in line for line in problems), problems
+
+
+def test_a_file_that_ends_at_no_border_is_found(capsys, tiny):
+    """Two borders in one file: every row is there, once."""
+    *_, before, path = sorted((tiny / "epochs").iterdir())
+    assert before.name[:16] == path.name[:16]
+    tables = [decode_with_footer(one.read_bytes(), one.name) for one in (before, path)]
+    both = before.with_name(before.name[:23] + path.name[23:])
+    for one in (before, path):
+        one.unlink()
+    written_again(both, pa.concat_tables([table for table, _ in tables]), tables[1][1])
+    problems = doctor(capsys, "tiny", code=3)
+    assert any(f"{both.name}: begins or ends where pack {path.name[:16]} has no border" in line for line in problems)
+
+
+@pytest.mark.parametrize("how", ["lost", "older"])
+def test_an_entry_of_the_plan_that_is_lost_or_older_is_found(capsys, tiny, how):
+    first, *_, last = sorted((tiny / "plan").iterdir())
+    if how == "lost":
+        first.rename(
+            last.with_name("000900.parquet" if last.name == "000899.parquet" else f"{int(last.stem) + 1:06d}.parquet")
+        )
+    else:
+        shutil.copy(first, last.with_name(f"{int(last.stem) + 1:06d}.parquet"))
+    problems = doctor(capsys, "tiny", code=3)
+    assert any(("is lost" if how == "lost" else "as it was before, or older") in line for line in problems), problems
 
 
 def test_rows_of_a_trial_that_was_never_planned_are_found(capsys, tiny):
@@ -177,16 +225,12 @@ def test_many_faults_are_not_all_told(capsys, tiny):
 
 def test_a_border_without_rows_or_checkpoint_is_whole(tiny):
     """Where nothing was left to train: no rows, and a footer that names no checkpoint."""
-    path = max((tiny / "epochs").iterdir())
-    closed = path.with_name(path.name[:17] + "000090-000091.parquet")
-
-    def close(footer: dict) -> None:
-        del footer["checkpoint"], footer["checkpoint_sha256"]
-        footer["closed"] = True
-
-    table, facts = decode_with_footer(path.read_bytes(), path.name)
-    close(facts)
-    closed.write_bytes(encode(table.slice(0, 0), {name: value for name, value in facts.items() if name != "content_sha256"}))
+    end = max((tiny / "trials").glob("*-000004.parquet"))
+    (path,) = (tiny / "epochs").glob(f"{end.name[:16]}-*-000004.parquet")
+    changed(end, lambda frame: frame.__setitem__("last_epoch", 3))
+    table, footer = decode_with_footer(path.read_bytes(), path.name)
+    del footer["checkpoint"], footer["checkpoint_sha256"]
+    written_again(path, table.slice(0, 0), footer | {"closed": True})
     assert examine(open_store(str(tiny))).faults == []
 
 

@@ -78,7 +78,8 @@ def test_everything_comes_back_bit_by_bit(capsys, tiny, trials):
 
 
 def test_an_ancestor_runs_only_as_far_as_it_is_needed(tiny, trials):
-    plan, ended = read_plan(open_store(str(tiny))), ends_of(open_store(str(tiny)))
+    plan = read_plan(open_store(str(tiny)))
+    ended = ends_of(open_store(str(tiny)), plan)
     child = trials[(trials["epochs"] == 4) & (trials["k"] == 1)].iloc[0]
     (rerun,) = reruns_of(plan, ended, [child["trial_id"]], alone=False)
     assert [(step.until, step.is_whole) for step in rerun.steps] == [(2, False), (4, True)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.commands.run import main
-from study.forecast.amounts import duration, size
+from study.forecast.amounts import duration, in_bytes
 from study.forecast.forecast import Course, ends_of, forecast, predicted, seconds_of, stored_bytes
 from study.forecast.overhead import Overhead
 from study.forecast.rates import BUILT_IN
@@ -178,7 +178,7 @@ def test_disk_is_foreseen_to_a_tenth(tmp_path, monkeypatch, capsys):
     assert stored_bytes(packs, DIGITS, done) == pytest.approx(sum(taken.values()) + kept, rel=0.1)
     assert stored_bytes(packs, DIGITS, done, False) == pytest.approx(sum(taken.values()) + kept - taken["weights"], rel=0.1)
     said = capsys.readouterr().out
-    assert f"{size(stored_bytes(packs, DIGITS, done))} more on disk" in said
+    assert f"{in_bytes(stored_bytes(packs, DIGITS, done))} more on disk" in said
     # The run says how it compares, and a finished study foresees nothing.
     assert "\npredicted " in said
     assert main(["s.yaml", "--executor", "inline"]) == 0
@@ -215,7 +215,7 @@ def test_words():
     assert [duration(s) for s in (0.4, 59.4, 61, 3600, 3 * 3600 + 150, 200_000, 1e6)] == [
         "0 s", "59 s", "1 min 1 s", "1 h 0 min", "3 h 2 min", "2 days 8 h", "11 days 14 h",
     ]  # fmt: skip
-    assert [size(n) for n in (12_345, 1.25e6, 3e9, 4.1e12)] == ["12 kB", "1.2 MB", "3.0 GB", "4.1 TB"]
+    assert [in_bytes(n) for n in (7, 12_345, 1.25e6, 3e9, 4.1e12)] == ["7 bytes", "12.3 kB", "1.2 MB", "3.0 GB", "4.1 TB"]
     assert compared(320, 341) == "predicted 5 min 20 s, took 5 min 41 s (+7%)"
     assert compared(100, 80) == "predicted 1 min 40 s, took 1 min 20 s (-20%)"
 

@@ -16,8 +16,9 @@ from workers.contract.streams import Stream
 from workers.measure import at_the_end as final
 from workers.measure.at_the_end import Final, ablations, measure_final, pixel_measures
 from workers.measure.every_epoch import Measurement, measure
-from workers.measure.posterior import evaluation_statistics, posterior_of
+from workers.measure.posterior import evaluation_model, posterior_of
 from workers.model.layers import fixed_statistics
+from workers.model.networks import Model
 from workers.store.memory import MemoryStore
 from workers.train import loop as train
 from workers.train.learner import Learner
@@ -68,8 +69,8 @@ def test_pixel_measures_are_numpys(cell):
     if "decoder.log_variance.weight" in learner.parameters:
         with torch.no_grad():
             learner.parameters["decoder.log_variance.weight"].mul_(20)
-    normalise, _ = evaluation_statistics(learner.parameters, learner.architecture, data.measured, learner.seeds, 1)
-    found = pixel_measures(learner.parameters, learner.architecture, data, learner.seeds, normalise, 1)
+    network, _ = evaluation_model(learner.parameters, learner.architecture, data.measured, learner.seeds, 1)
+    found = pixel_measures(network, data, learner.seeds, 1)
     for replica in range(2):
         expected = expected_pixels(Second(learner, data, cell, replica))
         for name, value in expected.items():
@@ -86,7 +87,7 @@ def test_a_wrong_and_certain_pixel_costs_the_logarithm_of_a_millionth(push):
     learner = trained({}, data_of({}))
     with torch.no_grad():
         learner.parameters["decoder.logits.bias"].add_(push)
-    found = pixel_measures(learner.parameters, learner.architecture, data, learner.seeds, PLAIN, 1)
+    found = pixel_measures(Model(learner.parameters, learner.architecture, PLAIN), data, learner.seeds, 1)
     assert found["test_mse"].tolist() == pytest.approx([1, 1], abs=1e-5)
     assert found["test_cross_entropy"].tolist() == pytest.approx([64 * math.log(1e6)] * 2, rel=2e-3)
 
@@ -95,9 +96,9 @@ def test_a_wrong_and_certain_pixel_costs_the_logarithm_of_a_millionth(push):
 
 
 def ablated(learner, data, settings, parameters=None):
-    where = parameters or learner.parameters, learner.architecture
-    train = posterior_of(*where, data.measured, learner.seeds, PLAIN, Stream.MEASURED_NOISE, 1)
-    return ablations(*where, data.test, learner.seeds, PLAIN, train, settings, 1), train
+    model = Model(parameters or learner.parameters, learner.architecture, PLAIN)
+    train = posterior_of(model, data.measured, learner.seeds, Stream.MEASURED_NOISE, 1)
+    return ablations(model, data.test, learner.seeds, train, settings, 1), train
 
 
 @torch.no_grad()
@@ -348,7 +349,7 @@ def test_the_check_of_ablations_sees_a_fault(fault, monkeypatch):
         case "removed":
             monkeypatch.setattr(final, "_silence", lambda a, mask, train: lambda layer, m, v: (m * 0, v - 50))
         case "other noise":
-            monkeypatch.setattr(final, "bound_of", lambda *args: whole[1](*args[:6], args[6] + len(args), *args[7:]))
+            monkeypatch.setattr(final, "bound_of", lambda *args: whole[1](*args[:4], args[4] + len(args), *args[5:]))
         case _:
             monkeypatch.setattr(
                 final, "_silence", lambda a, mask, train: lambda layer, m, v: (m.mean(2, keepdim=True).expand_as(m), v)

@@ -13,7 +13,7 @@ from tests.workers import reference, tiny
 from workers.contract.streams import Stream, generator
 from workers.measure.every_epoch import measure
 from workers.measure.importance import importance_bounds
-from workers.measure.posterior import evaluation_statistics
+from workers.measure.posterior import evaluation_model
 from workers.model.layers import batch_statistics
 
 CELLS = {
@@ -39,9 +39,8 @@ def measured(learner, data, epoch=1):
 
 
 def nll(learner, data, samples, epoch):
-    args = learner.parameters, learner.architecture
-    normalise, _ = evaluation_statistics(*args, data.measured, learner.seeds, epoch)
-    return importance_bounds(*args, data, learner.seeds, normalise, samples, epoch)["nll"]
+    model, _ = evaluation_model(learner.parameters, learner.architecture, data.measured, learner.seeds, epoch)
+    return importance_bounds(model, data, learner.seeds, samples, epoch)["nll"]
 
 
 def noise(seed, stream, epoch, shape, part=0):
@@ -184,10 +183,11 @@ def test_measuring_changes_no_parameter(data):
 def test_statistics_of_evaluation_are_those_of_the_measured_images(data):
     learner = trained({"batch_norm": True})
     args = learner.parameters, learner.architecture, data.measured, learner.seeds
-    normalise, _ = evaluation_statistics(*args, epoch=1)
+    model, _ = evaluation_model(*args, epoch=1)
     weight = learner.parameters["encoder.hidden0.weight"].detach()
     a = data.measured @ weight
-    normalised = normalise("encoder.hidden0", a, torch.ones(2, 1, 16), torch.zeros(2, 1, 16)).double().numpy()
+    out = model.normalise("encoder.hidden0", a, torch.ones(2, 1, 16), torch.zeros(2, 1, 16))
+    normalised = out.double().numpy()
     np.testing.assert_allclose(normalised.mean(1), 0, atol=1e-5)
     variance = np.var(a.double().numpy(), axis=1)
     np.testing.assert_allclose(normalised.var(1), variance / (variance + 1e-5), rtol=1e-4)
@@ -306,6 +306,6 @@ def test_the_check_sees_the_tile_bug_in_evaluation(data, monkeypatch):
 
 def test_the_check_sees_batch_statistics_in_evaluation(data, monkeypatch):
     learner = trained({"batch_norm": True})
-    monkeypatch.setattr("workers.measure.every_epoch.fixed_statistics", lambda seen: batch_statistics())
+    monkeypatch.setattr("workers.measure.posterior.fixed_statistics", lambda seen: batch_statistics())
     with pytest.raises(AssertionError, match="not close"):
         assert_other_images_do_not_count_in_evaluation(learner, data)

@@ -17,7 +17,8 @@ from workers.data.files import Images
 from workers.data.images import load_images
 from workers.measure import importance, slices
 from workers.measure.importance import Running, bound_of, importance_bounds
-from workers.measure.posterior import evaluation_statistics
+from workers.measure.posterior import evaluation_model
+from workers.model import networks
 from workers.model.inputs import data_from
 from workers.model.layers import fixed_statistics
 
@@ -25,9 +26,8 @@ sample_counts = pytest.mark.parametrize("samples", [1, 4, 5, 7, 63, 64, 65, 130]
 
 
 def bounds_of(learner, data, samples, epoch=1):
-    where = learner.parameters, learner.architecture
-    normalise, _ = evaluation_statistics(*where, data.measured, learner.seeds, epoch)
-    return importance_bounds(*where, data, learner.seeds, normalise, samples, epoch)
+    model, _ = evaluation_model(learner.parameters, learner.architecture, data.measured, learner.seeds, epoch)
+    return importance_bounds(model, data, learner.seeds, samples, epoch)
 
 
 def expected_of(log_w):
@@ -164,8 +164,8 @@ def test_rows_taken_at_once_change_no_number(name, monkeypatch):
     found = []
     for rows in (1, 70, 10**9):
         monkeypatch.setattr(slices, "_ROWS", {"cpu": rows})
-        where = learner.parameters, learner.architecture
-        secondary = bound_of(*where, data.test, learner.seeds, fixed_statistics({}), 23, 1)
+        network = networks.Model(learner.parameters, learner.architecture, fixed_statistics({}))
+        secondary = bound_of(network, data.test, learner.seeds, 23, 1)
         found.append(bounds_of(learner, data, 65) | {"secondary": secondary})
     for other in found[1:]:
         for key, value in found[0].items():
@@ -177,7 +177,8 @@ def test_the_secondary_bound_is_that_of_its_own_draws(name):
     cell = CELLS[name]
     data = data_of(cell, n_test=103)
     learner = trained(cell, data)
-    args = learner.parameters, learner.architecture, data.test, learner.seeds, fixed_statistics({}), 12, 1
+    network = networks.Model(learner.parameters, learner.architecture, fixed_statistics({}))
+    args = network, data.test, learner.seeds, 12, 1
     l_s, l_1 = bound_of(*args)
     assert all(torch.equal(a, b) for a, b in zip(bound_of(*args), (l_s, l_1), strict=True))
     for replica in range(2):
@@ -199,8 +200,8 @@ FAULTS = {
 }
 
 
-def _density_of(parameters, architecture, data, x, heads):
-    return importance.log_density(parameters, architecture, x, heads)
+def _density_of(model, data, x, heads):
+    return importance.log_density(model, x, heads)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)

@@ -2,6 +2,7 @@
 heads and principal variances against numpy.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -22,9 +23,14 @@ from workers.measure.at_the_end import pixel_measures
 from workers.measure.every_epoch import measure
 from workers.measure.information import mutual_information
 from workers.measure.posterior import saturated_share
+from workers.model import networks
 from workers.model.architecture import architecture_of, initial_parameters
 from workers.model.layers import batch_statistics, fixed_statistics
 from workers.replicas.seeds import Seeds
+
+
+def plain(learner):
+    return networks.Model(learner.parameters, learner.architecture, fixed_statistics({}))
 
 
 def given_posterior(mean, log_variance, seed=0, replicas=1):
@@ -43,7 +49,7 @@ def given_posterior(mean, log_variance, seed=0, replicas=1):
         half = torch.cat(blocks, 0)
         parameters[f"encoder.{head}.weight"] = torch.cat([half, -half], 0).repeat(replicas, 1, 1)
     seeds = Seeds([seed] * replicas, tiny.CPU)
-    found = mutual_information(parameters, architecture, images, seeds, fixed_statistics({}), epoch=1)
+    found = mutual_information(networks.Model(parameters, architecture, fixed_statistics({})), images, seeds, epoch=1)
     return {name: value[0].item() for name, value in found.items()}
 
 
@@ -212,7 +218,7 @@ def test_a_head_pushed_to_its_end_is_saturated(push):
     found = measured(learner, data)
     assert found.saturated_mean.eq(1).all()
     assert found.saturated_log_variance.eq(1).all()
-    pixels = pixel_measures(learner.parameters, learner.architecture, data, learner.seeds, fixed_statistics({}), 1)
+    pixels = pixel_measures(plain(learner), data, learner.seeds, 1)
     assert pixels["saturated_pixels"].eq(1).all()
     linear = measured(trained({}, data), data)
     assert linear.saturated_mean.isnan().all()
@@ -298,7 +304,8 @@ def test_of_a_trained_model(cell, data):
         # Any statistics do, if both computations take the same.
         normalise = batch_statistics()
         images = images[:100]
-    found = mutual_information(learner.parameters, learner.architecture, images, learner.seeds, normalise, 1)
+    network = networks.Model(learner.parameters, learner.architecture, normalise)
+    found = mutual_information(network, images, learner.seeds, 1)
     for replica, seed in enumerate((0, 5)):
         model = Model(learner.parameters, tiny.settings(**cell), replica)
         noise = [noise_of(seed, len(images), n, layer=layer) for layer, (_, n) in enumerate(model.layers)]
@@ -312,7 +319,7 @@ def test_of_a_trained_model(cell, data):
 
 def test_images_taken_at_once_change_no_number(data, monkeypatch):
     learner = trained({}, data, (0, 5))
-    args = learner.parameters, learner.architecture, data.train, learner.seeds, fixed_statistics({}), 1
+    args = plain(learner), data.train, learner.seeds, 1
     whole = mutual_information(*args)
     monkeypatch.setattr(information, "_ROWS", 7)
     for name, value in mutual_information(*args).items():
@@ -321,10 +328,10 @@ def test_images_taken_at_once_change_no_number(data, monkeypatch):
 
 def test_a_diverged_replica_leaves_its_neighbour_as_it_is(data):
     learner = trained({}, data, (0, 5))
-    args = learner.architecture, data.train, learner.seeds, fixed_statistics({}), 1
-    before = mutual_information(learner.parameters, *args)
+    model = plain(learner)
+    before = mutual_information(model, data.train, learner.seeds, 1)
     broken = {name: torch.stack([p[0].detach(), p[1].detach() * torch.nan]) for name, p in learner.parameters.items()}
-    after = mutual_information(broken, *args)
+    after = mutual_information(dataclasses.replace(model, parameters=broken), data.train, learner.seeds, 1)
     for name, value in before.items():
         assert torch.equal(after[name][0], value[0])
         assert after[name][1].isnan()

@@ -11,6 +11,7 @@ from tests.workers import reference, tiny
 from tests.workers.many_draws import learner_of, set_noise
 from workers.contract.streams import Stream, generator
 from workers.measure.every_epoch import measure
+from workers.model import networks
 from workers.model.architecture import architecture_of, initial_parameters
 from workers.model.layers import batch_statistics
 from workers.model.networks import encode, kl_of_layers, log_ratio, sample_latents
@@ -49,7 +50,7 @@ class Chain:
         self.x = torch.from_numpy(marginal.rvs(batch, random_state=0))
         self.log_px = torch.from_numpy(marginal.logpdf(self.x.numpy()))
 
-    def log_likelihood(self, parameters, architecture, x, z, normalise):
+    def log_likelihood(self, model, x, z):
         """In the place of the pixels' density, whose mean is a sigmoid of a linear function and never linear."""
         return Normal(z @ torch.from_numpy(self.a[0]).T, self.s[0]).log_prob(x[:, None]).sum(-1)
 
@@ -142,11 +143,11 @@ def test_kl_of_layers_is_that_of_the_joint_distributions(depth):
         index = torch.cartesian_prod(*[torch.arange(3)] * (2 * depth))
         noise = torch.from_numpy(points)[index].T.reshape(depth, 2, -1)
         weight = torch.from_numpy(weights / weights.sum())[index].prod(1)
-        args = learner.parameters, learner.architecture
-        first = tuple(t.expand(1, 1, len(weight), 2) for t in encode(*args, x[None], batch_statistics()))
-        latents = sample_latents(*args, first, [drawn.T[None, None] for drawn in noise], batch_statistics())
-        kl = kl_of_layers(*args, latents, batch_statistics())
-        sampled = -log_ratio(*args, latents, batch_statistics())[0, 0]
+        model = networks.Model(learner.parameters, learner.architecture, batch_statistics())
+        first = tuple(t.expand(1, 1, len(weight), 2) for t in encode(model, x[None]))
+        latents = sample_latents(model, first, [drawn.T[None, None] for drawn in noise])
+        kl = kl_of_layers(model, latents)
+        sampled = -log_ratio(model, latents)[0, 0]
         expected = kl_divergence(*joints(learner.parameters, x, depth))
     assert kl.shape == (1, len(weight), 2 * depth)
     torch.testing.assert_close((weight * kl[0].sum(-1)).sum(), expected, rtol=1e-10, atol=1e-10)
@@ -280,9 +281,10 @@ def test_one_layer_has_the_ratio_that_it_had_bit_for_bit():
     architecture = architecture_of(tiny.settings(), 9)
     parameters = initial_parameters(architecture, [0, 1], tiny.CPU)
     x, noise = normal(0, 2, 6, 9).float(), normal(1, 2, 4, 6, 3).float()
-    first = encode(parameters, architecture, x, batch_statistics())
-    (latent,) = sample_latents(parameters, architecture, first, [noise], batch_statistics())
-    found = log_ratio(parameters, architecture, [latent], batch_statistics())
+    model = networks.Model(parameters, architecture, batch_statistics())
+    first = encode(model, x)
+    (latent,) = sample_latents(model, first, [noise])
+    found = log_ratio(model, [latent])
     assert torch.equal(found, log_prior_ratio(reparameterise(*first, noise), first[1], noise))
 
 

@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 from tests.workers import tiny
 from tests.workers.reference import Model
 from workers.contract.streams import Stream, generator
+from workers.model import networks
 from workers.model.architecture import architecture_of, initial_parameters
 from workers.model.layers import ACTIVATIONS, batch_statistics, fixed_statistics
 from workers.model.networks import encode, log_likelihood
@@ -46,9 +47,10 @@ def test_every_replica_is_the_plain_network(variant):
     parameters, architecture = parameters_of(settings, [0, 1])
     x = (normal(1, 2, 6, 9) > 0).double()
     noise = normal(2, 2, 4, 6, 3)
-    mean, log_variance = encode(parameters, architecture, x, batch_statistics())
+    model = networks.Model(parameters, architecture, batch_statistics())
+    mean, log_variance = encode(model, x)
     z = mean + noise
-    found = log_likelihood(parameters, architecture, x, z, batch_statistics())
+    found = log_likelihood(model, x, z)
     for replica in range(2):
         reference = Model(parameters, settings, replica)
         q = reference.posterior(x[replica])
@@ -105,7 +107,7 @@ def test_decoder_statistics_are_those_of_all_samples_of_all_images():
     parameters, architecture = parameters_of(settings, [0])
     z, x = normal(1, 1, 5, 6, 3), torch.ones(1, 6, 9, dtype=torch.float64)
     seen = {}
-    log_likelihood(parameters, architecture, x, z, batch_statistics(seen))
+    log_likelihood(networks.Model(parameters, architecture, batch_statistics(seen)), x, z)
     a = z.reshape(30, 3) @ parameters["decoder.hidden0.weight"][0]
     torch.testing.assert_close(seen["decoder.hidden0"][0][0, 0], a.mean(0))
     torch.testing.assert_close(seen["decoder.hidden0"][1][0, 0], a.var(0, unbiased=False))

@@ -8,6 +8,7 @@ import torch
 from tests.workers import reference
 from tests.workers.variants import CELLS, CYCLES, NORMED, THREE, TWO, images_of, learner_of, settings_of
 from workers.contract.schedules import learning_rate_at
+from workers.model import networks
 from workers.model.inputs import pixel_mean
 from workers.model.layers import fixed_statistics
 from workers.model.networks import encode, log_likelihood
@@ -51,13 +52,13 @@ def test_evaluation_with_running_statistics_is_torchs(scope, gradient):
         learner.train_epoch(epoch)
     statistics = reference.train(start, settings, data.train, (1, 2, 3)).statistics
     model = reference.Model(learner.parameters, settings)
-    normalise = fixed_statistics(learner.statistics)
-    mean, log_variance = encode(learner.parameters, learner.architecture, data.test[None], normalise)
+    network = networks.Model(learner.parameters, learner.architecture, fixed_statistics(learner.statistics))
+    mean, log_variance = encode(network, data.test[None])
     q = model.posterior(data.test, statistics)
     close = {"rtol": 1e-3, "atol": 1e-3, "check_dtype": False}
     torch.testing.assert_close(mean[0, 0], q.loc, **close)
     torch.testing.assert_close(log_variance[0, 0], 2 * q.scale.log(), **close)
-    found = log_likelihood(learner.parameters, learner.architecture, data.test[None], mean, normalise)
+    found = log_likelihood(network, data.test[None], mean)
     torch.testing.assert_close(found[0], model.log_likelihood(data.test, q.loc[None], statistics), **close)
 
 

@@ -1,0 +1,110 @@
+"""How trials ended and where their rows end: the one statement of which stored row says so."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from workers.contract.errors import RecordError
+from workers.contract.trial import Pack
+from workers.store.committed import committed
+from workers.store.keys import trials_key
+from workers.store.listing import ended_packs
+from workers.store.parquet import decode
+from workers.store.protocol import Store
+
+COMPLETED, DIVERGED, FAILED = "completed", "diverged", "failed"
+"""How a trial ends."""
+
+_OF_AN_END = ("trial_id", "pack_id", "status", "epochs")
+
+
+def reached(store: Store) -> dict[str, int]:
+    """The epochs that every ended pack ended at, by pack_id: the most, if it was made longer since."""
+    found: dict[str, int] = {}
+    for pack_id, epochs in ended_packs(store):
+        found[pack_id] = max(epochs, found.get(pack_id, 0))
+    return found
+
+
+def statuses_of_pack(store: Store, pack_id: str, epochs: int) -> dict[str, str]:
+    """How the trials of a pack ended that ended at so many epochs.
+
+    Raises:
+        RecordError: the file is damaged.
+    """
+    key = trials_key(pack_id, epochs)
+    table = decode(store.read(key), key, ["trial_id", "status"])
+    return dict(zip(table["trial_id"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+
+def end_rows(store: Store, unreadable: list[str] | None = None) -> tuple[pa.Table, dict[str, int]]:
+    """Every stored row of `trials/` (trial_id, pack_id, status, epochs), and the epochs that each readable pack ended at.
+
+    Raises:
+        RecordError: a file is damaged, and there is no list of those to put it in.
+    """
+    tables, packs = [], dict[str, int]()
+    for pack_id, epochs in sorted(ended_packs(store), key=lambda ended: ended[::-1]):
+        key = trials_key(pack_id, epochs)
+        try:
+            table = decode(store.read(key), key, _OF_AN_END)
+        except RecordError:
+            if unreadable is None:
+                raise
+            unreadable.append(key)
+            continue
+        packs[pack_id] = epochs
+        tables.append(table.select(_OF_AN_END).replace_schema_metadata(None))
+    return pa.concat_tables(tables) if tables else pa.table({name: [] for name in _OF_AN_END}), packs
+
+
+def ends_among(rows: pa.Table, pack_of: Mapping[str, str]) -> pa.Table:
+    """Of rows of `trials/`, the one of each trial that says how it ended: that of the most epochs.
+
+    A trial that failed continues in another pack when it is tried again: then the failure ends it no more.
+
+    Args:
+        rows: with the columns trial_id, pack_id, status and epochs.
+        pack_of: the live pack of every planned trial.
+    """
+    newest: dict[str, tuple[int, int]] = {}
+    columns = (rows[name].to_pylist() for name in _OF_AN_END)
+    for place, (trial_id, pack_id, status, epochs) in enumerate(zip(*columns, strict=True)):
+        if status == FAILED and pack_of.get(trial_id, pack_id) != pack_id:
+            continue
+        newest[trial_id] = max((epochs, place), newest.get(trial_id, (-1, -1)))
+    return rows.take(pa.array(sorted(place for _, place in newest.values()), pa.int64()))
+
+
+def last_epochs(rows: pa.Table) -> dict[str, int]:
+    """The newest epoch that rows of `trials/` say is stored of each trial; -1 if none is."""
+    found: dict[str, int] = {}
+    for trial_id, last in zip(rows["trial_id"].to_pylist(), rows["last_epoch"].to_pylist(), strict=True):
+        found[trial_id] = max(-1 if last is None else last, found.get(trial_id, -1))
+    return found
+
+
+def is_over(status: Any, epochs: Any, goal: Any) -> Any:
+    """Whether a trial whose newest row says this needs no more training: one that completed may be made longer.
+
+    Takes and gives single values or whole columns.
+    """
+    return (status != COMPLETED) | (epochs >= goal)
+
+
+def newest_rows(store: Store, lineage: Sequence[Pack], columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """The newest stored row of `epochs/` of every trial that has one, by trial_id: its epoch, and more columns of it.
+
+    Args:
+        store: where the study lies.
+        lineage: a pack, the pack that it continues, and so on.
+        columns: beside trial_id and epoch.
+    """
+    newest: dict[str, dict[str, Any]] = {}
+    for pack in lineage:
+        for segment in committed(store, pack.pack_id):
+            for row in decode(store.read(segment.key), segment.key, ["trial_id", "epoch", *columns]).to_pylist():
+                if row["epoch"] > newest.get(row["trial_id"], {"epoch": -1})["epoch"]:
+                    newest[row["trial_id"]] = row
+    return newest
