@@ -182,7 +182,6 @@ def interrupted(executor: Executor, folder: Path) -> None:
 
 
 IN_ONE_PROCESS = (done, stopped, closed, failed, retried)
-BY_COMMAND = (killed, interrupted)
 
 
 # ---- What the laws are made of ----
