@@ -80,7 +80,7 @@ class Executor(Protocol):
         """Run each job by `workers.train.attempts.run_attempts`, and return when all have ended.
 
         The order of the jobs is the order in which they should begin. All calls of the listener come from the thread that
-        called `run`, one at a time. For each pack:
+        called `run`, one at a time, and a pack waits until a call about it has returned. For each pack:
 
         - `epoch` after an epoch or a commit. Epochs may be left out, but not a new border and not a trial that diverged.
           Neither number ever falls before one of the calls below; `committed` never falls at all, and is at most `epoch`

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -154,10 +155,10 @@ LONG = ("--set", "training.epochs=120", "--set", "run.commit_every=10")
 
 def killed(executor: Executor, folder: Path) -> None:
     """After kill -9 of a process that trains, the command completes, or the same command does where that was itself."""
-    command = begun(executor, folder)
-    victims = trainers(command.pid) or [command.pid]
-    os.kill(victims[0], signal.SIGKILL)
-    out, err = command.communicate(timeout=300)
+    with begun(executor, folder) as command:
+        victims = trainers(command.pid) or [command.pid]
+        os.kill(victims[0], signal.SIGKILL)
+        out, err = command.communicate(timeout=300)
     if victims == [command.pid]:
         assert command.returncode == -signal.SIGKILL, out + err
         assert complete(executor, folder) == 0
@@ -169,9 +170,9 @@ def killed(executor: Executor, folder: Path) -> None:
 
 def interrupted(executor: Executor, folder: Path) -> None:
     """SIGINT ends the command at the next borders with exit code 130; the same command completes."""
-    command = begun(executor, folder)
-    command.send_signal(signal.SIGINT)
-    out, err = command.communicate(timeout=300)
+    with begun(executor, folder) as command:
+        command.send_signal(signal.SIGINT)
+        out, err = command.communicate(timeout=300)
     assert command.returncode == 130, out + err
     assert "Traceback" not in out + err
     trials, epochs = commanded(folder)
@@ -182,7 +183,6 @@ def interrupted(executor: Executor, folder: Path) -> None:
 
 
 IN_ONE_PROCESS = (done, stopped, closed, failed, retried)
-BY_COMMAND = (killed, interrupted)
 
 
 # ---- What the laws are made of ----
@@ -244,18 +244,22 @@ def commanded(folder: Path) -> tuple[list[str], int]:
     return [trial.trial_id for trial in trials_of(grid, known(grid.base.data).fingerprint)], 120
 
 
-def begun(executor: Executor, folder: Path) -> subprocess.Popen[str]:
+@contextmanager
+def begun(executor: Executor, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The command on the long study, once the first rows are stored."""
     (folder / "laws.yaml").write_text(GRID)
-    process = subprocess.Popen(
-        words(executor, folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    until = time.monotonic() + 200
-    while not any((folder / "laws" / "epochs").glob("*.parquet")):
-        assert process.poll() is None, "".join(process.communicate())
-        assert time.monotonic() < until, "no rows came"
-        time.sleep(0.01)
-    return process
+    process = subprocess.Popen(words(executor, folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 200
+        while not any((folder / "laws" / "epochs").glob("*.parquet")):
+            assert process.poll() is None, "".join(process.communicate())
+            assert time.monotonic() < until, "no rows came"
+            time.sleep(0.01)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def complete(executor: Executor, folder: Path) -> int:
