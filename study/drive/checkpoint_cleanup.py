@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from workers.contract.trial import Pack
-from workers.store.committed import checkpoint_named_by, prune_checkpoints
+from workers.store.ends import checkpoint_named_by, prune_checkpoints
 from workers.store.keys import epochs_key
 from workers.store.listing import checkpoints
 from workers.store.protocol import Store

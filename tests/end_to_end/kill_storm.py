@@ -42,7 +42,7 @@ run: {{commit_every: {every}}}
 KEYS = ["trial_id", "epoch"]
 
 BROKEN = """
-import workers.store.committed, workers.train.commit, workers.train.loop
+import workers.store.ends, workers.train.commit, workers.train.loop
 from workers.store.open import Segment, checkpoints
 
 def newest(store, pack, ancestors, device):

@@ -15,8 +15,7 @@ from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
 from workers.contract.settings import FACTORS
 from workers.contract.settings_table import value_of
 from workers.contract.trial import Pack, Trial, next_border
-from workers.store.committed import committed, is_fence
-from workers.store.ends import DIVERGED, FAILED, newest_rows
+from workers.store.ends import DIVERGED, FAILED, committed, is_fence, newest_rows
 from workers.store.keys import closed_key, epochs_key, trials_key
 from workers.store.listing import closed_packs
 from workers.store.parquet import encode

@@ -12,7 +12,7 @@ import torch
 
 from workers.contract.errors import ConflictError, PackClosedError
 from workers.contract.trial import Pack
-from workers.store.committed import committed
+from workers.store.ends import committed
 from workers.store.keys import checkpoint_key, epochs_key
 from workers.store.listing import Segment
 from workers.store.parquet import content_sha256, encode, read_footer

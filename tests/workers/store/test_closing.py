@@ -10,7 +10,7 @@ from study.plan.packing import halves
 from tests.workers import tiny
 from workers.contract.errors import PackClosedError
 from workers.store.closing import closing_reasons, end_as_failed, fence, last_epoch, mark_closed
-from workers.store.committed import committed, prune_checkpoints
+from workers.store.ends import committed, prune_checkpoints
 from workers.store.keys import epochs_key, trials_key
 from workers.store.listing import segments
 from workers.store.memory import MemoryStore

@@ -323,7 +323,7 @@ def test_a_study_lies_below_out(out, url):
 
 def test_reading_the_contract_needs_no_torch():
     program = (
-        "import sys, workers.data.images, workers.store.open, workers.store.bucket_address, workers.store.plan_log, workers.store.parquet, workers.contract.job, workers.store.committed\n"
+        "import sys, workers.data.images, workers.store.open, workers.store.bucket_address, workers.store.plan_log, workers.store.parquet, workers.contract.job, workers.store.ends\n"
         "print(sorted(name for name in ('torch', 'ray', 'torchvision', 'sklearn') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from tests.workers import tiny
-from workers.store.committed import committed, prune_checkpoints
+from workers.store.ends import committed, prune_checkpoints
 from workers.store.keys import checkpoint_key, weights_key
 from workers.store.memory import MemoryStore
 from workers.store.parquet import read_footer
