@@ -87,7 +87,7 @@ def running_head(mode: str) -> Iterator[Head]:
         address, port = process.stdout.readline().split()
         yield Head(process, address, int(port))
     finally:
-        process.communicate("", timeout=120)
+        process.communicate("", timeout=300)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -227,7 +227,7 @@ def test_a_reader_that_has_seen_enough_is_no_lost_cluster(head, grid, tmp_path):
         assert logs.stdout.readline()
         logs.stdout.close()
         assert logs.stderr.read() == ""
-        assert logs.wait(60) == 130
+        assert logs.wait(300) == 130
 
 
 def test_without_the_token_nothing_is_told(head, grid, monkeypatch):
@@ -296,7 +296,7 @@ def test_through_ssh_with_the_exit_code_of_the_driver(head, grid, tmp_path):
         lines.append(process.stdout.readline())
         assert lines[-1], "".join(lines)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == 130, said
     assert f"study stop served --cluster {cluster} stops it" in said
     done = run(head.port)
@@ -315,7 +315,7 @@ def test_sigterm_stops_at_the_next_border_with_a_ray_of_one_s_own(grid, tmp_path
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     wait_for(lambda: list((tmp_path / "out/served/epochs").glob("*.parquet")), lambda: "no rows came")
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=120)[0]
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == 130, said
     assert "stopping at the next border" in said
     assert (content(tmp_path / "out").groupby("trial_id")["epoch"].max() % 5 == 0).all()

@@ -70,7 +70,7 @@ def test_at_the_end_of_the_process_it_knows_before_ray_ends(tmp_path):
         [sys.executable, "-c", ORDER],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr

@@ -74,7 +74,7 @@ def start(home) -> Iterator[Callable[[str], str]]:
 
     yield head
     for process in heads:
-        process.communicate("", timeout=120)
+        process.communicate("", timeout=300)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -84,7 +84,7 @@ def join(address: str, **environment: str) -> str:
         [sys.executable, "-W", "ignore", "-c", JOIN, address],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=ROOT,
         env=os.environ | environment,
     )
@@ -137,11 +137,11 @@ def test_without_its_token_a_cluster_is_refused_at_once(start, home, tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("study: shared\nfactors: {seed: [0]}\n")
     command = [sys.executable, "-m", "study.run", str(grid), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 2
     assert lacking in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    done = subprocess.run([*command, "--plan", "--address", "local"], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run([*command, "--plan", "--address", "local"], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

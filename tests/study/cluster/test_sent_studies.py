@@ -55,12 +55,12 @@ def test_the_code_that_is_sent_runs_alone_and_knows_its_commit(tmp_path):
     assert {path.name for path in folder.iterdir()} == {"study", "workers", "sent"}
     assert not [path for path in folder.rglob("*") if path.name.startswith(".") or path.name == "__pycache__"]
     program = "import json, study.provenance, workers; print(workers.__file__); print(json.dumps(study.provenance.code_provenance()))"
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300)
     where, said = done.stdout.splitlines()
     assert Path(where).is_relative_to(folder)
     assert json.loads(said) == code_provenance()
     planned = subprocess.run(
-        [sys.executable, "-m", "study.run", sent, "--plan"], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "study.run", sent, "--plan"], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert planned.returncode == 0, planned.stderr
     assert "4 to do in 2 packs" in planned.stdout

@@ -30,7 +30,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
 def python(*words: str) -> subprocess.CompletedProcess[str]:
     # The cache of compiled files is not a result.
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, env=environment)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300, env=environment)
 
 
 def everything_below(folder: str = ".") -> list[str]:
@@ -40,7 +40,7 @@ def everything_below(folder: str = ".") -> list[str]:
 def test_a_reader_who_leaves_early_gets_no_traceback():
     grid = ROOT / "grids" / "paper.yaml"
     line = f"set -o pipefail; {sys.executable} -m study.run {grid} --plan | true"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=300)
     # The pipe may take all words before it is closed.
     assert done.returncode in (0, 130)
     assert done.stderr == ""

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import workers.train.attempts
 from study.commands.run import main
 from tests.study.drive.tiny_study import command, exactly_once, rows, trial_ids
 from tests.study.small_study import contents_of
+from tests.waiting import wait_until
 from workers.contract.job import Job
 from workers.store.keys import CHECKPOINTS_FOLDER, EPOCHS_FOLDER, TRIALS_FOLDER
 from workers.store.open import open_store
@@ -65,23 +65,45 @@ def test_after_ctrl_c_the_same_command_goes_on(capsys, monkeypatch, times, kept)
     assert contents_of(Path("results/tiny")) == contents_of(Path("undisturbed/tiny"))
 
 
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import workers.train.attempts
+from study.commands.run import main
+
+original = workers.train.attempts.run_job
+
+def run_job(job, report):
+    def tell(progress):
+        report(progress)
+        # After its first border it trains no further before somebody has pressed Ctrl-C.
+        while progress.committed > 0 and not Path("pressed").exists():
+            time.sleep(0.01)
+    return original(job, tell)
+
+workers.train.attempts.run_job = run_job
+code = main()
+print("Ray:", "ray" in sys.modules)
+sys.exit(code)
+"""
+
+
 def test_ctrl_c_on_the_running_program():
     """The real thing: another process, whose SIGINT comes from outside; it does not import Ray."""
     options = "--executor inline --only k=1 --only seed=0 --set training.epochs=120 --set run.commit_every=10"
     words = ["tiny.yaml", *options.split()]
-    program = (
-        "import sys; from study.commands.run import main; code = main(); print('Ray:', 'ray' in sys.modules); sys.exit(code)"
-    )
     running = subprocess.Popen(
-        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     epochs = Path("results/tiny/epochs")
-    until = time.monotonic() + 60
-    while not (epochs.is_dir() and any(epochs.glob("*.parquet"))) and running.poll() is None:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    try:
+        wait_until(lambda: any(epochs.glob("*.parquet")) or running.poll() is not None, "no rows come")
+        running.send_signal(signal.SIGINT)
+        Path("pressed").touch()
+        out, err = running.communicate(timeout=300)
+    finally:
+        running.kill()
+        running.communicate()
     assert running.returncode == 130, out + err
     assert "stopping at the next border" in out
     assert "Ray: False" in out

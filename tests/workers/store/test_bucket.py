@@ -174,7 +174,7 @@ def test_a_killed_writer_leaves_whole_keys_and_no_open_upload(proxy, address, tm
     for _ in range(after):
         assert writer.stdout.readline()
     writer.kill()
-    writer.communicate(timeout=60)
+    writer.communicate(timeout=300)
     assert writer.returncode == -signal.SIGKILL
     store = bucket(proxy, tmp_path.name)
     keys = store.list("epochs")

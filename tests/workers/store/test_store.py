@@ -288,7 +288,7 @@ def test_a_killed_writer_leaves_whole_keys_only(tmp_path, after):
     for _ in range(after):
         assert writer.stdout.readline()
     writer.kill()
-    writer.communicate(timeout=60)
+    writer.communicate(timeout=300)
     assert writer.returncode == -signal.SIGKILL
     store = FolderStore(tmp_path)
     keys = store.list("epochs")
