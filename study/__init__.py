@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from workers.contract.version import __version__
+
+__all__ = ["__version__", "run"]
+
 
 def run(
     grid: str | Path,
