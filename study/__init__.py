@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.drive.executors import DEFAULT
+from workers.contract.version import __version__
+
+__all__ = ["__version__", "run"]
 
 
 def run(

@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGE = "factorial-iwae"
+from workers.contract.version import PACKAGE, installed_version
+
 SHIPPED = "study/shipped.json"
 """The file with the provenance of a copy of the code that was sent to a cluster."""
 
@@ -23,14 +23,7 @@ def code_provenance() -> dict[str, Any]:
         return dict(json.loads((here / SHIPPED).read_text()))
     commit = _git(here, "rev-parse", "HEAD")
     dirty = None if commit is None else bool(_git(here, "status", "--porcelain", "--untracked-files=no"))
-    return {"package": PACKAGE, "version": _version(), "commit": commit, "dirty": dirty}
-
-
-def _version() -> str | None:
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        return None
+    return {"package": PACKAGE, "version": installed_version(), "commit": commit, "dirty": dirty}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

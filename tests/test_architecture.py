@@ -138,8 +138,94 @@ def test_readme_and_ci_run_the_same_commands():
     assert test_command in ci
 
 
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+
+
 def test_links_of_the_documents_lead_somewhere():
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+PATH = re.compile(r"`(?:python )?((?:study|workers|analysis|tests|benchmarks|docs|grids)/[^`\s:]*)(?:: (\w+))?[^`]*`")
+
+
+def wrong_paths(text: str) -> list[str]:
+    """Paths in backticks that do not exist, and names behind them (`path.py: name`) that the file does not have."""
+    wrong = []
+    for path, name in PATH.findall(text):
+        found = list(ROOT.glob(path))
+        if not found or (name and not re.search(rf"\b{name}\b", found[0].read_text())):
+            wrong.append(f"{path}: {name}" if name else path)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_that_a_document_names_exist(page: Path):
+    assert wrong_paths(page.read_text()) == []
+
+
+def test_a_wrong_path_is_caught():
+    text = "`workers/train/loop.py`, `workers/train/loops.py`, `workers/train/loop.py: train`, `workers/train/loop.py: no_such_name`"
+    assert wrong_paths(text) == ["workers/train/loops.py", "workers/train/loop.py: no_such_name"]
+
+
+Layers = dict[str, list[list[str]]]
+
+
+def layers_of_contracts() -> Layers:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layered = {one["containers"][0]: one["layers"] for one in contracts if one.get("exhaustive")}
+    return {package: [layer.split(" | ") for layer in layers] for package, layers in layered.items()}
+
+
+def layers_of_picture(page: str) -> Layers:
+    """The first block of ARCHITECTURE.md: packages at the margin, their layers indented."""
+    found: Layers = {}
+    for line in page.split("```")[1].splitlines():
+        if line.startswith("    "):
+            found[package].append(line.strip().split(" | "))
+        elif line.strip():
+            package = line.split()[0]
+            found[package] = []
+    return found
+
+
+def rooms_of_listing(package: str) -> set[str]:
+    paths = [path for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    return {path.stem for path in paths} - {"__init__"}
+
+
+def rooms_of_table(page: str, package: str) -> list[str]:
+    return re.findall(rf"^\| `{package}/(\w+)(?:/|\.py)` \|", page, flags=re.M)
+
+
+def faults_of_picture(page: str) -> list[str]:
+    """Where the picture, the table of rooms, the contracts and the listing differ."""
+    contracts, picture = layers_of_contracts(), layers_of_picture(page)
+    faults = [f"picture: {package}" for package in PACKAGES if picture.get(package) != contracts[package]]
+    for package in PACKAGES:
+        order = [room for layer in contracts[package] for room in layer]
+        faults += [f"listing: {package}"] * (rooms_of_listing(package) != set(order))
+        faults += [f"table: {package}"] * (rooms_of_table(page, package) != order)
+    return faults
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_contracts_and_the_listing():
+    assert faults_of_picture((ROOT / "ARCHITECTURE.md").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "faults"),
+    [
+        ("    commands\n    pipeline\n", "    pipeline\n    commands\n", ["picture: study"]),
+        ("    effects\n", "", ["picture: analysis"]),
+        ("| `workers/model/` |", "| `workers/models/` |", ["table: workers"]),
+    ],
+    ids=["another order", "a room left out", "a room misnamed"],
+)
+def test_a_wrong_picture_is_caught(right: str, wrong: str, faults: list[str]):
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    assert right in page
+    assert faults_of_picture(page.replace(right, wrong)) == faults

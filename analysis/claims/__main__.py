@@ -17,12 +17,16 @@ from workers.contract.errors import DONE, exit_code_of
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 judged, 2 bad input, 3 damaged data."""
+    asked = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _carry_out(asked))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
     parser.add_argument("study", help="folder of a study, such as results/paper; it may still be running")
     parser.add_argument("--claims", action="append", help="a file of claims instead of the paper's; may be given again")
     parser.add_argument("--csv", help="also write the table of verdicts to this file")
-    asked = parser.parse_args(arguments)
-    return exit_code_of(lambda: _carry_out(asked))
+    return parser
 
 
 def _carry_out(asked: argparse.Namespace) -> int:

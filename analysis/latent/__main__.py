@@ -11,12 +11,16 @@ from workers.contract.errors import DONE, exit_code_of
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 written, 2 bad input, 3 damaged data."""
+    given = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _carry_out(given))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.latent", description=__doc__)
     parser.add_argument("study", help="folder of a study, such as results/quickstart; its trials must have ended")
     parser.add_argument("--root", help="folder of the data sets, where it is not that of the study")
     parser.add_argument("--seed", type=int, help="seed to draw; default: the first that has completed")
-    given = parser.parse_args(arguments)
-    return exit_code_of(lambda: _carry_out(given))
+    return parser
 
 
 def _carry_out(given: argparse.Namespace) -> int:

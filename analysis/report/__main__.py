@@ -16,7 +16,7 @@ from workers.contract.errors import DONE, INCOMPLETE, CommandError, RecordError,
 from workers.store.keys import FIGURES_FOLDER
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
     parser.add_argument("study", help="folder of a study, or s3://bucket/prefix/study; the study may still be running")
     parser.add_argument(
@@ -47,12 +47,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="KINDS",
         help=f"formats of the figures: any of {', '.join(KINDS)}; default: all",
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit codes: 0 written, 1 written but files were left out, 2 bad input, 3 damaged data."""
-    asked = _arguments(arguments)
+    asked = _parser().parse_args(arguments)
     return exit_code_of(lambda: _carry_out(asked))
 
 

@@ -21,8 +21,8 @@ from study.cluster.open_ports import (
     refuse_shut_cluster,
     status_without_token,
 )
-from study.provenance import PACKAGE
 from workers.contract.errors import CommandError
+from workers.contract.version import PACKAGE
 
 RUNNING = ("PENDING", "RUNNING")
 

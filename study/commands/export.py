@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from study.forecast.amounts import in_bytes
-from study.provenance import PACKAGE
 from study.status.found_study import Found, files_below, find_study
 from workers.contract.errors import CommandError
+from workers.contract.version import PACKAGE
 from workers.store.keys import EPOCHS_FOLDER, FIGURES_FOLDER, PLAN_FOLDER, REPORT, TRIALS_FOLDER
 from workers.store.listing import trained_models
 from workers.store.parquet import decode_with_footer

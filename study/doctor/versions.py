@@ -3,7 +3,7 @@
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from study.provenance import PACKAGE
+from workers.contract.version import PACKAGE
 
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)(;.*)?$")
 

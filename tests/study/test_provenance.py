@@ -1,11 +1,14 @@
 """No number without the code that made it."""
 
 import subprocess
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import analysis
+import study
 from study import provenance
 from study.provenance import code_provenance
 from tests import ROOT
@@ -64,5 +67,18 @@ def test_without_git_there_is_no_commit_and_no_error(checkout, monkeypatch):
 
 
 def test_what_is_not_installed_has_no_version(monkeypatch):
-    monkeypatch.setattr(provenance, "PACKAGE", "no-such-package")
+    monkeypatch.setattr("workers.contract.version.PACKAGE", "no-such-package")
     assert code_provenance()["version"] is None
+
+
+def test_both_packages_state_the_version_of_the_project():
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert study.__version__ == analysis.__version__ == wanted
+    assert set(study.__all__) == {"__version__", "run"}
+    assert all(hasattr(analysis, name) for name in analysis.__all__)
+
+
+def test_types_travel_with_the_packages():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert data["*"] == ["py.typed"]
+    assert all((ROOT / package / "py.typed").is_file() for package in ("study", "workers", "analysis"))

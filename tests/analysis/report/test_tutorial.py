@@ -33,7 +33,8 @@ def cells(kind):
     return ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == kind]
 
 
-def test_every_cell_runs(tmp_path):
+@pytest.mark.parametrize("folder", ["docs", "."], ids=["where it lies", "from the top"])
+def test_every_cell_runs(tmp_path, folder):
     factors = yaml.safe_load((ROOT / "grid.yaml").read_text())["factors"]
     write(
         tmp_path / "results" / "quickstart-smoke",
@@ -43,12 +44,13 @@ def test_every_cell_runs(tmp_path):
         bound=plausible_bound,
         activity=plausible_activity,
     )
+    (tmp_path / folder).mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", RUNNER],
         input=json.dumps(cells("code")),
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=tmp_path / folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
