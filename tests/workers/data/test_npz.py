@@ -69,7 +69,10 @@ REFUSED = {
     "no image": ({"images": GREY[:0]}, "images has shape (0, 4, 3)"),
     "one image": ({"images": GREY[:1]}, "images has shape (1, 4, 3)"),
     "no pixel": ({"images": GREY[:, :0]}, "images has shape (23, 0, 3)"),
-    "too bright": ({"images": SHARES * 255}, "images is float64, or has values outside the allowed range; allowed are uint8"),
+    "too bright": (
+        {"images": SHARES * 255},
+        "images is float64, or has values outside the allowed range; allowed are uint8",
+    ),
     "negative": ({"images": SHARES - 0.5}, "floats from 0 to 1"),
     "nan": ({"images": np.where(SHARES > 0.5, np.nan, 0)}, "floats from 0 to 1"),
     "wide integers": ({"images": GREY.astype(np.int64)}, "images is int64"),
