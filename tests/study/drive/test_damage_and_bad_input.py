@@ -58,7 +58,7 @@ def test_other_numbers_of_the_same_epochs_are_a_conflict(capsys):
     assert command("--set", "k=1", "--set", "seed=0", "--out", "second") == 4
     said = capsys.readouterr().out
     assert f"{key}: contains other numbers than this run computed" in said
-    assert "run into another --out folder and compare" in said
+    assert "run the study into another --out folder, then compare them" in said
     assert "goes on from its last border" not in said, "it would end the same way"
     assert files_in(Path("second")) == before
 

@@ -47,7 +47,7 @@ VAE, OUTSIDE, FREY = {"objective.bound": "vae"}, {"objective.beta_place": "outsi
 GREY = {"data.input": "grey"}
 
 REFUSED = {
-    "closed form with weights": (ANALYTIC | {"k": 5}, "objective.kl", "importance weights", ANALYTIC | VAE | {"k": 5}),
+    "closed form with weights": (ANALYTIC | {"k": 5}, "objective.kl", "importance weight", ANALYTIC | VAE | {"k": 5}),
     "closed form with stl": (ANALYTIC | {"objective.gradient": "stl"}, "objective.kl", "sampled form", {"objective.gradient": "stl"}),
     "closed form with dreg": (ANALYTIC | DREG, "objective.kl", "sampled form", DREG | {"objective.kl": "sampled"}),
     "closed form of several layers": (ANALYTIC | DEEP, "objective.kl", "top layer", DEEP),
