@@ -72,7 +72,7 @@ def pruned_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axe
 
 def reactivated_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends") -> Axes:
     """Draw how many units have come back so far, over epochs, one curve per cell, from the table of `pruning`."""
-    return _count_curves(table, axes, names, "units that have come back so far")
+    return _count_curves(table, axes, names, "units back on so far")
 
 
 def _count_curves(table: pd.DataFrame, axes: Axes, names: Names, words: str) -> Axes:

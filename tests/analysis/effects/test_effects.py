@@ -183,7 +183,7 @@ def test_where_neither_direction_is_better_a_verdict_survives_both(tmp_path):
             "warm is not a factor of this study; did you mean warmup",
         ),
         (lambda s: main_effects(s, "test_bound", at={**BASE, "k": 1}), "no factor varies"),
-        (lambda s: interactions(s, "test_bound", order=5), "order 5 of 4 factors"),
+        (lambda s: interactions(s, "test_bound", order=5), "between 2 and the number of factors that vary, 4 "),
     ],
 )
 def test_what_would_hide_something_is_refused(noisy, call, words):

@@ -87,9 +87,9 @@ def test_verdicts_are_interim_until_every_planned_trial_has_ended(study):
 
 
 def test_what_cannot_be_planned_is_refused():
-    with pytest.raises(InferenceError, match="half-width 0"):
+    with pytest.raises(InferenceError, match="half_width 0"):
         seeds_for_interval(1, 0)
     with pytest.raises(InferenceError, match="sd is nan"):
         seeds_for_equivalence(float("nan"), 1)
-    with pytest.raises(InferenceError, match="margin -1"):
+    with pytest.raises(InferenceError, match="margin is -1"):
         seeds_for_equivalence(1, -1)

@@ -54,7 +54,7 @@ def test_activity_in_long_form(root):
     mine = study.activity([row["trial_id"]])
     last = mine[mine["epoch"] == 4].sort_values("unit")
     np.testing.assert_allclose(last["activity"], flat_activity({"n_z": 3, "seed": 1}, 4), rtol=1e-6)
-    with pytest.raises(LoadError, match="there are activity, activity_test"):
+    with pytest.raises(LoadError, match="the vector columns are activity, activity_test"):
         study.activity(column="test_bound")
 
 
