@@ -112,8 +112,7 @@ def test_a_lost_file_is_a_gap(capsys, tiny):
     assert len(problems) == rows["trial_id"].nunique()
     for trial_id in rows["trial_id"].unique():
         assert any(
-            f"epochs of trial {trial_id} are missing, the first of them epoch {rows['epoch'].min()};" in p
-            for p in problems
+            f"epochs of trial {trial_id} are missing, the first of them epoch {rows['epoch'].min()};" in p for p in problems
         )
 
 
@@ -187,7 +186,9 @@ def test_a_stray_file_is_no_damage_but_said(capsys, tiny, folder):
     (tiny / folder).mkdir(exist_ok=True)
     (tiny / folder / "notes.txt").write_text("mine")
     (problem,) = doctor(capsys, "tiny", code=2)
-    assert problem.endswith(f"results/tiny/{folder}/notes.txt: does not belong in {folder}/; move it out of the study's folder")
+    assert problem.endswith(
+        f"results/tiny/{folder}/notes.txt: does not belong in {folder}/; move it out of the study's folder"
+    )
 
 
 def test_what_belongs_beside_the_results_is_no_stray(capsys, tiny):
@@ -283,7 +284,7 @@ def test_the_space_of_a_grid_is_what_the_forecast_of_its_run_says(capsys, keep, 
         "study: s\nmodel: {hidden: [200, 200]}\nfactors: {n_z: [50], seed: [0]}\ntraining: {epochs: 300}\n"
         f"run: {{device: cpu, commit_every: 300, keep_weights: {keep}}}\n"
     )
-    takes = next(match[1] for line in doctor(capsys, "--data", "g.yaml") if (match := re.search(r"takes about (.+)$", line)))
+    takes = next(match[1] for line in doctor(capsys, "--data", "g.yaml") if (match := re.search(r"needs about (.+)$", line)))
     assert run(["g.yaml", "--plan", "--executor", "inline"]) == 0
     assert f", {takes} more on disk" in capsys.readouterr().out
     parameters = 64 * 200 + 200 * 200 + 200 * 100 + 50 * 200 + 200 * 200 + 200 * 64
