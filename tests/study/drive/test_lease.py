@@ -287,7 +287,7 @@ def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, monkeypatch, room):
     said: list[str] = []
     with hold(store, "aa", said.append):
         time.sleep(0.3)
-    assert [text.partition(" cannot be written")[1] for text in said] == [" cannot be written"]
+    assert [text.partition("cannot write the heartbeat")[1] for text in said] == ["cannot write the heartbeat"]
     assert keys(store) == []
 
 
