@@ -32,7 +32,7 @@ NATS: Unit = "nats per example"
 UNITS: Unit = "units"
 
 Per = Literal["trial and epoch", "trial", "latent unit", "class", "stochastic layer", "border", "pack"]
-"""What each value belongs to. A vector has several values in a row, one for each of its own `Per`."""
+"""What each value belongs to. A vector has several values in a row, for example one per latent unit."""
 
 _PER_ENTRY: tuple[Per, ...] = ("latent unit", "class", "stochastic layer", "border")
 
@@ -56,7 +56,7 @@ class Column:
     type: pa.DataType
     unit: Unit
     about: str
-    """One sentence that tells what the number is, with its equation if that is short."""
+    """One sentence that explains the number, with its equation if that is short."""
     per: Per
     source: Source
     better: Better = "neither"

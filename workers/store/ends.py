@@ -95,7 +95,7 @@ def end_rows(store: Store, unreadable: list[str] | None = None) -> tuple[pa.Tabl
 
 
 def ends_among(rows: pa.Table, pack_of: Mapping[str, str]) -> pa.Table:
-    """Return, from rows of `trials/`, the row that tells how each trial ended: the one with the most epochs.
+    """Return, from rows of `trials/`, the row with the status in which each trial ended: the one with the most epochs.
 
     When a failed trial is tried again, it continues in another pack, and its failure no longer counts as its end.
 

@@ -95,7 +95,7 @@ def keys_of(store: Store, folder: str, problems: dict[str, str] | None = None) -
         good = {trials_key(pack_id, epochs) for pack_id, epochs in ended_packs(store)}
     for key in keys:
         if key not in good:
-            _refuse(RecordError(key, f"has a name that no file of {folder}/ has", _AWAY), problems)
+            _refuse(RecordError(key, f"has a name that is not valid in {folder}/", _AWAY), problems)
     return [key for key in keys if key in good]
 
 
@@ -111,7 +111,7 @@ def refuse_renamed(key: str, table: pa.Table, footer: Mapping[str, Any]) -> None
     packs = {footer.get("pack_id"), *(table["pack_id"].unique().to_pylist() if folder == TRIALS_FOLDER else ())}
     if packs != {pack_id}:
         other = next(str(pack) for pack in packs if pack != pack_id)
-        raise RecordError(key, f"belongs to pack {other}", _AWAY)
+        raise RecordError(key, f"belongs to pack {other}, not to the pack in its name", _AWAY)
     column = "epochs" if folder == TRIALS_FOLDER else "epoch"
     if table["trial_id"].null_count or table[column].null_count:
         raise RecordError(key, "has a row without a trial or an epoch", "move it away")
@@ -120,11 +120,12 @@ def refuse_renamed(key: str, table: pa.Table, footer: Mapping[str, Any]) -> None
         # If every trial has diverged, rows end before the border, or there are none; the fence of a closed pack has none.
         if folder == EPOCHS_FOLDER or footer.get("closed"):
             return
-        raise RecordError(key, "holds no trial", _AWAY)
+        raise RecordError(key, "contains no rows", _AWAY)
     low, high = int(epochs.min()), int(epochs.max())
     is_right = low == first and high <= last if folder == EPOCHS_FOLDER else low == high == last
     if not is_right:
-        raise RecordError(key, f"holds epochs {low} to {high}" if low != high else f"holds epoch {low}", _AWAY)
+        found = f"epochs {low} to {high}" if low != high else f"epoch {low}"
+        raise RecordError(key, f"contains {found}, which does not match its name", _AWAY)
 
 
 def refuse_other_borders(keys: Iterable[str], plan: Plan, problems: dict[str, str] | None = None) -> set[str]:
@@ -208,7 +209,7 @@ class Entries(Checked):
         for key in keys:
             number = key.removeprefix(f"{folder}/").removesuffix(".parquet")
             if not number.isdecimal() or key != plan_key(int(number)) or int(number) > len(there) + _MOST_LOST:
-                raise RecordError(key, "has a name that no entry of the plan has", _AWAY)
+                raise RecordError(key, f"has a name that is not valid in {folder}/", _AWAY)
             if key > lost:
                 raise RecordError(lost, f"is missing, although {key} exists", "restore it from a copy")
         return keys

@@ -134,9 +134,9 @@ def test_rows_that_are_stored_twice_are_found(capsys, tiny):
 @pytest.mark.parametrize(
     ("folder", "name", "text"),
     [
-        ("epochs", "{pack}-000090-000091.parquet", "holds epoch"),
+        ("epochs", "{pack}-000090-000091.parquet", "contains epoch"),
         ("epochs", "{other}-{rest}", "belongs to pack {pack}"),
-        ("trials", "{pack}-000090.parquet", "holds epoch"),
+        ("trials", "{pack}-000090.parquet", "contains epoch"),
         ("trials", "{other}-{rest}", "belongs to pack {pack}"),
     ],
 )
