@@ -48,7 +48,7 @@ NLL_CHUNK = 10
 """Number of importance samples at a time. It is part of the key of numpy's noise, so changing it changes numbers."""
 
 BOUNDS = (1, 5, 64)
-"""Besides L_S, every model is measured at L_K with these K, whatever K it was trained with."""
+"""The K of the bounds L_K that are measured besides L_S, whatever K a model was trained with."""
 
 
 @torch.no_grad()

@@ -227,7 +227,7 @@ def path_log_ratio(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "re
 def kl_of_layers(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "replica batch unit"]:
     """Return the KL of every unit from q to its prior in nats, with the layers side by side.
 
-    The top layer has the closed form; for the layers below it is the mean of -(log p - log q) over samples. The sum over
+    The top layer has the closed form; for the layers below it is the mean of log q - log p over samples. The sum over
     units is E[log q(z|x) - log p(z)], which for one layer is KL(q(z|x) || p(z)).
     """
     found = []

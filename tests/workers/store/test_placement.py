@@ -22,16 +22,36 @@ def other_pack(name, packs):
 
 MISPLACED = {
     "rows of another border": ("epochs", lambda n, packs: n.replace("-000002", "-000004"), "has no border"),
-    "rows from another epoch": ("epochs", lambda n, packs: n.replace("-000000-", "-000001-"), "contains epochs 0 to 2, which does not match its name"),
-    "rows to an earlier epoch": ("epochs", lambda n, packs: n.replace("-000002", "-000001"), "contains epochs 0 to 2, which does not match its name"),
+    "rows from another epoch": (
+        "epochs",
+        lambda n, packs: n.replace("-000000-", "-000001-"),
+        "contains epochs 0 to 2, which does not match its name",
+    ),
+    "rows to an earlier epoch": (
+        "epochs",
+        lambda n, packs: n.replace("-000002", "-000001"),
+        "contains epochs 0 to 2, which does not match its name",
+    ),
     "rows of another pack": ("epochs", other_pack, "belongs to pack"),
     "rows of no pack": ("epochs", lambda n, packs: "f" * 16 + n[16:], "belongs to pack"),
     "rows by no such name": ("epochs", lambda n, packs: f"copy of {n}", "has a name that is not valid in epochs/"),
     "rows with another ending": ("epochs", lambda n, packs: n + ".bak", "has a name that is not valid in epochs/"),
-    "rows with more zeros": ("epochs", lambda n, packs: n.replace("-000002", "-0000002"), "has a name that is not valid in epochs/"),
+    "rows with more zeros": (
+        "epochs",
+        lambda n, packs: n.replace("-000002", "-0000002"),
+        "has a name that is not valid in epochs/",
+    ),
     "ends of another pack": ("trials", other_pack, "belongs to pack"),
-    "ends of another epoch": ("trials", lambda n, packs: n.replace("-000004", "-000005"), "contains epoch 4, which does not match its name"),
-    "ends with another ending": ("trials", lambda n, packs: n.replace("parquet", "PARQUET"), "has a name that is not valid in trials/"),
+    "ends of another epoch": (
+        "trials",
+        lambda n, packs: n.replace("-000004", "-000005"),
+        "contains epoch 4, which does not match its name",
+    ),
+    "ends with another ending": (
+        "trials",
+        lambda n, packs: n.replace("parquet", "PARQUET"),
+        "has a name that is not valid in trials/",
+    ),
     "an entry by no such name": ("plan", lambda n, packs: f"{n}~", "has a name that is not valid in plan/"),
     "an entry by another number": ("plan", lambda n, packs: "000007.parquet", "is not a new entry|is missing, although"),
 }
