@@ -77,7 +77,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def _log_softplus(a: Tensor) -> Tensor:
-    # Far below 0, softplus(a) = e^a (1 - e^a / 2 + ...), so its logarithm is a. There softplus itself can be a denormal number.
+    # Far below 0, softplus(a) = e^a (1 - e^a / 2 + ...), so its logarithm is a. softplus itself may be a denormal there.
     safe = a.clamp(min=-15.0)
     return torch.where(a < -15.0, a, torch.log(torch.nn.functional.softplus(safe)))
 
