@@ -283,7 +283,7 @@ def test_the_space_of_a_grid_is_what_the_forecast_of_its_run_says(capsys, keep, 
         "study: s\nmodel: {hidden: [200, 200]}\nfactors: {n_z: [50], seed: [0]}\ntraining: {epochs: 300}\n"
         f"run: {{device: cpu, commit_every: 300, keep_weights: {keep}}}\n"
     )
-    takes = next(match[1] for line in doctor(capsys, "--data", "g.yaml") if (match := re.search(r"takes about (.+)$", line)))
+    takes = next(match[1] for line in doctor(capsys, "--data", "g.yaml") if (match := re.search(r"needs about (.+)$", line)))
     assert run(["g.yaml", "--plan", "--executor", "inline"]) == 0
     assert f", {takes} more on disk" in capsys.readouterr().out
     parameters = 64 * 200 + 200 * 200 + 200 * 100 + 50 * 200 + 200 * 200 + 200 * 64
