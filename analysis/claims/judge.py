@@ -1,4 +1,4 @@
-"""Judges claims by a study: each gets a verdict, with its numbers and a reason."""
+"""Combines the tests of each claim's parts into a verdict, with Holm's adjustment over the primary claims."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
