@@ -1,4 +1,4 @@
-"""Draw and measure latent spaces from stored weights, as PNG, PDF and CSV: `python -m analysis.latent results/quickstart`."""
+"""Draw and measure the latent space of stored models: `python -m analysis.latent results/quickstart`."""
 
 import argparse
 import sys

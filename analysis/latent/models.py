@@ -132,7 +132,7 @@ def reconstruct(model: TrainedModel, images: Floats) -> Floats:
 
 
 def decode(model: TrainedModel, z: Floats) -> Floats:
-    """Return E[x|z] at points of the top layer, [point, pixel]; lower layers are at the means of their conditional priors."""
+    """Return E[x|z] at points of the top layer, [point, pixel]; lower layers take their conditional prior means."""
     return _in_parts(z, lambda points: _pixel_means(model, _down(model, points)))
 
 
