@@ -208,8 +208,8 @@ def test_a_measure_is_shown_with_its_unit(column, words):
     ("value", "column", "unit"),
     [
         ("final", "active_units", "units"),
-        ("slope", "test_bound", "nats an epoch"),
-        ("slope", "active_units", "units an epoch"),
+        ("slope", "test_bound", "nats per epoch"),
+        ("slope", "active_units", "units per epoch"),
         ("final", "ess", "share"),
         ("half_life", "", "epochs"),
         ("latent", "spearman_purity", "rho"),
