@@ -1,4 +1,4 @@
-"""What to run, where, and what is left to do; knows Ray."""
+"""Plan, run, watch and check studies; the only package that uses Ray."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,18 +18,18 @@ def run(
     executor: str = DEFAULT,
     address: str | None = None,
 ) -> int:
-    """Run a grid file from a notebook or a script, as `python -m study.run` does; returns its exit code.
+    """Run a grid file from a notebook or a script, as `python -m study.run` does, and return its exit code.
 
     Args:
         grid: the grid file.
-        sets: `name=value` that win over the file.
-        only: `FACTOR=LEVEL` or a trial_id: a part of the trials.
-        smoke: every cell, one seed, two epochs, into a study of its own.
-        executor: ray | inline (in this process, Ray is not imported); see study.drive.executors.
-        address: of a Ray cluster that is up.
+        sets: `NAME=VALUE` settings that override the grid file.
+        only: `FACTOR=LEVEL` or a trial_id: run only these trials.
+        smoke: run every cell with one seed for two epochs, as a separate study.
+        executor: ray | inline (in this process, without importing Ray); see study.drive.executors.
+        address: address of a Ray cluster that is up.
 
     Raises:
-        ValueError: bad input; the text is what the command line prints.
+        ValueError: bad input; the text is the one that the command line prints.
     """
     from study.pipeline import run_grid
 

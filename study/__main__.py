@@ -1,4 +1,4 @@
-"""`python -m study`: the `study` command where it is not installed."""
+"""Run `python -m study`: the `study` command where it is not installed."""
 
 import sys
 

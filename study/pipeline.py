@@ -1,4 +1,4 @@
-"""From a grid file to a finished study: read, plan, forecast, drive."""
+"""Turn a grid file into a finished study: read, plan, forecast and run it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ def run_grid(
     address: str | None = None,
     retry_failed: bool = False,
 ) -> int:
-    """What the command does, with its words as arguments; errors of the user are raised."""
+    """Run a grid file with the options of the command line, and return the exit code; errors of the user are raised."""
     runner = executor_named(executor)
     grid, cells = read_checked(path, sets, out, is_smoke)
     if is_calibrating:
@@ -46,7 +46,7 @@ def run_grid(
     wanted = select(trials, only) if only else trials
     most = max(trial.settings.data.n_valid for trial in wanted)
     if most >= data.n_train:
-        raise DataError(f"data.n_valid: {most} leaves no image of {data.n_train} to train on; set a smaller one")
+        raise DataError(f"data.n_valid: {most} leaves none of the {data.n_train} images to train on; set a smaller one")
     for line in notes(grid, cells):
         print(line)
     request = Request(open_store(study_url(grid.run.out, grid.study)), grid, wanted, site.machine, data)
@@ -58,7 +58,7 @@ def run_grid(
     if plan_only:
         return 0
     if work.missing:
-        # Before anything starts that would wait for them: the data are there, whole and what they should be.
+        # Check that the data are complete and correct before starting anything that would wait for them.
         for settings in dict.fromkeys(trial.settings.data for trial in wanted):
             load_images(settings)
         runner.prepare(site, grid.run.out)
@@ -71,10 +71,10 @@ def run_grid(
 
 
 def read_checked(path: str | Path, sets: Iterable[str], out: str | None, is_smoke: bool) -> tuple[Grid, Cells]:
-    """A grid file with its options, and its cells; whatever is wrong with it is raised before anything runs."""
+    """Read and check a grid file with its options; return it and its cells. Every mistake is raised before anything runs."""
     grid = read_grid(path, sets)
     if out is not None:
-        # As it is written: a folder may have a name that YAML would read as a number.
+        # Not through YAML, which would read some folder names as numbers.
         grid = replace(grid, run=grid.run.model_copy(update={"out": out}))
     if is_smoke:
         grid = smoke(grid)
@@ -93,7 +93,8 @@ def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], wh
     new = sum(len(pack.trials) for pack in work.new)
     print(f"{n_cells} cells, {len(wanted)} trials ({levels}), {grid.base.training.epochs} epochs each")
     print(
-        f"{len(work.done)} trials done, {len(wanted) - len(work.done)} to do in {len(work.missing)} packs, {new} of them new"
+        f"{len(work.done)} trials done, {len(wanted) - len(work.done)} to do in {len(work.missing)} packs; "
+        f"{new} trials are new"
     )
     if whole:
         _say_packs(grid, work)

@@ -1,4 +1,4 @@
-"""python -m study.run grid.yaml. Nothing imports this module: `study.run` is the function for notebooks."""
+"""Run `python -m study.run grid.yaml`. Nothing imports this module: `study.run` is the function for notebooks."""
 
 from study.commands.run import main
 

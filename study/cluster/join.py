@@ -1,4 +1,4 @@
-"""A Ray cluster that is up: found or joined by its address, asked for its devices, and whether its nodes see the results."""
+"""Find and join a running Ray cluster, count its devices, and check that all its nodes see the results."""
 
 import logging
 import os
@@ -23,48 +23,52 @@ T = TypeVar("T")
 ASKED_WITHIN_S = 300.0
 
 PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""Where a bucket is, for workers on other nodes. Never the keys to it: each node has its own, as the guide says."""
+"""Variables that tell workers on other nodes where a bucket is. The keys are never sent: each node has its own."""
 
-DOWN = "the cluster is still up; take it down with `ray down` and the file of its `ray up`, or `ray stop` on each machine"
+DOWN = (
+    "the cluster is still up; take it down with `ray down FILE` (the file of `ray up`), or with `ray stop` on each machine"
+)
 
 
 def find_cluster() -> str | None:
-    """The address that RAY_ADDRESS names, or of the cluster that `ray start` made this machine a part of; else None.
+    """Return the address in RAY_ADDRESS, or that of the cluster that `ray start` has added this machine to; else None.
 
     RAY_ADDRESS=local means this machine alone, as it does to Ray.
     """
     named = os.environ.get("RAY_ADDRESS", "")
     if named == "local":
         return None
-    if named and not named.startswith(("http://", "https://")):  # those are for `ray job`
+    if named and not named.startswith(("http://", "https://")):  # such addresses are for `ray job`
         return named
     return _started_here()
 
 
 def _started_here() -> str | None:
-    """The address of the cluster that `ray start` made this machine a part of."""
+    """Return the address of the cluster that `ray start` has added this machine to; None if there is none."""
     try:
         address = (ray_folder() / "ray_current_cluster").read_text().strip()
         knock(address)
-    except (OSError, MachineError):  # no file, or one that a machine that went down has left
+    except (OSError, MachineError):  # no file, or one that is left from a cluster that went down
         return None
     return address or None
 
 
 def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
-    """Connect this process to a cluster; returns its devices and where it runs, in words.
+    """Connect this process to a cluster; return its devices, and words that describe it.
 
     Raises:
-        MachineError: nobody answers, anybody may run anything there, or there is nothing that a pack could run on.
+        MachineError: no cluster answers, it is open to anyone, or it has no device for a pack.
     """
     quiet_environment()
     if address == "auto":
         found = _started_here()
         if not found:
-            raise MachineError("--address auto: this machine is part of no Ray cluster; name the head, like ray-head:6379")
+            raise MachineError(
+                "--address auto: this machine is not part of a Ray cluster; give the address of a head, like ray-head:6379"
+            )
         address = found
     if not is_host_and_port(address):
-        raise MachineError(f"--address {address}: is no address of a head; allowed are host:6379, auto and local")
+        raise MachineError(f"--address {address}: not the address of a head; allowed: host:6379, auto, local")
     knock(address)
     close_token_file()
     refuse_shut_cluster(address)
@@ -87,13 +91,13 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
     refuse_open_cluster(ray.get_runtime_context().gcs_address, addresses, context.dashboard_url or "")
     have = ray.cluster_resources()
     gpus, cpus = int(have.get("GPU", 0)), int(have.get("CPU", 0))
-    # A cluster that grows has nothing yet: what comes are the GPUs that its file names.
+    # A cluster that grows on demand may have no device yet: it will get the GPUs that its file names.
     device = run.device if run.device != "auto" else ("cuda" if gpus or not cpus else "cpu")
     if device == "mps":
-        raise MachineError("run.device: got mps, which a cluster does not have; allowed: auto, cpu, cuda")
+        raise MachineError("run.device: got mps, but a cluster has no such device; allowed: auto, cpu, cuda")
     if device == "cpu" and not cpus:
         raise MachineError(
-            f"--address {address}: has no CPU now; for GPU workers that are still to start: --set run.device=cuda"
+            f"--address {address}: the cluster has no CPU now; if GPU workers are still to start, add --set run.device=cuda"
         )
     refuse_precision(device, run.precision)
     most = max(gpus, gpus_to_come())
@@ -106,12 +110,12 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
 
 
 def knock(address: str) -> None:
-    """Refuse a host:port where nobody listens.
+    """Check that something listens at host:port.
 
     Raises:
-        MachineError: nobody does.
+        MachineError: nothing does.
     """
-    # Ray itself tries for minutes.
+    # Ray itself would try for minutes.
     if not is_host_and_port(address):
         return
     host, _, port = address.rpartition(":")
@@ -124,13 +128,13 @@ def knock(address: str) -> None:
 
 
 def is_host_and_port(address: str) -> bool:
-    """Whether an address is that of a head, and not `auto` or a URL."""
+    """Return whether an address is host:port, and not `auto` or a URL."""
     host, colon, port = address.rpartition(":")
     return bool(colon) and "/" not in host and port.isdigit()
 
 
 def gpus_to_come() -> int:
-    """GPUs that the cluster may grow to, by the file that `ray up` leaves on the head; 0 where there is none."""
+    """Return how many GPUs the cluster may grow to, read from the file that `ray up` leaves on its head; else 0."""
     try:
         said = yaml.safe_load(Path("~/ray_bootstrap_config.yaml").expanduser().read_text())
         kinds = [
@@ -142,13 +146,13 @@ def gpus_to_come() -> int:
 
 
 def ray_folder() -> Path:
-    """Where Ray keeps its notes on this machine."""
+    """Return the folder of Ray's own files on this machine."""
     folder = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None) or "/tmp"
     return Path(folder, "ray")
 
 
 def refuse_private_folder(out: str) -> None:
-    """Make sure that a results folder is one and the same on every node, or that every node gets at the bucket.
+    """Check that the results folder is the same on every node, or that every node can use the bucket.
 
     Raises:
         MachineError: a node does not see what this process writes there.
@@ -169,7 +173,7 @@ def refuse_private_folder(out: str) -> None:
         except ray.exceptions.RayError as error:  # a node that died, or that lacks this project
             reason = str(error).strip().splitlines()[-1]
             raise MachineError(
-                f"run.out: a node could not be asked whether it gets at {about} ({reason}); try again"
+                f"run.out: a node could not be asked whether it can use {about} ({reason}); try again"
             ) from error
 
     if "://" in out:

@@ -1,4 +1,4 @@
-"""This machine's own Ray: started quietly, watched, ended. Imports Ray when it is called, not before."""
+"""Start, watch and end Ray on this machine. Ray is imported only when a function needs it."""
 
 import atexit
 import logging
@@ -13,7 +13,7 @@ _ending = threading.Event()
 
 
 def quiet_environment() -> None:
-    """Before Ray is imported: its own loggers, signal handler and statistics off, one thread a process."""
+    """Turn off Ray's loggers, signal handler and statistics, and use one thread per process, before Ray is imported."""
     for name, value in {
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -26,7 +26,7 @@ def quiet_environment() -> None:
 
 
 def start_ray(slots: int) -> None:
-    """Start a Ray on this machine that has so many cores."""
+    """Start Ray on this machine with `slots` cores."""
     import ray
 
     quiet_environment()
@@ -37,30 +37,30 @@ def start_ray(slots: int) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        # Rows go to files, not through Ray: the least that Ray accepts is enough.
+        # Rows go to files, not through Ray, so the smallest store that Ray accepts is enough.
         object_store_memory=100 * 2**20,
     )
-    # TypeError: it was not installed from Python. ValueError: not in the main thread, where Ray leaves it alone as well.
+    # TypeError: the handler was not installed from Python. ValueError: outside the main thread, where Ray sets none either.
     with suppress(TypeError, ValueError):
         signal.signal(signal.SIGTERM, on_sigterm)
     global _ending
     _ending = threading.Event()
-    # Registered after Ray's own, and so called before it.
+    # Registered after Ray's own function, and so called before it.
     atexit.register(_ending.set)
     threading.Thread(target=_end_with_gcs, args=(_ending,), daemon=True).start()
 
 
 def dead_processes() -> list[str]:
-    """Those of Ray's own processes on this machine that have died; none on a cluster that others started."""
+    """Return which of Ray's own processes have died; empty on a cluster that this process did not start."""
     from ray._private import worker
 
-    # Ray has no public way to ask.
+    # Ray has no public function for this.
     node = worker._global_node
     return sorted({name for name, _ in node.dead_processes()} & {"raylet", "gcs_server"}) if node else []
 
 
 def end_ray() -> None:
-    """End this process's Ray, so that the next round starts another."""
+    """End the Ray of this process, so that the next round starts a new one."""
     import ray
 
     _ending.set()
@@ -69,9 +69,9 @@ def end_ray() -> None:
 
 
 def _end_with_gcs(ending: threading.Event) -> None:
-    """Without Ray's gcs_server this process hangs in Ray, which ends it after a minute without a word for the user.
+    """End this process if Ray's gcs_server dies: it would hang, and Ray would end it after a minute without a message.
 
-    Where this process ends its Ray itself, as at its own end, a gcs_server that is gone is as it should be.
+    If this process ends Ray itself, the gcs_server is expected to be gone.
     """
     while "gcs_server" not in (dead := dead_processes()):
         if ending.wait(1) or (not dead and not _is_up()):
@@ -79,7 +79,7 @@ def _end_with_gcs(ending: threading.Event) -> None:
     if ending.is_set():
         return
     print(
-        f"Ray's {' and '.join(dead)} died; what is stored is whole, and the same command goes on",
+        f"Ray's {' and '.join(dead)} died; everything stored is intact; run the same command again to continue",
         file=sys.stderr,
         flush=True,
     )
@@ -97,5 +97,5 @@ def _kill() -> None:
     from ray._private import worker
 
     if (node := worker._global_node) is not None:
-        # By force: a shutdown in good order asks those who died.
+        # By force: a graceful shutdown would wait for the processes that died.
         node.kill_all_processes(check_alive=False, allow_graceful=False)

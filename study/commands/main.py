@@ -1,4 +1,4 @@
-"""The `study` command: it reads the command line and calls the subcommand, each of which has its own file."""
+"""Parse the command line of `study` and call the subcommand; each has its own file."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from study.commands import doctor, export, list_studies, logs, remove, run, stat
 from workers.contract.errors import exit_code_of
 
 EXIT_CODES = (
-    "Exit codes: 0 success; 1 run: done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
-    "4 conflicting content, or verify: a trial is different; 130 interrupted."
+    "Exit codes: 0 success; 1 run: ended, but some trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
+    "4 conflicting content, or verify: a trial differs; 130 interrupted."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand."""
+    """Run a subcommand and return its exit code."""
     words = _parser().parse_args(argv)
     interrupted = run.INTERRUPTED if words.carry_out is run.carry_out else "interrupted"
     return exit_code_of(lambda: int(words.carry_out(words)), interrupted)
@@ -24,7 +24,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="study", description="Run, watch, check and share factorial studies.", epilog=EXIT_CODES
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    command = commands.add_parser("run", help="run what is missing of a study, like python -m study.run", epilog=EXIT_CODES)
+    what = "run whatever is missing from a study, like python -m study.run"
+    command = commands.add_parser("run", help=what, epilog=EXIT_CODES)
     run.add_words(command)
     command.set_defaults(carry_out=run.carry_out)
     plan = commands.add_parser("plan", help="print what `study run` would run, and stop")
@@ -44,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=EXIT_CODES)
         module.add_words(command)
         if module is submit:
-            command.add_argument("--out", help="folder of all results there, or s3://bucket/prefix, like --set run.out=OUT")
+            there = "folder of all results on the cluster, or s3://bucket/prefix, like --set run.out=OUT"
+            command.add_argument("--out", help=there)
         elif module is not logs:
             command.add_argument("--out", default="results", help="folder of all results (default: results)")
         command.set_defaults(carry_out=module.carry_out)

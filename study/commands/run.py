@@ -1,4 +1,4 @@
-"""The command line of `python -m study.run`: reads words, prints sentences, returns exit codes."""
+"""Parse the command line of `python -m study.run`, run the grid file and return the exit code."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ INTERRUPTED = "interrupted; run the same command again to continue"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit codes are those of the README."""
+    """Run the command and return its exit code."""
     words = _parser().parse_args(argv)
     return exit_code_of(lambda: carry_out(words), INTERRUPTED)
 
 
 def carry_out(words: argparse.Namespace) -> int:
-    """What the command does with the words of `add_words`; errors of the user are raised."""
+    """Carry out the command with the parsed arguments of `add_words`; errors of the user are raised."""
     try:
         if words.cluster:
             from study.commands.submit import run_there
@@ -46,27 +46,37 @@ def carry_out(words: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.run",
-        description="Run what is missing of a study: start, resume, extend, or do nothing if all is done.",
-        epilog="Exit codes: 0 all done; 1 done, but trials diverged, failed or are missing; 2 bad input; 3 damaged data; "
-        "4 conflicting content; 130 interrupted.",
+        description="Run whatever is missing from a study: start it, resume it, extend it, or do nothing if all is done.",
+        epilog="Exit codes: 0 all done; 1 ended, but some trials diverged, failed or are missing; 2 bad input; "
+        "3 damaged data; 4 conflicting content; 130 interrupted.",
     )
     add_words(parser)
     return parser
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind the command."""
-    parser.add_argument("grid", help="the grid file, like grid.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that wins over the file")
-    parser.add_argument("--out", help="folder of all results or s3://bucket/prefix, like --set run.out=OUT")
+    """Add the arguments of the command."""
+    parser.add_argument("grid", help="path of the grid file, such as grid.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the grid file"
+    )
+    parser.add_argument("--out", help="folder or s3://bucket/prefix of all results, like --set run.out=OUT")
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
-    parser.add_argument("--calibrate", action="store_true", help="measure this machine's device first, for --plan to go by")
-    parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
-    parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="measure how fast this machine's device is, then print the plan, and stop"
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="run only these trials")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run every cell with one seed for two epochs, as a separate study"
+    )
     summaries = "; ".join(f"{name}: {entry.summary}" for name, entry in EXECUTORS.items())
     parser.add_argument("--executor", choices=tuple(EXECUTORS), default=DEFAULT, help=f"{summaries} (default: {DEFAULT})")
     parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
     parser.add_argument(
-        "--address", help="of a Ray cluster, like ray-head:6379, or local; default: RAY_ADDRESS, this machine's"
+        "--address",
+        help="address of a Ray cluster, such as ray-head:6379, or local for this machine alone "
+        "(default: RAY_ADDRESS, or else this machine's cluster, if any)",
     )
-    parser.add_argument("--cluster", metavar="FILE", help="on the cluster that `ray up FILE` has started, shown here")
+    parser.add_argument(
+        "--cluster", metavar="FILE", help="run on the cluster that `ray up FILE` has started, and print its output here"
+    )

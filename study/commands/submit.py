@@ -1,4 +1,4 @@
-"""`study submit`, and `study run --cluster`: the driver runs on the cluster's head and outlives whoever started it."""
+"""Submit a study to a cluster (`study submit`, `study run --cluster`); its driver runs on the head and outlives this."""
 
 import argparse
 import secrets
@@ -20,17 +20,21 @@ from workers.store.keys import study_url
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study submit`; --out is the folder of all results there."""
-    parser.add_argument("grid", help="the grid file, like grid.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting that wins over the file")
-    parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="a part of the trials")
-    parser.add_argument("--smoke", action="store_true", help="every cell, one seed, two epochs, into a study of its own")
+    """Add the arguments of `study submit`; --out is the folder of all results on the cluster."""
+    parser.add_argument("grid", help="path of the grid file, such as grid.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the grid file"
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="FACTOR=LEVEL|TRIAL", help="run only these trials")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run every cell with one seed for two epochs, as a separate study"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="try failed trials again, from their last border")
     add_place(parser)
 
 
 def carry_out(words: argparse.Namespace) -> int:
-    """Check the grid here, send it with the code, and say how to go on."""
+    """Check the grid here, send it with the code, and print the commands to use next."""
     grid = _checked(words)
     where = place_words(words.address, words.cluster)
     with jobs_at(words.address, words.cluster) as client:
@@ -39,7 +43,7 @@ def carry_out(words: argparse.Namespace) -> int:
 
 
 def run_there(words: argparse.Namespace) -> int:
-    """Submit, or take up what runs already; show what the driver says; return what it returns."""
+    """Submit the study, or follow the job that already runs it; print the driver's output and return its exit code."""
     from study.cluster.jobs import INTERRUPTED, follow, refuse_unstarted
     from study.cluster.ray_up_file import read_cluster
     from study.cluster.tunnel import head_of
@@ -62,8 +66,9 @@ def run_there(words: argparse.Namespace) -> int:
             job = follow(client, job_id, _write)
         except KeyboardInterrupt:
             print(
-                f"\nstudy {grid.study} goes on on the cluster; the same command shows it again; "
-                f"study stop {grid.study}{where} stops it at its next borders; `ray down {words.cluster}` ends the cluster"
+                f"\nstudy {grid.study} continues on the cluster; run the same command again to follow it; "
+                f"`study stop {grid.study}{where}` stops it at its next borders; "
+                f"`ray down {words.cluster}` takes the cluster down"
             )
             return INTERRUPTED
     refuse_unstarted(job)
@@ -77,20 +82,20 @@ def _write(text: str) -> None:
 
 
 def _checked(words: argparse.Namespace) -> Grid:
-    """The grid as the head will read it; whatever is wrong with it is said here and now."""
+    """Return the grid as the head will read it; its mistakes are reported before anything is sent."""
     from study.cluster.shipping import refuse_own_paths
     from study.pipeline import read_checked
 
     grid, _ = read_checked(words.grid, words.set, words.out, words.smoke)
     if words.only:
-        with suppress(DataError):  # data of one's own may lie over there alone; the head says it then
+        with suppress(DataError):  # the user's own data may exist only on the cluster; then the head checks this
             select(trials_of(grid, known(grid.base.data).fingerprint), words.only)
     refuse_own_paths(grid)
     return grid
 
 
 def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -> str:
-    """The id of the job that does this, started now or before."""
+    """Return the id of the job that does this: one that is running already, or a new one."""
     from study.cluster import jobs
     from study.cluster.shipping import asked_for, entrypoint, options_of, pack_up
     from study.drive.summary import STOPPING
@@ -102,7 +107,7 @@ def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -
     stopping = [job.job_id for job in running if STOPPING in jobs.log_of(client, job.job_id)]
     for job in running:
         if job.asked == asked and job.job_id not in stopping:
-            print(f"study {grid.study} runs already, as job {job.job_id}; nothing is submitted")
+            print(f"study {grid.study} is already running as job {job.job_id}; nothing is submitted")
             _next_commands(grid, where, print)
             return job.job_id
     job_id = f"{grid.study}-{secrets.token_hex(4)}"
@@ -112,13 +117,13 @@ def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -
         jobs.submit(client, job_id, entrypoint(sent, options, out), Path(folder), about)
     print(f"study {grid.study} is submitted to {client.get_address()} as job {job_id}")
     if running:
-        state = "is stopping" if running[0].job_id in stopping else "runs the study otherwise"
-        print(f"job {running[0].job_id} {state}; this one waits until it has ended, then does what is left")
+        state = "is stopping" if running[0].job_id in stopping else "runs the study with other options"
+        print(f"job {running[0].job_id} {state}; this one waits until it has ended, then runs what is left")
     _next_commands(grid, where, print)
     return job_id
 
 
 def _next_commands(grid: Grid, where: str, say: Callable[[str], None]) -> None:
-    say(f"what it says:          study logs {grid.study} --follow{where}")
-    say(f"how far it is:         study status {study_url(grid.run.out, grid.study)}")
+    say(f"output:                study logs {grid.study} --follow{where}")
+    say(f"progress:              study status {study_url(grid.run.out, grid.study)}")
     say(f"stop at next borders:  study stop {grid.study}{where}")

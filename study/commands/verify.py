@@ -1,4 +1,4 @@
-"""`study verify`: runs sampled trials again and says of each whether every bit came back, and if not, how far off it is."""
+"""Train sampled trials again and report for each whether every bit agrees or how far off it is (`study verify`)."""
 
 import argparse
 import json
@@ -27,25 +27,27 @@ PAGE = "docs/verify.md"
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
-    """What may stand behind `study verify`."""
+    """Add the arguments of `study verify`."""
     parser.add_argument("name", metavar="NAME", help="a study's name, or the path of its folder")
-    parser.add_argument("--sample", type=_count, metavar="N", help="this many trials, drawn at random (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
-    parser.add_argument("--trial", action="append", default=[], metavar="ID", help="this trial (or the beginning of its id)")
-    parser.add_argument("--alone", action="store_true", help="each in a pack of its own, not with its whole pack")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: as it was trained")
-    parser.add_argument("--data-root", metavar="FOLDER", help="where the data lie now, if elsewhere than for the study")
-    parser.add_argument("--data-path", metavar="FILE", help="the .npz file, likewise")
+    parser.add_argument("--sample", type=_count, metavar="N", help="verify this many trials, drawn at random (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
+    parser.add_argument(
+        "--trial", action="append", default=[], metavar="ID", help="verify this trial (its id, or the beginning of it)"
+    )
+    parser.add_argument("--alone", action="store_true", help="train each trial alone, not with its whole pack")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: as in the study")
+    parser.add_argument("--data-root", metavar="FOLDER", help="folder of the data, if they have moved since the study ran")
+    parser.add_argument("--data-path", metavar="FILE", help="the .npz file, if it has moved since the study ran")
 
 
 def carry_out(words: argparse.Namespace) -> int:
-    """Run, compare, print a line a trial, and store what was found."""
+    """Train the trials again, compare them, print one line per trial, and store the result."""
     found = find_study(words.name, words.out)
     refuse_links(found)
     plan = read_plan(found.store)
     ended = ends_of(found.store, plan)
     chosen = _chosen(found, ended, words.trial, words.sample, words.seed)
-    # Before a folder is made: the device asked for is there.
+    # Check that the device exists before making a folder.
     this_machine(RunSettings(device=words.device))
     reruns = reruns_of(plan, ended, chosen, words.alone)
     store = _fresh(found)
@@ -61,7 +63,7 @@ def carry_out(words: argparse.Namespace) -> int:
         rerun_all(reruns, store, device=device, precision=precision, data_where=where, provenance=code_provenance())
     finally:
         with suppress(OSError):
-            # Gone, if the data were not there and nothing was run.
+            # Remove the folder if it is empty: the data were not there, and nothing was run.
             if not found.is_in_bucket:
                 Path(store.url).rmdir()
     verdicts = [verdict for rerun in reruns for verdict in judge(found.store, store, plan, rerun)]
@@ -76,13 +78,13 @@ def carry_out(words: argparse.Namespace) -> int:
 def _chosen(
     found: Found, ended: Mapping[str, tuple[str, int]], given: Sequence[str], sample: int | None, seed: int
 ) -> list[str]:
-    """The trials named, then those drawn from all others that have ended; sorted first, so that a seed draws the same."""
+    """Return the named trials, then those drawn from the other ended ones, sorted so that a seed draws the same."""
     chosen: list[str] = []
     for beginning in given:
         matching = [trial_id for trial_id in sorted(ended) if beginning and trial_id.startswith(beginning)]
         if len(matching) != 1:
-            what = "no trial that has ended has" if not matching else f"{len(matching)} trials have"
-            raise CommandError(f"--trial {beginning}: {what} an id that begins so; study status {found.url} counts them")
+            what = "no ended trial has" if not matching else f"{len(matching)} ended trials have"
+            raise CommandError(f"--trial {beginning}: {what} an id that begins like this; give an ended trial's whole id")
         chosen += [trial_id for trial_id in matching if trial_id not in chosen]
     wanted = sample if sample is not None else (0 if given else 1)
     rest = [trial_id for trial_id in sorted(ended) if trial_id not in chosen]
@@ -92,7 +94,7 @@ def _chosen(
 
 
 def _fresh(found: Found) -> Store:
-    """A folder that no other verification uses."""
+    """Return the store of a new folder that no other verification uses."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     if found.is_in_bucket:
         return open_store(verify_url(found.url, f"{stamp}-{secrets.token_hex(4)}"))
@@ -107,7 +109,7 @@ def _fresh(found: Found) -> Store:
 
 
 def _device_of(origin: Mapping[str, object]) -> str:
-    """The device that the trials were trained on, if this machine has it."""
+    """Return the device that the trials were trained on if this machine has it, else `auto`."""
     was = origin.get("device")
     return str(was) if was == "cpu" or (was == "cuda" and gpu_count()) else "auto"
 
@@ -120,11 +122,11 @@ def _announcement(
         f", {drawn} drawn with seed {words.seed}" if drawn else ""
     )
     if words.alone:
-        what = f"each alone: not all bits can come back then, but all numbers must lie within the band of {PAGE}"
+        what = f"each is trained alone, so bits may differ, but all numbers must lie within the band of {PAGE}"
     else:
         packs = f"{len(members)} pack{'s' if len(members) != 1 else ''}"
-        what = f"with their whole packs ({packs}, {sum(members)} trials), all of which are compared"
-    return [f"verify study {found.name}: {how}; {what}", f"rows of the new run go to {store.url}"]
+        what = f"whole packs are trained again ({packs}, {sum(members)} trials), and all their trials are compared"
+    return [f"verify study {found.name}: {how}; {what}", f"rows of the new run are stored in {store.url}"]
 
 
 def _store_summary(store: Store, words: argparse.Namespace, chosen: Sequence[str], verdicts: Sequence[Verdict]) -> None:
@@ -157,8 +159,8 @@ def _ending(verdicts: Sequence[Verdict], store: Store) -> list[str]:
     lines = [", ".join(f"{count} {name}" for name, count in counts.items()) + f"; {store.url}/{SUMMARY}"]
     if any(verdict.name == WITHIN and verdict.expects_bits for verdict in verdicts):
         lines.append(
-            "the same pack on the same device and versions gives the same bits: a stored file was changed, or something "
-            f"that provenance does not name is different; see {PAGE}"
+            "the same pack gives the same bits on the same device with the same versions: either a stored file was changed, "
+            f"or something differs that the provenance does not record; see {PAGE}"
         )
     return lines
 

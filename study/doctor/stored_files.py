@@ -1,4 +1,4 @@
-"""Every stored file of a study, read and checked: whole, where it belongs, and each (trial, epoch) once; writes nothing."""
+"""Read and check every stored file of a study: each is intact and in its place, and each (trial, epoch) is there once."""
 
 import hashlib
 from collections import Counter
@@ -40,36 +40,36 @@ _OF_AN_END = pa.schema([TRIALS.field(name) for name in ("trial_id", "pack_id", "
 _WHOSE = pa.schema([EPOCHS.field(name) for name in ("trial_id", "epoch")])
 
 _Streams = list[tuple[Segment, pa.Table, Mapping[str, Any]]]
-"""The rows files with their tables and footers."""
+"""Files of epoch rows with their tables and footers."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something in a study's folder that is not as it was written, or does not belong there."""
+    """A file in a study's folder that is damaged, missing or in the wrong place."""
 
     key: str
     text: str
     next_step: str
     is_damage: bool = True
-    """False: nothing that was stored is wrong or lost."""
+    """False if no stored result is wrong or lost."""
 
 
 @dataclass
 class Examined:
-    """What was looked at, and what was found."""
+    """What was read, and what was found."""
 
     files: Counter[str] = field(default_factory=Counter)
-    """Files read, by folder."""
+    """Number of files read, by folder."""
     rows: int = 0
     faults: list[Fault] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
-    """Hidden files of writes that did not end; no reader takes them for results."""
+    """Hidden files of unfinished writes; every reader ignores them."""
 
 
 def examine(store: Store) -> Examined:
     """Read every file of a study and check it."""
     found = Examined()
-    # A running study grows in the order plan, epochs, trials: what is read later explains what was read before.
+    # A running study grows in the order plan, epochs, trials. Listing in the opposite order finds no file without its plan.
     listed = {folder: store.list(folder) for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER)}
     ended_in = {trials_key(*ended) for ended in ended_packs(store)}
     stored = {segment.key: segment for segment in segments(store)}
@@ -99,20 +99,22 @@ def _table(store: Store, key: str, known: set[str], found: Examined) -> tuple[pa
     folder = key.partition("/")[0]
     if key not in known:
         # pandas.read_parquet on the folder would take it for rows.
-        found.faults.append(Fault(key, f"is no file of {folder}/", _MOVE_AWAY, is_damage=False))
+        found.faults.append(Fault(key, f"does not belong in {folder}/", _MOVE_AWAY, is_damage=False))
         return None
     found.files[folder] += 1
     try:
         table, footer = decode_with_footer(store.read(key), key)
         if not set(table.column_names) <= set(_SCHEMAS[folder].names):
-            raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", _MOVE_AWAY)
+            raise RecordError(key, f"does not belong in {folder}/ (kind {footer.get('kind')})", _MOVE_AWAY)
         if folder != PLAN_FOLDER:
             refuse_renamed(key, table, footer)
     except RecordError as error:
         found.faults.append(_fault(error))
         return None
     except OSError as error:
-        found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "check the disk and its rights"))
+        found.faults.append(
+            Fault(key, f"cannot be read ({error.strerror})", "check the disk and the permissions of the file")
+        )
         return None
     return table, footer
 
@@ -122,25 +124,25 @@ def _fault(error: RecordError) -> Fault:
 
 
 def _side_by_side(schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
-    """Some columns of all tables."""
+    """Return the columns of a schema from all tables, as one table."""
     parts = (table.select(schema.names).replace_schema_metadata(None) for table in tables)
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def _plan(store: Store, found: Examined) -> Plan | None:
-    """The plan, if every entry can be read and stands where it belongs."""
+    """Return the plan, if every entry can be read and is in its place."""
     strays = {fault.key: fault.text for fault in found.faults if not fault.is_damage}
     try:
         return read_plan(Entries(store, strays))
     except RecordError as error:
-        # A damaged file is reported already.
+        # The damaged file has been reported already.
         if error.path not in {fault.key for fault in found.faults}:
             found.faults.append(_fault(error))
         return None
 
 
 def _once(streams: _Streams, last_of: Mapping[str, int], plan: Plan | None, found: Examined) -> None:
-    """Every (trial, epoch) once, without a gap, to the trial's end, and of planned trials alone."""
+    """Check that every planned trial has each epoch once, up to its end, and that no other trial has rows."""
     rows = _side_by_side(_WHOSE, (table for _, table, _ in streams))
     found.rows = len(rows)
     ids = list(dict.fromkeys([*rows["trial_id"].to_pylist(), *last_of]))
@@ -155,17 +157,17 @@ def _once(streams: _Streams, last_of: Mapping[str, int], plan: Plan | None, foun
         if is_repeated[place]:
             there = streams[files[first]][0].key
             text = f"epoch {epochs[place]} of trial {ids[trials[place]]} is stored twice (see {there})"
-            found.faults.append(Fault(streams[files[place]][0].key, text, "move the wrong file away"))
+            found.faults.append(Fault(streams[files[place]][0].key, text, "move the wrong one out of the study's folder"))
     trials, epochs = trials[~is_repeated], epochs[~is_repeated]
     stored, due = stored_and_due(trials, epochs, np.array([last_of.get(one, -1) for one in ids], np.int64))
     for number, trial_id in enumerate(ids):
         if lost := due[number] - stored[number]:
             first = np.setdiff1d(np.arange(due[number]), epochs[trials == number])[0]
-            text = f"{lost} of {due[number]} epochs of trial {trial_id} are not there, the first of them epoch {first}"
+            text = f"{lost} of {due[number]} epochs of trial {trial_id} are missing, the first of them epoch {first}"
             found.faults.append(Fault(f"{EPOCHS_FOLDER}/", text, "restore the lost file from a copy"))
         if plan is not None and trial_id not in plan.trials:
-            text = f"has rows of trial {trial_id}, which no entry of the plan names"
-            found.faults.append(Fault(f"{EPOCHS_FOLDER}/", text, "move its file away"))
+            text = f"has rows of trial {trial_id}, which is not in the plan"
+            found.faults.append(Fault(f"{EPOCHS_FOLDER}/", text, "move its file out of the study's folder"))
 
 
 def _checkpoints(
@@ -175,11 +177,11 @@ def _checkpoints(
     plan: Plan | None,
     found: Examined,
 ) -> None:
-    """Those that rows files name have the content these say; a pack that has not ended has its newest one."""
+    """Check that checkpoints have the hashes in the files of rows, and that every unfinished pack has its newest one."""
     named: dict[str, Mapping[str, Any]] = {}
     newest: dict[str, tuple[int, str]] = {}
     for segment, _, footer in streams:
-        # A border at which nothing was left to train has no state.
+        # There is no checkpoint at a border where nothing was left to train.
         if key := footer.get("checkpoint"):
             named[key] = footer
             newest[segment.pack_id] = max((segment.last, key), newest.get(segment.pack_id, (0, "")))
@@ -189,20 +191,20 @@ def _checkpoints(
         try:
             content = hashlib.sha256(store.read(key)).hexdigest()
         except FileNotFoundError:
-            continue  # a driver has deleted it meanwhile
+            continue  # a driver has deleted it in the meantime
         if content != named[key]["checkpoint_sha256"]:
-            found.faults.append(Fault(key, "damaged: its content is not what its rows file says", "delete it: " + _ANEW))
+            found.faults.append(Fault(key, "damaged: its hash is not the one in its rows file", "delete it: " + _ANEW))
     for pack_id, (last, key) in newest.items():
         goal = plan.packs[pack_id].epochs if plan is not None and pack_id in plan.packs else last
         if key not in there and last < goal and not {(pack_id, last), (pack_id, goal)} & ended:
-            found.faults.append(Fault(key, f"is gone, which pack {pack_id} goes on from", "run the study: " + _ANEW))
+            found.faults.append(Fault(key, f"is missing, but pack {pack_id} continues from it", "run the study: " + _ANEW))
 
 
-_ANEW = "its epochs are computed once more from the border before and compared with what is stored"
+_ANEW = "its epochs are computed again from the previous border and compared with what is stored"
 
 
 def _weights(store: Store, found: Examined) -> None:
-    """Whole files of the trial and the epochs that their names say; that is all that they say of themselves."""
+    """Check that every file of weights is intact and holds the trial and epochs of its name."""
     for trial_id, epochs, key in trained_models(store):
         found.files[WEIGHTS_FOLDER] += 1
         try:
@@ -226,9 +228,9 @@ def _strays(store: Store, found: Examined) -> None:
     for folder, keys in known.items():
         for key in store.list(folder):
             if key not in keys and not key.startswith(f"{CHECKPOINTS_FOLDER}/stop-"):
-                found.faults.append(Fault(key, f"is no file of {folder}/", _MOVE_AWAY, is_damage=False))
+                found.faults.append(Fault(key, f"does not belong in {folder}/", _MOVE_AWAY, is_damage=False))
     if "://" in store.url:
-        return  # a bucket's writes are whole or not at all
+        return  # an unfinished write to a bucket leaves no file
     root = Path(store.url)
     for folder in (*_SCHEMAS, *known):
         hidden = [path for path in files_below(root / folder) if path.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Runs what is missing of a study and says how it ended; has no state but the store's."""
+"""Run whatever is missing from a study and report how it ended; all state is in the store."""
 
 import secrets
 import signal
@@ -31,12 +31,12 @@ from workers.store.plan_log import lineage_of
 from workers.store.protocol import Store, exists
 
 CLOSING = ("memory", "error", "death", "closed")
-"""Kinds of failure after which a pack is split. The others (a full disk, unreadable data) are no fault of its trials."""
+"""Kinds of failure after which a pack is split. The others (a full disk, unreadable data) are not caused by its trials."""
 
 
 @dataclass
 class _Watch:
-    """Listens to the executor: draws, deletes old checkpoints, remembers failures."""
+    """Listen to the executor: show progress, delete old checkpoints, remember failures."""
 
     store: Store
     display: Display
@@ -46,12 +46,12 @@ class _Watch:
     course: Course = field(default_factory=Course)
     committed: dict[str, int] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
-    """Times that a pack's process has died since its newest border."""
+    """How often each pack's process has died since its newest border."""
     failures: dict[str, Failure] = field(default_factory=dict)
     is_executor_lost: bool = False
 
     def __post_init__(self) -> None:
-        """Looks once at what earlier runs have left."""
+        """Look once at what earlier runs have left."""
         self.pruning = Pruning(self.store, self.packs)
 
     def epoch(self, pack_id: str, epoch: int, committed: int, diverged: Mapping[str, int]) -> None:
@@ -73,25 +73,25 @@ class _Watch:
 
     def retried(self, pack_id: str, failure: Failure) -> None:
         self.pruning.disturbed(pack_id)
-        self.display.say(f"pack {pack_id} failed and goes on from its last border: {failure.sentence}")
+        self.display.say(f"pack {pack_id} failed and continues from its last border: {failure.sentence}")
 
     def died(self, pack_id: str, reason: str) -> None:
         self.pruning.disturbed(pack_id)
         self.deaths[pack_id] = self.deaths.get(pack_id, 0) + 1
         if self.deaths[pack_id] > self.max_failures:
-            # Whoever starts it once more finds this key and returns at once.
+            # If the executor starts the pack again, the worker finds this key and returns at once.
             self.store.create(stop_key(self.run_id, pack_id), b"")
             self.failed(pack_id, death(reason))
         else:
-            self.display.say(f"pack {pack_id} lost its worker process and goes on from its last border")
+            self.display.say(f"pack {pack_id} lost its worker process and continues from its last border")
 
     def lost_machine(self, pack_id: str) -> None:
         self.pruning.disturbed(pack_id)
-        self.display.say(f"pack {pack_id} lost its machine and goes on elsewhere from its last border")
+        self.display.say(f"pack {pack_id} lost its machine and continues elsewhere from its last border")
 
     def lost_executor(self, reason: str) -> None:
         self.is_executor_lost = True
-        self.display.say(f"{reason}; it is started anew, and every pack goes on from its last border")
+        self.display.say(f"{reason}; it is started again, and every pack continues from its last border")
 
     def failed(self, pack_id: str, failure: Failure) -> None:
         self.failures[pack_id] = failure
@@ -106,7 +106,7 @@ def drive(
     retry_failed: bool = False,
     rates: Rates | None = None,
 ) -> Ending:
-    """Run until nothing is missing, or what is missing cannot be run now.
+    """Run until nothing is missing, or until what is missing cannot be run now.
 
     A pack that keeps failing is split in two; a trial that keeps failing alone ends as failed.
 
@@ -121,10 +121,10 @@ def drive(
     losses, stopped = 0, True
     store = request.store
     comparison = Comparison(request, rates or BUILT_IN[request.machine.device], executor.overhead)
-    # Outside: Ctrl-C while it waits for another driver ends the command at once.
+    # The lease comes first: Ctrl-C while this waits for another driver ends the command at once.
     with hold(store, run_id, say), _stop_on_interrupt(store, run_id, say) as interrupted:
         while not interrupted():
-            # Only once: what has failed again since is not asked for again.
+            # Only in the first round: a trial that has failed again is not tried once more.
             retry_now = retry_failed and not tried
             work = settle(request, provenance, retry_now)
             packs = [pack for pack in work.missing if (pack.pack_id, pack.epochs) not in tried]
@@ -157,11 +157,11 @@ def _give_up(store: Store, pack: Pack, failure: Failure, say: Callable[[str], No
     if failure.kind == "closed":
         return
     if len(pack.trials) > 1:
-        say(f"pack {pack.pack_id} is split in two, so that what fails does not take its {len(pack.trials)} trials with it")
+        say(f"pack {pack.pack_id} is split in two, so that one failing trial does not end all {len(pack.trials)}")
 
 
 def jobs_of(request: Request, work: Work, packs: Sequence[Pack], run_id: str, provenance: Mapping[str, object]) -> list[Job]:
-    """What a worker needs of each pack."""
+    """Return the jobs of these packs: what a worker needs to know about each one."""
     store, grid = request.store, request.grid
     return [
         Job(
@@ -182,7 +182,7 @@ def jobs_of(request: Request, work: Work, packs: Sequence[Pack], run_id: str, pr
 
 
 def _round(request: Request, executor: Executor, jobs: Sequence[Job], seconds: Mapping[str, float], n_done: int) -> _Watch:
-    """Run these jobs once; returns what was seen of their packs."""
+    """Run these jobs once, and return what was observed of their packs."""
     run, machine, run_id = request.grid.run, request.machine, jobs[0].run_id
     gpus = gpus_of_pack(run) if machine.device == "cuda" else 0.0
     packs = {job.pack.pack_id: job.pack for job in jobs}
@@ -199,15 +199,15 @@ def _round(request: Request, executor: Executor, jobs: Sequence[Job], seconds: M
 
 
 def _absolute(path: str | None) -> str | None:
-    # The current folder of a worker need not be the user's.
+    # A worker may have another current folder than the user.
     return None if path is None else str(Path(path).expanduser().absolute())
 
 
 @contextmanager
 def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks the workers to stop at their next border, as `study stop` does; the second ends at once.
+    """At the first Ctrl-C ask the workers to stop at their next border, as `study stop` does; at the second stop at once.
 
-    So does SIGTERM, by which a cluster stops a job.
+    SIGTERM counts like Ctrl-C, because a cluster stops a job with it.
     """
     hit: list[int] = []
 
@@ -219,10 +219,10 @@ def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) ->
         say(STOPPING)
 
     before: dict[int, Any] = {}
-    # Not in the main thread (of a notebook server, say): whoever owns the signals keeps them.
+    # Outside the main thread (of a notebook server, for example) the signals stay with their owner.
     with suppress(ValueError):
         for each in (signal.SIGINT, signal.SIGTERM):
-            # One that was not installed from Python could not be given back.
+            # A handler that was not installed from Python could not be restored.
             if signal.getsignal(each) is not None:
                 before[each] = signal.signal(each, ask)
     try:

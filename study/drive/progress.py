@@ -87,7 +87,7 @@ class Display:
         running = sum(len(self._packs[p].trials) for p, epoch in self._epoch.items() if epoch < self._packs[p].epochs)
         left = f"{_clock(elapsed * (whole - done) / done)} left" if done > 0.01 * whole else "estimating the time left"
         rate = f"{self._epochs / max(elapsed, 1e-9):.1f} epochs/s"
-        text = f"{self._done}/{self._total} trials, {running} running, {rate}, {left}"
+        text = f"{self._done}/{self._total} trials done, {running} trials running, {rate}, {left}"
         if self._live:
             self._live.update(self._task, description=text, completed=done, total=whole)
         else:

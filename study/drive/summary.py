@@ -1,4 +1,4 @@
-"""How a study stands when the command returns: counted, said, and turned into an exit code."""
+"""Count how the trials of a study ended, print the summary, and choose the exit code."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,13 @@ from study.plan.request import Request
 from workers.contract.errors import CONFLICT, DAMAGED, DONE, INCOMPLETE, INTERRUPTED
 from workers.contract.failure import Failure
 
-STOPPING = "stopping at the next border of every running pack; Ctrl-C again stops at once; the same command goes on"
-"""What a driver says when it is asked to end."""
+STOPPING = (
+    "stopping at the next border of every running pack; Ctrl-C again stops at once; run the same command again to continue"
+)
+"""What a driver prints when it is asked to stop. `study submit` looks for this line in a job's log."""
 
 SHOWN = 20
-"""Trials named one by one before the rest is counted."""
+"""How many trials are named; the others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +24,20 @@ class Ending:
     """How a study stands when the command returns."""
 
     out: str
-    """Where the results lie."""
+    """URL of the study's folder."""
     trials: int
     completed: int
     diverged: tuple[str, ...]
-    """In words: cell, seed and trial_id."""
+    """One text per trial: cell, seed and trial_id."""
     failed: tuple[str, ...]
     missing: tuple[str, ...]
     """Wanted trials that have not ended."""
     exit_code: int
-    """0 all done, 1 trials diverged, failed or are missing, 3 damaged data, 4 conflicting content, 130 interrupted."""
+    """0 all done, 1 some trials diverged, failed or are missing, 3 damaged data, 4 conflicting content, 130 interrupted."""
 
 
 def ending_of(request: Request, failures: Mapping[str, Failure], interrupted: bool) -> Ending:
-    """Look once more at what is stored; `failures` are those of this run, by pack_id."""
+    """Read once more what is stored, and return how the study stands; `failures` are those of this run, by pack_id."""
     store, wanted = request.store, request.wanted
     work = find_work(request)
     statuses = statuses_of(store, work)
@@ -58,14 +60,14 @@ def ending_of(request: Request, failures: Mapping[str, Failure], interrupted: bo
 def say_ending(
     ending: Ending, failures: Mapping[str, Failure], seconds: float, ran: bool, say: Callable[[str], None]
 ) -> None:
-    """What the user reads last."""
+    """Print the last lines of a run: the counts, the reasons of failures, and what to do next."""
     if not ran and ending.exit_code == DONE:
         say(f"nothing to do: all {ending.trials} trials are done")
     else:
-        say(f"{ending.completed} of {ending.trials} trials completed, {seconds:.0f} s")
+        say(f"{ending.completed} of {ending.trials} trials completed; this run took {seconds:.0f} s")
     _list("diverged", ending.diverged, "", say)
     _list("failed", ending.failed, "try them again with --retry-failed", say)
-    _list("missing", ending.missing, "the same command goes on with them", say)
+    _list("missing", ending.missing, "run the same command again to continue with them", say)
     if ending.exit_code != DONE:
         for sentence in dict.fromkeys(failure.sentence for failure in failures.values() if failure.kind != "closed"):
             say(f"why: {sentence}")

@@ -1,4 +1,4 @@
-"""What a run should have taken and what it took, for the part of its packs that it did."""
+"""Compare the time that a run took with the forecast for the part of its packs that it finished."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from workers.contract.trial import Pack
 
 @dataclass
 class Comparison:
-    """Adds up over the rounds of one run."""
+    """Adds up predicted and taken time over the rounds of one run."""
 
     request: Request
     rates: Rates
@@ -25,19 +25,19 @@ class Comparison:
     _begun: float = 0.0
 
     def begin(self, packs: Sequence[Pack]) -> dict[str, float]:
-        """Before a round: notes where its packs stand; returns the time of each whole pack, to weigh its epochs by."""
+        """Before a round: note how far its packs are; return the seconds of each whole pack, to weight the progress."""
         self._done = stored_epochs(self.request.store, packs)
         self._begun = time.monotonic()
         return {pack.pack_id: seconds_of(pack, self.request.data, self.rates, -1) for pack in packs}
 
     def end(self, packs: Sequence[Pack], course: Course) -> None:
-        """After a round: adds what was done in it."""
+        """After a round: add the time it took and the time predicted for it."""
         self.taken += time.monotonic() - self._begun
-        # A second round finds the executor and its workers started.
+        # In a second round the executor and its workers are running already.
         start = not self.predicted
         data, slots = self.request.data, self.request.machine.slots
         self.predicted += predicted(packs, course, data, self.rates, slots, self.overhead, self._done, start)
 
     def sentence(self) -> str:
-        """Both, side by side; empty if nothing was done."""
+        """Return a sentence with predicted and taken time; empty if nothing was done."""
         return compared(self.predicted, self.taken) if self.predicted else ""

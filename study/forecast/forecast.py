@@ -1,4 +1,4 @@
-"""How long the packs of a study will take, what they will use and store, and how that compares with what they took."""
+"""Forecast how long packs will take and how much they will store, and compute what the finished part should have taken."""
 
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,45 +15,45 @@ from workers.store.listing import segments
 from workers.store.protocol import Store
 
 ROWS_FILE, ROW, TRIALS_FILE, TRIALS_ROW, PLAN_ENTRY, PLAN_ROW = 11_700, 115, 13_450, 110, 21_700, 60
-"""Bytes of the Parquet files, by size of small studies: most of a small file is its footer."""
+"""Sizes in bytes of Parquet files and their rows, measured on small studies: most of a small file is its footer."""
 
 MODEL_FILE = 2_500
-"""Bytes of a file of weights or of a checkpoint beside its tensors."""
+"""Bytes of a weights file or a checkpoint in addition to its tensors."""
 
 VECTORS, FLOAT = sum(column.per == "latent unit" for column in EPOCH_COLUMNS), 4
-"""Columns of an epoch's row with one value per latent unit, and the bytes of a value."""
+"""Columns of an epoch's row that hold one value per latent unit, and the bytes of a value."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is left of a study."""
+    """What the rest of a study will take."""
 
     seconds: float
-    """Until the last pack ends, with the start of the executor and of the workers."""
+    """Seconds until the last pack ends, including the start of the executor and the workers."""
     device_seconds: float
-    """Of all packs together, by the share of a device that each holds."""
+    """Seconds of all packs together, each times the share of a device that it holds."""
     stored_bytes: float
-    """Of what will have been added when all is done."""
+    """Bytes that will be added until everything is done."""
     first_factorial: float | None
-    """Seconds until every cell has ended with one and the same seed; None if no seed has all cells."""
+    """Seconds until every cell has ended for the same seed; None if no seed has all cells."""
 
 
 @dataclass
 class Course:
-    """How far the packs of a run have come, by what the executor tells."""
+    """How far the packs of a run have come, as the executor reports it."""
 
     begun: dict[str, int] = field(default_factory=dict)
-    """The epoch that each began behind; -1 for the very beginning."""
+    """The epoch after which each pack began; -1 at the very beginning."""
     reached: dict[str, int] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
 
     def epoch(self, pack_id: str, epoch: int) -> None:
-        """A pack has finished an epoch."""
+        """Record that a pack has finished an epoch."""
         self.begun.setdefault(pack_id, epoch - 1)
         self.reached[pack_id] = max(epoch, self.reached.get(pack_id, -1))
 
     def share(self, pack: Pack) -> float:
-        """Part of what was left of a pack that this run has done."""
+        """Return which part (0 to 1) of the remaining epochs of a pack this run has done."""
         if pack.pack_id in self.ended:
             return 1.0
         begun = self.begun.get(pack.pack_id, pack.epochs)
@@ -61,7 +61,7 @@ class Course:
 
 
 def seconds_of(pack: Pack, data: Known, rates: Rates, done: int, crowd: float = 1.0) -> float:
-    """Time of what is left of a pack behind `done` epochs, beside neighbours that slow it down by `crowd`."""
+    """Return the seconds that a pack needs after `done` epochs; packs beside it slow it down by the factor `crowd`."""
     training, measuring, ending = of_pack(pack, data, done)
     compute = rates.training.of(training) + rates.measuring.of(measuring) + rates.ending.of(ending)
     stored = sum(border > done for border in pack.borders) * checkpoint_bytes(pack, data) + weights_bytes(pack, data)
@@ -69,13 +69,13 @@ def seconds_of(pack: Pack, data: Known, rates: Rates, done: int, crowd: float = 
 
 
 def crowd_of(rates: Rates, packs: int, slots: int) -> float:
-    """How much slower a pack is while as many run as can; half as many slots slow it down half as much."""
+    """Return the factor by which packs that run at once slow each other down; half as many slow down half as much."""
     busy = min(packs, slots)
     return 1 + (rates.crowd - 1) * min(1.0, (busy - 1) / max(1, rates.slots - 1))
 
 
 def stored_epochs(store: Store, packs: Collection[Pack]) -> dict[str, int]:
-    """The newest epoch stored of every pack, or of what it goes on from; -1: none. One listing."""
+    """Return the newest stored epoch of every pack, or of the pack it continues from; -1: none. Lists the store once."""
     reached = {pack.pack_id: pack.from_epoch or -1 for pack in packs}
     for segment in segments(store) if packs else ():
         if segment.pack_id in reached:
@@ -84,7 +84,7 @@ def stored_epochs(store: Store, packs: Collection[Pack]) -> dict[str, int]:
 
 
 def ends_of(seconds: Iterable[float], slots: int, start: float) -> list[float]:
-    """When each of these ends if the next one begins wherever a slot is free, in this order."""
+    """Return when each of these ends, in seconds, if they begin in this order and each takes the first free slot."""
     free = [start] * slots
     ends = []
     for each in seconds:
@@ -106,16 +106,16 @@ def forecast(
     share: float = 1.0,
     keep_weights: bool = True,
 ) -> Forecast:
-    """What these packs will take in this order.
+    """Forecast what these packs will take in this order.
 
     Args:
-        packs: as they will be begun.
+        packs: in the order in which they will begin.
         data: sizes of the data set.
-        rates: what work costs.
+        rates: seconds per unit of work.
         slots: packs that the machine can run at once.
-        overhead: of the executor, which may run them one after the other.
+        overhead: that of the executor, which may run packs one after the other.
         done: epochs stored, by pack_id; see stored_epochs.
-        wanted: all trials of the grid, for the first whole factorial.
+        wanted: all trials asked for, to find the first complete seed.
         ended: trial_id of those that have ended.
         share: GPUs or cores that a pack holds.
         keep_weights: whether trained models are stored.
@@ -146,7 +146,7 @@ def predicted(
     done: Mapping[str, int],
     with_start: bool = True,
 ) -> float:
-    """Seconds that the part of the packs which was done should have taken, with the start of processes where it is part."""
+    """Return the seconds that the finished part of the packs should have taken, by default with the start of processes."""
     slots = overhead.slots_of(slots)
     crowd = crowd_of(rates, len(packs), slots)
     each = [course.share(p) * (seconds_of(p, data, rates, done[p.pack_id], crowd) + overhead.pack_s) for p in packs]
@@ -155,7 +155,7 @@ def predicted(
 
 
 def stored_bytes(packs: Sequence[Pack], data: Known, done: Mapping[str, int], keep_weights: bool = True) -> float:
-    """What packs add to the study's folder: rows, ends, weights, plan, and the one checkpoint that a pack keeps."""
+    """Return the bytes that packs add to the study's folder: rows, ends, weights, plan, and one checkpoint per pack."""
     total = 0.0
     for pack in packs:
         replicas, units, behind = len(pack.trials), latent_units(shape_of(pack)), done[pack.pack_id]
@@ -167,17 +167,17 @@ def stored_bytes(packs: Sequence[Pack], data: Known, done: Mapping[str, int], ke
 
 
 def checkpoint_bytes(pack: Pack, data: Known) -> float:
-    """Of parameters and Adam's two moments."""
+    """Return the bytes of a pack's checkpoint: parameters and the two moments of Adam."""
     return MODEL_FILE + 3 * FLOAT * len(pack.trials) * parameters_of(shape_of(pack), data.n_x)
 
 
 def weights_bytes(pack: Pack, data: Known) -> float:
-    """Of the trained models."""
+    """Return the bytes of a pack's trained models."""
     return sum(MODEL_FILE + FLOAT * parameters_of(trial.settings, data.n_x) for trial in pack.trials)
 
 
 def _first_factorial(wanted: Sequence[Trial], at: Mapping[str, float]) -> float | None:
-    """When the first seed ends that all cells have."""
+    """Return when the first seed ends that all cells have; None if there is none."""
     cells: set[Settings] = set()
     last: dict[int, float] = {}
     count: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""The words of a forecast: what --plan prints of cost, and what a run says of it before and after."""
+"""Word the forecast that --plan and every run print, and the comparison that a run prints at its end."""
 
 from study.forecast.amounts import duration, hours, in_bytes
 from study.forecast.forecast import Forecast, forecast, stored_epochs
@@ -10,7 +10,7 @@ from study.plan.request import Request
 
 
 def outlook(request: Request, work: Work, rates: Rates, overhead: Overhead, path: object) -> list[str]:
-    """What is left of a study will take so long; no line if nothing is left."""
+    """Return the lines that forecast the rest of a study; none if nothing is left to do."""
     machine, run = request.machine, request.grid.run
     foreseen = forecast(
         work.missing,
@@ -28,7 +28,7 @@ def outlook(request: Request, work: Work, rates: Rates, overhead: Overhead, path
 
 
 def said_of(forecast: Forecast, rates: Rates, device: str, path: object) -> list[str]:
-    """Time, hours of the device and space, when one whole seed stands, and what that rests on."""
+    """Return the lines of a forecast: time, device-hours, space, when one seed is complete, and the source of the rates."""
     if not forecast.seconds:
         return []
     thing = {"cpu": "core", "cuda": "GPU", "mps": "GPU"}[device]
@@ -37,17 +37,17 @@ def said_of(forecast: Forecast, rates: Rates, device: str, path: object) -> list
         f"{in_bytes(forecast.stored_bytes)} more on disk"
     ]
     if forecast.first_factorial is not None:
-        lines.append(f"every cell with one seed: after {duration(forecast.first_factorial)}")
+        lines.append(f"every cell finished with one seed: after {duration(forecast.first_factorial)}")
     if rates.is_calibrated:
-        lines.append(f"by what was measured on {rates.device_name} on {rates.date}, if nothing else runs there")
+        lines.append(f"based on measurements on {rates.device_name} on {rates.date}, assuming that nothing else runs there")
     else:
         lines.append(
-            f"rough: this machine's {device} was not calibrated (built in: {rates.device_name}); "
-            f"python -m study.run {path} --calibrate does it in a minute or so"
+            f"rough: this machine's {device} was not calibrated, so built-in rates are used ({rates.device_name}); "
+            f"`python -m study.run {path} --calibrate` measures it in about a minute"
         )
     return lines
 
 
 def compared(predicted: float, taken: float) -> str:
-    """`predicted 5 min 20 s, took 5 min 41 s (+7%)`."""
+    """Return a sentence such as `predicted 5 min 20 s, took 5 min 41 s (+7%)`; both times are in seconds."""
     return f"predicted {duration(predicted)}, took {duration(taken)} ({taken / max(predicted, 1e-9) - 1:+.0%})"

@@ -1,4 +1,4 @@
-"""The words of error messages: what a setting takes, what was written, what may have been meant."""
+"""Word parts of error messages: what a setting allows, what was written, what may have been meant."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from workers.contract.yaml_tree import Node
 
 @dataclass(frozen=True)
 class ListWords:
-    """The words of a setting that is written as a list and stored as text."""
+    """Words for a setting that is written as a list and stored as text."""
 
     things: str
     allowed: str
@@ -33,7 +33,7 @@ LISTS: Mapping[str, ListWords] = {
 
 @cache
 def allowed(name: str, model: type[Frozen] = Settings) -> str:
-    """What a setting takes, in words."""
+    """Return the allowed values of a setting, in words."""
     if model is Settings and name in LISTS:
         return LISTS[name].allowed
     return _in_words(adapter_of(name, model).json_schema())
@@ -65,7 +65,7 @@ def _in_words(schema: Mapping[str, Any]) -> str:
 
 
 def words_of(name: str, model: type[Frozen]) -> list[str]:
-    """The words that a setting takes; none if it takes numbers."""
+    """Return the words that a setting allows; none if it takes numbers."""
     return list(_words_of(name, model))
 
 
@@ -79,7 +79,7 @@ def _words_of(name: str, model: type[Frozen]) -> tuple[str, ...]:
 
 
 def suggest(key: str, here: Iterable[str], anywhere: Iterable[str]) -> str:
-    """The nearest key of this place, the home of a key of that name elsewhere, or all keys of this place."""
+    """Suggest the nearest key allowed here, or the place where this key is allowed, or list all keys allowed here."""
     here = list(here)
     if close := close_to(key, here):
         return close
@@ -90,21 +90,21 @@ def suggest(key: str, here: Iterable[str], anywhere: Iterable[str]) -> str:
 
 
 def allowed_of(words: Iterable[str], got: str) -> str:
-    """All words, and the nearest one."""
+    """Return a list of all words, and the nearest one as a suggestion."""
     words = list(words)
     hint = close_to(got, words)
     return f"allowed: {', '.join(words)}" + (f"; {hint}" if hint else "")
 
 
 def yes_or_no(text: str, name: str, model: type[Frozen]) -> str:
-    """A question for those who write yes for true."""
+    """Return a suggestion for anyone who writes yes for true or no for false; empty otherwise."""
     if allowed(name, model) == "true or false" and text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false"):
         return f"; did you mean {'true' if text.lower() in ('yes', 'on', 'y', 'true') else 'false'}?"
     return ""
 
 
 def shown_of(node: Node) -> str:
-    """What was written, short; text in quotes."""
+    """Return what was written, shortened; text is in quotes."""
     if isinstance(node, nodes.Mapping):
         return "keys and values"
     if isinstance(node, nodes.Sequence):
@@ -116,7 +116,7 @@ def shown_of(node: Node) -> str:
 
 
 def flow_of(node: Node) -> str:
-    """What was written, as one line of YAML, short."""
+    """Return what was written as one line of YAML, shortened."""
     if isinstance(node, nodes.Sequence):
         text = f"[{', '.join(flow_of(item) for item in node.items)}]"
     elif isinstance(node, nodes.Mapping):
@@ -127,7 +127,7 @@ def flow_of(node: Node) -> str:
 
 
 def shown_level(name: str, level: SettingValue) -> str:
-    """A value of a setting as a grid file writes it."""
+    """Return a value of a setting as it is written in a grid file."""
     if isinstance(level, bool):
         return str(level).lower()
     if name == "data.classes" and level != "all":
@@ -136,7 +136,7 @@ def shown_level(name: str, level: SettingValue) -> str:
 
 
 def words_of_trial(trial: Trial) -> str:
-    """A trial as its cell, its seed and its id."""
+    """Return a trial as text: its cell, its seed and its trial_id."""
     values = flatten(trial.settings)
     told = [name for name, value in values.items() if name in FACTORS or value != default_of(name)]
     cell = " ".join(

@@ -1,4 +1,4 @@
-"""Where packs run: this machine's cores or GPUs, found without importing torch."""
+"""Find the cores or GPUs on which packs can run, without importing torch."""
 
 import os
 import sys
@@ -13,16 +13,16 @@ PRECISIONS = {
     "cuda": ("auto", "ieee", "tf32", "bf16"),
     "mps": ("auto", "ieee"),
 }
-"""What run.precision may be, by device."""
+"""Allowed values of run.precision, by device."""
 
 
 class MachineError(UserError):
-    """The device asked for is not there."""
+    """The device or cluster that was asked for cannot be used."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides the sizes of packs."""
+    """The device that packs run on, and how many run at once; this decides the sizes of packs."""
 
     device: str
     """cpu | cuda | mps"""
@@ -31,10 +31,10 @@ class Machine:
 
 
 def this_machine(run: RunSettings) -> Machine:
-    """The device and how many packs run at once.
+    """Return the device of this machine, and how many packs run at once.
 
     Raises:
-        MachineError: run.device names a device that this machine lacks, or run.precision what the device lacks.
+        MachineError: run.device names a device that this machine lacks, or run.precision one that the device lacks.
     """
     gpus = gpu_count()
     device = run.device
@@ -44,31 +44,31 @@ def this_machine(run: RunSettings) -> Machine:
     if device == "cuda" and not gpus:
         raise MachineError("run.device: got cuda, but this machine shows no NVIDIA GPU; allowed here: auto, cpu")
     if device == "mps" and sys.platform != "darwin":
-        raise MachineError("run.device: got mps, which only a Mac has; allowed here: auto, cpu")
+        raise MachineError("run.device: got mps, but this machine is not a Mac; allowed here: auto, cpu")
     if device == "cuda":
         return Machine(device, max(1, int(gpus / gpus_of_pack(run))))
     return Machine(device, cores() if device == "cpu" else 1)
 
 
 def refuse_precision(device: str, precision: str) -> None:
-    """Before anything runs: the device can compute so.
+    """Check that the device has this precision.
 
     Raises:
-        MachineError: run.precision names what the device does not have.
+        MachineError: the device does not have this precision.
     """
     if precision not in PRECISIONS[device]:
         raise MachineError(
-            f"run.precision: got {precision}, which {device} does not have; allowed: {', '.join(PRECISIONS[device])}"
+            f"run.precision: got {precision}, but {device} does not support it; allowed: {', '.join(PRECISIONS[device])}"
         )
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpu_count() -> int:
-    """NVIDIA GPUs that this process may use."""
+    """Return how many NVIDIA GPUs this process may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
         there = len(os.listdir(Path("/proc/driver/nvidia/gpus")))
@@ -82,18 +82,18 @@ def gpu_count() -> int:
 
 
 def gpus_of_pack(run: RunSettings) -> float:
-    """GPUs (or a share of one) that a pack takes.
+    """Return how many GPUs a pack takes; below 1 it is a share of one.
 
     Raises:
-        MachineError: more than one, and no whole number.
+        MachineError: the number is above 1 but not whole.
     """
     gpus = 1.0 if run.gpus_per_pack == "auto" else run.gpus_per_pack
     if gpus > 1 and gpus != int(gpus):
-        raise MachineError(f"run.gpus_per_pack: got {gpus}; allowed are shares of one GPU, and whole numbers above")
+        raise MachineError(f"run.gpus_per_pack: got {gpus}; allowed: a share of one GPU (up to 1), or a whole number")
     return gpus
 
 
 def in_words(machine: Machine) -> str:
-    """The first line a user reads: `this machine, 2 cores`."""
+    """Return the words for a machine, such as `this machine, 2 cores`."""
     thing = {"cpu": "core", "cuda": "GPU", "mps": "Apple GPU"}[machine.device]
     return f"this machine, {machine.slots} {thing}{'s' if machine.slots > 1 else ''}"

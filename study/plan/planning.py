@@ -1,4 +1,4 @@
-"""What is missing: compares the trials a grid asks for with the plan log and with what is stored."""
+"""Find what is missing: compare the trials of a grid with the plan log and with what is stored."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -19,28 +19,28 @@ from workers.store.protocol import Store
 
 
 class PlanConflictError(UserError):
-    """The grid asks for what this study's folder cannot hold; the text says what changed and what to do."""
+    """The grid contradicts what this study's folder holds; the text tells what changed and what to do."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a grid still needs."""
+    """What is done and what is still to do for a grid."""
 
     plan: Plan
     new: tuple[Pack, ...]
-    """Packs to be written to the plan log: new ones, and known ones with more epochs."""
+    """Packs to be written to the plan log: new packs, and known packs with more epochs."""
     missing: tuple[Pack, ...]
-    """Packs to run, the new ones among them."""
+    """Packs to run, including new ones."""
     done: Mapping[str, tuple[str, int]]
-    """Every wanted trial that has ended: by trial_id, the pack that it ended in and that pack's epochs."""
+    """For every wanted trial that has ended, by trial_id: the pack in which it ended, and the epochs of that pack."""
 
 
 def find_work(request: Request, retry_failed: bool = False) -> Work:
-    """Decide what to plan and what to run; writes nothing.
+    """Decide what to plan and what to run, without writing anything.
 
     Args:
-        request: what is asked for.
-        retry_failed: failed trials go on from their last border, in packs of their own.
+        request: the trials asked for, and where they would run.
+        retry_failed: failed trials continue from their last border, in separate packs.
 
     Raises:
         PlanConflictError: the study was planned with other measurements.
@@ -64,7 +64,7 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
     done: dict[str, tuple[str, int]] = {}
     for pack, members in _wanted_packs(plan, wanted):
         if pack.pack_id in closed and len(pack.trials) > 1:
-            # All that live there are planned anew, whether they are asked for now or not.
+            # All trials that belong to this pack now are planned again, whether they are asked for or not.
             here = [trial for trial in pack.trials if plan.pack_of[trial.trial_id] == pack.pack_id]
             for half in halves(_at_goal(here, goal)):
                 part = child(half, pack, last_epoch(store, pack))
@@ -80,7 +80,7 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
         if not going_on:
             continue
         if pack.epochs >= goal or (end < pack.epochs and len(going_on) < len(pack.trials)):
-            # As planned; or it must reach its own end before some of its trials can leave it, and then this is asked again.
+            # Run as planned: that is far enough, or the pack must end before some trials can leave it (then decided).
             live.append(pack)
         elif len(going_on) == len(pack.trials):
             new.append(lengthen(pack, going_on, grid.run, device, data))
@@ -91,9 +91,9 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
 
 
 def settle(request: Request, provenance: Mapping[str, Any], retry_failed: bool = False) -> Work:
-    """Close what was marked, find the work and write what is new to the plan log.
+    """Close the marked packs, find the work, and write new packs to the plan log.
 
-    Whoever loses the race for the next entry of the log reads again and decides again.
+    If another driver writes the next entry of the log first, read again and decide again.
     """
     store, grid = request.store, request.grid
     while True:
@@ -111,7 +111,7 @@ def settle(request: Request, provenance: Mapping[str, Any], retry_failed: bool =
 
 
 def _close_marked(store: Store, provenance: Mapping[str, Any]) -> None:
-    """Fence every marked pack off; one of a single trial ends as failed."""
+    """Fence off every marked pack; the trial of a marked pack of one trial ends as failed."""
     reasons = closing_reasons(store)
     if not reasons:
         return
@@ -130,7 +130,7 @@ def _close_marked(store: Store, provenance: Mapping[str, Any]) -> None:
 
 
 def _at_goal(trials: Sequence[Trial], goal: int) -> list[Trial]:
-    """The same trials, to be trained for so many epochs, or as many as they were planned for."""
+    """Return the same trials with `goal` epochs, or with those they were planned for if these are more."""
     return [trial.model_copy(update={"settings": _with_epochs(trial.settings, goal)}) for trial in trials]
 
 
@@ -140,10 +140,10 @@ def _with_epochs(settings: Settings, goal: int) -> Settings:
 
 
 def _wanted_packs(plan: Plan, wanted: Sequence[Trial]) -> list[tuple[Pack, list[Trial]]]:
-    """The live packs of planned trials, each with its wanted members in the pack's order and today's settings."""
+    """Return the live packs of planned trials, each with its wanted trials in the pack's order and with today's settings."""
     today = {trial.trial_id: trial for trial in wanted if trial.trial_id in plan.pack_of}
     ids = dict.fromkeys(plan.pack_of[trial_id] for trial_id in today)
-    # A trial that went on in another pack is a member of both, but lives in the newer one alone.
+    # A trial that continued in another pack is a member of both, but belongs to the newer one.
     return [
         (
             plan.packs[pack_id],
@@ -158,7 +158,7 @@ def _wanted_packs(plan: Plan, wanted: Sequence[Trial]) -> list[tuple[Pack, list[
 
 
 def statuses_of(store: Store, work: Work) -> dict[str, str]:
-    """How every wanted trial that has ended did: completed | diverged | failed."""
+    """Return the status of every wanted trial that has ended: completed | diverged | failed."""
     known: dict[str, str] = {}
     for ended in dict.fromkeys(work.done.values()):
         known |= statuses_of_pack(store, *ended)
@@ -174,5 +174,5 @@ def _same_measurements(grid: Grid, plan: Plan) -> None:
         if was != now:
             raise PlanConflictError(
                 f"{grid.place('measure')}: measure.{name}: got {now}, but study {grid.study} was planned with {was}; "
-                "all rows of a study are measured alike: set it back, or give the study another name"
+                "all rows of a study must be measured in the same way: set it back, or give the study another name"
             )

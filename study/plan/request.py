@@ -1,4 +1,4 @@
-"""What is asked for and where it would run: what planning, forecast, driver and summary all need."""
+"""Define a request: the trials asked for and where they would run, for planning, forecast, driver and summary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from workers.store.protocol import Store
 
 @dataclass(frozen=True)
 class Request:
-    """Trials of a grid, the store of their study, and what their packs are sized for."""
+    """The trials asked for, the store of their study, and the machine that their packs are sized for."""
 
     store: Store
-    """Where the study lies."""
+    """The store of the study."""
     grid: Grid
     wanted: Sequence[Trial]
-    """The grid's trials, or those of them that are to run."""
+    """All trials of the grid, or those that --only selects."""
     machine: Machine
     data: Known
     """Sizes of the data set."""

@@ -1,4 +1,4 @@
-"""How far a study has come, from its files alone; judges none of them and needs neither torch nor Ray."""
+"""Find out how far a study has come from its files alone, without torch or Ray."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class PackStanding:
 
     pack: Pack
     last_border: int | None
-    """None before the first."""
+    """None before the first border."""
     has_ended: bool
 
 
@@ -32,20 +32,20 @@ class Standing:
 
     plan: Plan
     status_of: Mapping[str, str]
-    """Of every planned trial: completed | diverged | failed as stored, else begun | to do."""
+    """Status of every planned trial: completed | diverged | failed as stored, otherwise begun | to do."""
     rows: int
-    """(trial, epoch) pairs that are stored."""
+    """Number of stored (trial, epoch) pairs."""
     rows_at_most: bool
-    """Whether that is what the names of files say, not their footers: diverged trials have fewer."""
+    """Whether `rows` is an upper bound, computed from file names and not from footers: diverged trials have fewer rows."""
     newest: float | None
-    """When the newest rows came, in seconds since 1970."""
+    """When the newest rows were stored, in seconds since 1970; None without rows."""
     packs: tuple[PackStanding, ...]
-    """The packs that trials belong to now, in the order of planning."""
+    """The packs to which trials belong now, in the order in which they were planned."""
     unreadable: tuple[str, ...]
     """Files that could not be read."""
 
     def count(self, status: str) -> int:
-        """Trials of a status."""
+        """Return how many trials have this status."""
         return sum(each == status for each in self.status_of.values())
 
 
@@ -56,7 +56,7 @@ def standing(store: Store) -> Standing:
         RecordError: the plan is damaged.
     """
     unreadable: list[str] = []
-    # A running study grows in the order plan, epochs, trials: what is read later explains what was read before.
+    # A running study grows in the order plan, epochs, trials. Reading in the opposite order finds no file without its plan.
     rows_of_ends, packs_ended = end_rows(store, unreadable)
     stored = list(segments(store))
     plan = read_plan(store)
@@ -87,7 +87,7 @@ def _rows(store: Store, stored: list[Segment], unreadable: list[str]) -> tuple[i
     for segment in stored:
         path = Path(store.url, segment.key)
         try:
-            # The footer alone: a study has gigabytes of rows.
+            # Only the footer is read, because a study has gigabytes of rows.
             count += pq.read_metadata(path).num_rows
             newest = max(path.stat().st_mtime, newest or 0.0)
         except (pa.ArrowException, OSError):
@@ -96,7 +96,7 @@ def _rows(store: Store, stored: list[Segment], unreadable: list[str]) -> tuple[i
 
 
 def _rows_in_bucket(store: BucketStore, stored: list[Segment], plan: Plan) -> tuple[int, float | None]:
-    # A request for every footer would take minutes.
+    # One request per footer would take minutes.
     count = sum(
         (segment.last - segment.first + 1) * len(plan.packs[segment.pack_id].trials)
         for segment in stored

@@ -1,4 +1,4 @@
-"""How far two runs of one trial lie apart: bit-equal, within the published band, or different; reads no file."""
+"""Measure how far apart two runs of one trial are, column by column, and compare that with the published band."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,42 +14,42 @@ from workers.contract.columns import COLUMNS, unit_of_column
 
 @dataclass(frozen=True)
 class Band:
-    """How far apart numbers may lie that are the same but for rounding."""
+    """How far apart two numbers may be if they differ only by rounding."""
 
     nats: float
-    """Of the row's |test_bound|, for columns in nats per example."""
+    """Share of the row's |test_bound|, for columns in nats per example."""
     unit: float
     """Absolute, for columns in any other unit."""
     unit_share: float
-    """Beside `unit`, of the number itself."""
+    """Share of the number itself, added to `unit`."""
 
 
 BAND = Band(nats=5e-6, unit=5e-5, unit_share=5e-5)
-"""Seven times what roundings were measured to make: docs/verify.md, benchmarks/verify_band.py."""
+"""Seven times the measured effect of rounding; see docs/verify.md and benchmarks/verify_band.py."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Where two runs of a trial differ in one column, at its largest."""
+    """The largest difference between two runs of a trial in one column."""
 
     column: str
     epoch: int | None
-    """None: in the trial's row."""
+    """None if it is in the trial's final row."""
     absolute: float
     relative: float
-    """To |test_bound| in nats, else to the number itself."""
+    """Relative to |test_bound| for columns in nats, otherwise to the number itself."""
     of_band: float
-    """Share of the band; above 1 is outside, inf where no rounding explains it."""
+    """Difference divided by the allowed one; above 1 is outside the band, inf is more than rounding can explain."""
 
 
 def gaps(stored: pa.Table, now: pa.Table, band: Band, threshold: float) -> list[Gap]:
-    """The columns in which two tables differ, worst first; empty if all bits agree.
+    """Return the columns in which two tables differ, worst first; empty if all bits agree.
 
     Args:
         stored: rows of one trial, from `epochs` (sorted by epoch) or from `trials`.
         now: the same rows of another run.
         band: what counts as rounding.
-        threshold: of an active unit; a count may differ by the units that lie within the band of it.
+        threshold: activity above which a unit is active; counts may differ by the units within the band around it.
     """
     if len(stored) != len(now):
         return [Gap("rows", None, abs(len(stored) - len(now)), np.inf, np.inf)]
@@ -57,7 +57,7 @@ def gaps(stored: pa.Table, now: pa.Table, band: Band, threshold: float) -> list[
     found = [
         gap
         for name in stored.column_names
-        # Which pack a trial was in, when and where, is no number of it.
+        # Pack, time and place of a trial are not among its results.
         if name not in COLUMNS or COLUMNS[name].is_of_the_trial
         for gap in _gaps_of(name, stored, now, epochs, band, threshold)
     ]
@@ -85,7 +85,7 @@ def _gaps_of(
         else:
             scale = np.abs(before)
             allowed = band.unit + band.unit_share * scale
-        # Where one of both is null or not finite there is no distance.
+        # If one of the two is null or not finite, the distance is infinite.
         relative = _or_infinite(absolute / scale)
         of_band = np.where(absolute == 0, 0.0, _or_infinite(absolute / allowed))
     worst = int(np.argmax(of_band))
@@ -100,7 +100,7 @@ def _or_infinite(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _exact(
     name: str, stored: pa.Table, now: pa.Table, epochs: Sequence[int | None], band: Band, threshold: float
 ) -> list[Gap]:
-    """Texts, flags and counts are equal or not."""
+    """Compare texts, flags and counts, which must be equal; only a count of active units has a band."""
     pairs = list(zip(stored[name].to_pylist(), now[name].to_pylist(), strict=True))
     rows = [row for row, (was, new) in enumerate(pairs) if was != new]
     if not rows:
@@ -113,13 +113,13 @@ def _exact(
         size = max(apart)
         of_band = 1.0 if all(n <= near[row] for n, row in zip(apart, rows, strict=True)) else np.inf
     elif name == "active_units" and None not in pairs[rows[0]]:
-        # The trial's row repeats the last epoch's, where it is judged.
+        # The trial's final row repeats the count of the last epoch, which is judged there.
         size, of_band = abs(pairs[rows[0]][0] - pairs[rows[0]][1]), 1.0
     return [Gap(name, epochs[rows[0]], float(size), np.inf, of_band)]
 
 
 def _numbers(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[np.int64], bool]:
-    """All entries one after the other (null: NaN), the row of each, and whether they are numbers at all."""
+    """Return all entries of a column (null: NaN), the row of each, and whether they are numbers at all."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_list(array.type):
         lengths = np.array([len(entry or []) for entry in array.to_pylist()], np.int64)
@@ -137,7 +137,7 @@ def _bound_of(table: pa.Table) -> NDArray[np.float64]:
 
 
 def weights_gap(stored: Mapping[str, NDArray[Any]], now: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether two sets of weights differ in a bit; they say nothing beyond what the rows do, so they have no band."""
+    """Return whether two sets of weights differ in any bit; they have no band, as rows show the effect of a difference."""
     if stored.keys() != now.keys():
         return True
     return any(stored[name].shape != now[name].shape or stored[name].tobytes() != now[name].tobytes() for name in stored)

@@ -1,4 +1,4 @@
-"""Judges a trial that was run again: bit-equal, within the band, or different, and what may have made the difference."""
+"""Judge trials that were trained again: bit-equal, within the band or different, and what may explain a difference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ TELLING = (
     "dirty",
     "fingerprint",
 )
-"""What of a footer's provenance may explain other numbers; of two, the code alone changes none without saying so."""
+"""Entries of a footer's provenance that may explain different numbers."""
 
 _SAME_BITS = ("device", "device_name", "precision", "generator", "torch", "numpy", "platform", "commit", "dirty")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one trial."""
+    """The result for one trial."""
 
     trial_id: str
     pack_id: str
@@ -51,24 +51,24 @@ class Verdict:
     weights: str
     """equal | different | not stored"""
     changed: Mapping[str, tuple[Any, Any]]
-    """What the provenance of then and of now say differently."""
+    """Entries of the provenance that differ: their values in the stored and in the new run."""
     expects_bits: bool
-    """Whether it was the same pack on the same device, versions and code."""
+    """Whether pack, device, versions and code are the same, so that all bits should agree."""
 
     def reasons(self) -> list[str]:
-        """Lines for a reader; none if all bits agree."""
+        """Return lines that describe the differences; none if all bits agree."""
         if self.name == EQUAL:
             return []
         lines = [_gap_text(gap) for gap in self.gaps[:3]]
         if len(self.gaps) > 3:
             lines.append(f"and {len(self.gaps) - 3} more columns")
         if not self.gaps:
-            lines.append("every row is equal, but the stored weights are other ones")
-        changed = ", ".join(f"{name} {was} then, {now} now" for name, (was, now) in self.changed.items())
-        return [*lines, f"different between the two runs: {changed or 'nothing that provenance names'}"]
+            lines.append("every row is equal, but the stored weights differ")
+        changed = ", ".join(f"{name} was {was}, is now {now}" for name, (was, now) in self.changed.items())
+        return [*lines, f"different between the two runs: {changed or 'nothing that the provenance records'}"]
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as plain values, for JSON."""
         worst = self.gaps[0] if self.gaps else None
         return {
             "trial_id": self.trial_id,
@@ -82,7 +82,7 @@ class Verdict:
 
 
 def judge(stored: Store, again: Store, plan: Plan, rerun: Rerun) -> list[Verdict]:
-    """Compare of every member the rows of all epochs, the row at the end, and the weights if they are stored.
+    """Compare every trial of a rerun with what is stored: the rows of all epochs, the final row, and any stored weights.
 
     Raises:
         RecordError: a stored file is damaged.
@@ -111,7 +111,7 @@ def judge(stored: Store, again: Store, plan: Plan, rerun: Rerun) -> list[Verdict
 
 
 def ends_of(store: Store, plan: Plan) -> dict[str, tuple[str, int]]:
-    """The pack and the epochs that every ended trial ended with; one that failed has no end to compare.
+    """Return the pack and the number of epochs with which every trial ended, by trial_id; failed trials are left out.
 
     Raises:
         RecordError: a file of trials is damaged.
@@ -121,7 +121,7 @@ def ends_of(store: Store, plan: Plan) -> dict[str, tuple[str, int]]:
 
 
 def origin_of(store: Store, pack_id: str, epochs: int) -> Mapping[str, Any]:
-    """The provenance of a pack's end."""
+    """Return the provenance that is stored with a pack's final rows."""
     key = trials_key(pack_id, epochs)
     provenance: Mapping[str, Any] = read_footer(store.read(key), key).get("provenance", {})
     return provenance
@@ -134,7 +134,7 @@ def _name(found: Sequence[Gap], weights: str) -> str:
 
 
 def _rows(store: Store, lasts: Mapping[str, int]) -> pa.Table:
-    """The rows of these packs, of each up to an epoch."""
+    """Return the rows of these packs, each up to its epoch in `lasts`, sorted by epoch."""
     tables = []
     for file in segments(store):
         if file.first <= lasts.get(file.pack_id, -1):
@@ -165,8 +165,8 @@ def _weights(stored: Store, again: Store, trial_id: str, epochs: int) -> str:
 def _gap_text(gap: Gap) -> str:
     where = gap.column if gap.epoch is None else f"{gap.column} in epoch {gap.epoch}"
     if gap.of_band == float("inf"):
-        return f"{where}: no rounding explains it (off by {gap.absolute:.3g})"
-    return f"{where}: off by {gap.absolute:.3g} ({gap.relative:.1e} relative), {gap.of_band:.2g} of the band"
+        return f"{where}: more than rounding can explain (off by {gap.absolute:.3g})"
+    return f"{where}: off by {gap.absolute:.3g} ({gap.relative:.1e} relative), {gap.of_band:.2g} times the band"
 
 
 def _plain(value: Any) -> Any:

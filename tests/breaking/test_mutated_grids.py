@@ -83,7 +83,7 @@ def test_a_thousand_problems_are_counted_and_a_hundred_shown():
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["data: {n_valid: 2000}"], r"grid\.yaml:2:17: data\.n_valid: 2000 leaves no image of 1437"),
+        (["data: {n_valid: 2000}"], r"grid\.yaml:2:17: data\.n_valid: 2000 leaves none of the 1437 images"),
         (["run: {device: mps}"], r"grid\.yaml:2:15: run\.device: got mps"),
         (["run: {device: cuda}"], r"grid\.yaml:2:15: run\.device: got cuda"),
         (["data: {name: npz, path: nowhere.npz}"], r"grid\.yaml:2:25: data\.path: nowhere\.npz is not a file"),

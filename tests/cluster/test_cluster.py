@@ -301,7 +301,7 @@ def test_hosts_that_were_lost_in_the_middle_cost_no_failure(story: Story):
     at_kill, at_end = story.committed
     assert 4 <= at_kill < at_end - 4
     # run.max_failures is 0: a machine that went away spends none of it.
-    assert story.log.count("lost its machine and goes on elsewhere") >= 2, story.log
+    assert story.log.count("lost its machine and continues elsewhere") >= 2, story.log
     assert "Traceback" not in story.log
 
 

@@ -120,7 +120,7 @@ def test_kill_9_loses_nothing(grid, undisturbed, tmp_path, victim):
     if victim == "gcs_server":
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 1, out
-        assert "Ray's gcs_server died; what is stored is whole, and the same command goes on" in out
+        assert "Ray's gcs_server died; everything stored is intact; run the same command again to continue" in out
         done = run(grid, tmp_path)
         end_leftovers(set(relatives))
         assert done.returncode == 0, done.stdout + done.stderr
@@ -136,7 +136,7 @@ def test_kill_9_loses_nothing(grid, undisturbed, tmp_path, victim):
         out, _ = process.communicate(timeout=300)
         assert process.returncode == 0, out
         end_leftovers(set(relatives))
-        said = {"worker": "lost its worker process and goes on", "raylet": "Ray's raylet died; it is started anew"}
+        said = {"worker": "lost its worker process and continues", "raylet": "Ray's raylet died; it is started again"}
         assert said[victim] in out
     rows = content(tmp_path)
     assert not rows.duplicated(["trial_id", "epoch"]).any()
@@ -202,7 +202,7 @@ def test_the_same_command_on_a_cluster_of_two_nodes(grid, undisturbed, tmp_path,
         shutil.rmtree(folder, ignore_errors=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"on cluster {address}, 2 nodes, 2 cores" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("the cluster is still up; take it down with `ray down` and the file")
+    assert done.stdout.splitlines()[-1].startswith("the cluster is still up; take it down with `ray down FILE`")
     assert again.stdout.startswith(f"study short on cluster {address}, 2 nodes"), "the plain command finds it"
     assert "nothing to do" in again.stdout
     pd.testing.assert_frame_equal(content(tmp_path), undisturbed)

@@ -142,7 +142,7 @@ def test_a_study_on_a_cluster_from_submission_to_its_end(growing_head, grid, tmp
     assert job, said
     wait_for(lambda: list((out / "served/epochs").glob("*.parquet")), lambda: study("logs", "served", *place))
     again = study("submit", str(grid), *place, "--out", str(out))
-    assert again.startswith(f"study served runs already, as job {job[1]}; nothing is submitted\n")
+    assert again.startswith(f"study served is already running as job {job[1]}; nothing is submitted\n")
     assert re.search(rf"^served  running  since .*  job {job[1]}  {out}/served$", study("list", *place), re.M)
 
     # One core, two packs: the second one has waited for a machine that was not there.
@@ -210,7 +210,7 @@ def test_the_same_command_while_the_first_one_is_stopping(head, grid, tmp_path):
     finally:
         for worker in workers:
             os.kill(worker, signal.SIGCONT)
-    assert f"job {first[1]} is stopping; this one waits until it has ended, then does what is left" in again
+    assert f"job {first[1]} is stopping; this one waits until it has ended, then runs what is left" in again
     study("logs", first[1], "--follow", *place, code=130)
     assert "4 of 4 trials completed" in study(*log, "--follow")
 
@@ -301,7 +301,7 @@ def test_through_ssh_with_the_exit_code_of_the_driver(head, grid, tmp_path):
     assert f"study stop served --cluster {cluster} stops it" in said
     done = run(head.port)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "runs already, as job" in done.stdout
+    assert "is already running as job" in done.stdout
     assert "4 of 4 trials completed" in done.stdout
     assert len(content(tmp_path / "out")) == 4 * 61
     # What only the head can see: its exit code is the command's.

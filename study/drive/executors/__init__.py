@@ -1,4 +1,4 @@
-"""The executors, by the word of --executor. Naming them imports neither Ray nor torch."""
+"""List the executors by their names for --executor; this module imports neither Ray nor torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,24 +27,24 @@ class Entry:
     """A way to run packs."""
 
     make: Callable[[], "Executor"]
-    """Imports its file and no more."""
+    """Imports the executor's file and creates the executor."""
     summary: str
-    """For --help."""
+    """One phrase for --help."""
 
 
 EXECUTORS: Mapping[str, Entry] = {
-    "ray": Entry(_ray, "Ray Tune, here or on a cluster"),
-    "inline": Entry(_inline, "in this process, without Ray"),
+    "ray": Entry(_ray, "with Ray Tune, on this machine or a cluster"),
+    "inline": Entry(_inline, "one pack at a time in this process, without Ray"),
 }
 
 DEFAULT = "ray"
 
 
 def executor_named(name: str) -> "Executor":
-    """The executor that --executor names.
+    """Return the executor that --executor names.
 
     Raises:
-        CommandError: there is none of this name.
+        CommandError: no executor has this name.
     """
     if name not in EXECUTORS:
         raise CommandError(f"--executor {name}: there is no such executor; allowed: {', '.join(EXECUTORS)}")

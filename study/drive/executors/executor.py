@@ -1,4 +1,4 @@
-"""The protocol of an executor, which runs packs, and of the listener that it reports to."""
+"""Define the protocol of an executor, which runs packs, and of the listener that it reports to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Listener(Protocol):
         """A pack has finished an epoch; `committed` is its newest border."""
 
     def ended(self, pack_id: str, status: str) -> None:
-        """A pack has returned: done | stopped | closed."""
+        """A pack has returned with this status: done | stopped | closed."""
 
     def retried(self, pack_id: str, failure: Failure) -> None:
         """A pack has failed and begins again from its newest commit."""
@@ -31,10 +31,10 @@ class Listener(Protocol):
         """The process of a pack is gone; another one continues from the newest commit."""
 
     def lost_machine(self, pack_id: str) -> None:
-        """The machine of a pack is gone, which is no fault of the pack; another one continues from the newest commit."""
+        """The machine of a pack is gone, which is not counted as a failure; another continues from the newest commit."""
 
     def failed(self, pack_id: str, failure: Failure) -> None:
-        """A pack has failed once too often."""
+        """A pack has failed for the last time: it is not tried again."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,29 @@ class Resources:
     cpus: float
     gpus: float
     slots: int
-    """Packs that run at once on this machine; a cluster that was joined has its own."""
+    """How many packs run at once on this machine; a cluster counts its own devices."""
 
 
 class Executor(Protocol):
-    """Runs packs somewhere. It keeps no state of a study: whatever matters is in the store.
+    """Runs packs somewhere. It keeps no state of a study: everything that matters is in the store.
 
-    Each one is a file beside this one and a line of the registry in `study/drive/executors/__init__.py`.
+    Each executor has its own file beside this one and a line in the registry in `study/drive/executors/__init__.py`.
     """
 
     name: str
-    """The word of --executor."""
+    """Its name for --executor."""
     overhead: Overhead
-    """What it costs beside the packs, for the forecast."""
+    """Time that it needs besides that of the packs, for the forecast."""
 
     def find_site(self, run: RunSettings, address: str | None) -> Site:
-        """Where packs would run; called once, before anything is planned.
+        """Return where packs would run; called once, before anything is planned.
 
         Args:
-            run: the device asked for, and what a pack takes of it.
-            address: the word of --address; None: none was given, and `local` is always this machine.
+            run: the device asked for, and how much of it a pack takes.
+            address: the value of --address, or None if it was not given; `local` is always this machine.
 
         Raises:
-            MachineError: it cannot use the address, or what `run` asks for is not there.
+            MachineError: the address cannot be used, or the device that `run` asks for does not exist.
         """
 
     def prepare(self, site: Site, out: str) -> None:
@@ -79,21 +79,21 @@ class Executor(Protocol):
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
         """Run each job by `workers.train.attempts.run_attempts`, and return when all have ended.
 
-        The order of the jobs is the order in which they should begin. All calls of the listener come from the thread that
-        called `run`, one at a time, and a pack waits until a call about it has returned. For each pack:
+        Jobs should begin in this order. All calls of the listener come from the thread that called `run`, one at a time, and
+        a pack waits until a call about it has returned. For each pack:
 
         - `epoch` after an epoch or a commit. Epochs may be left out, but not a new border and not a trial that diverged.
-          Neither number ever falls before one of the calls below; `committed` never falls at all, and is at most `epoch`
-          unless all trials of the pack have diverged before that border.
-        - `retried`, `died` or `lost_machine` when the pack begins again from its newest commit. The executor starts a pack
-          whose process died as often as it takes: the driver counts, and asks one that dies too often to stop.
-        - exactly one `ended` or `failed`, its last call. No failure of one pack keeps another from being run.
+          `epoch` falls only after one of the calls below; `committed` never falls, and is at most `epoch` unless all
+          trials of the pack have diverged before that border.
+        - `retried`, `died` or `lost_machine` when the pack begins again from its newest commit. The executor always
+          restarts a pack whose process died: the driver counts, and asks a pack that dies too often to stop.
+        - exactly one `ended` or `failed`, as its last call. The failure of one pack does not keep others from running.
 
-        A stop key in the store (`workers/store/keys.py: stop_key`) is obeyed by the workers, who look for it before each
-        border: every pack then ends as `stopped`, also those that had not begun. The executor installs no handler of Ctrl-C
-        or SIGTERM, as the driver's own creates that key; a KeyboardInterrupt is passed on at once.
+        A stop key in the store (`workers/store/keys.py: stop_key`) is obeyed by the workers, which look for it before each
+        border: every pack then ends as `stopped`, including those that had not begun. The executor installs no handler of
+        Ctrl-C or SIGTERM, because the driver's handler creates that key; it passes a KeyboardInterrupt on at once.
 
         Raises:
-            ExecutorLostError: the executor itself died. It has cleaned up, so that `run` may be called again; packs that
-                heard neither `ended` nor `failed` are to be run again.
+            ExecutorLostError: the executor itself died. It has cleaned up, so that `run` may be called again; packs
+                without a call of `ended` or `failed` must be run again.
         """

@@ -1,4 +1,4 @@
-"""Runs packs one after the other in this process, without Ray."""
+"""Run packs one after the other in this process, without Ray."""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,22 @@ from workers.contract.settings import RunSettings
 
 
 class Inline:
-    """This process trains; when it dies, so does the command, and the same command continues."""
+    """Trains in this process. If it dies, so does the command; running the same command again continues."""
 
     name = "inline"
     overhead = Overhead(start_s=0.0, pack_s=0.0, runs_side_by_side=False)
 
     def find_site(self, run: RunSettings, address: str | None) -> Site:
-        """This machine; any other is refused."""
+        """Return this machine; refuse any other address."""
         refuse_address(self.name, address)
         return this_site(run)
 
     def prepare(self, site: Site, out: str) -> None:
-        """Nothing to prepare: the folder is that of the command itself."""
+        """Do nothing: packs use the same folder as the command itself."""
 
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Run packs one after the other; Ray is not imported."""
-        # Late: a plan needs no torch.
+        """Run packs one after the other."""
+        # Imported late: a plan needs no torch.
         from workers.train.attempts import run_attempts
 
         for job in jobs:
@@ -37,7 +37,7 @@ class Inline:
                     lambda p: listener.epoch(p.pack_id, p.epoch, p.committed, p.diverged),
                     lambda failure, pack_id=pack_id: listener.retried(pack_id, failure),  # type: ignore[misc]
                 )
-            except RuntimeError as error:  # a GPU that needs a new process: this one is all there is
+            except RuntimeError as error:  # the GPU needs a new process, but there is only this one
                 ended = failure_of(error)
             if isinstance(ended, Failure):
                 listener.failed(pack_id, ended)

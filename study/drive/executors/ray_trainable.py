@@ -1,4 +1,4 @@
-"""The one bridge between Tune and workers; no logic."""
+"""Connect Ray Tune to the workers: run one pack as one Tune trial."""
 
 import os
 import threading
@@ -20,7 +20,7 @@ REPORT_EVERY_S = 2.0
 
 
 class _Report:
-    """Tells Tune of an epoch, but not of each one of small models: a report waits until the driver has taken it."""
+    """Report epochs to Tune, but not every epoch of small models: a report blocks until the driver has received it."""
 
     def __init__(self) -> None:
         self._last = float("-inf")
@@ -35,7 +35,7 @@ class _Report:
 
 
 def _end_with_parent() -> None:
-    """End this process soon after Ray's process that started it is gone: nobody hears it, and it would wait for ever."""
+    """End this process soon after its parent, a process of Ray, is gone: a report would then wait for ever."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(2)
@@ -48,11 +48,11 @@ def _watch_parent() -> None:
 
 
 def run_pack(config: Mapping[str, str]) -> None:
-    """Train one pack as one Tune trial, reporting its epochs, what is tried again, and how it ended."""
+    """Train one pack as one Tune trial, reporting its epochs, its retries, and how it ended."""
     _watch_parent()
     job = Job.model_validate_json(config["job"])
     pack = {"pack_id": job.pack.pack_id}
-    # Not above: the driver imports this file to name the function, and has no use for torch.
+    # Imported here: the driver imports this file only to name the function, and does not need torch.
     from workers.train.attempts import run_attempts
 
     ended = run_attempts(job, _Report(), lambda failure: tune.report({**pack, "retried": asdict(failure)}))

@@ -1,4 +1,4 @@
-"""Runs packs as trials of Ray Tune, on this machine's own Ray or on a cluster that is up."""
+"""Run packs as trials of Ray Tune, on this machine's own Ray or on a cluster that is up."""
 
 import logging
 import os
@@ -18,26 +18,26 @@ from workers.contract.job import Job
 from workers.contract.settings import RunSettings
 
 START_S = 6.0
-"""To start a Ray on this machine and to end it; 3 to 5 s and 1.5 s were measured on an idle machine."""
+"""Seconds to start Ray on this machine and to end it; 3 to 5 s and 1.5 s were measured on an idle machine."""
 
 PACK_S = 0.05
-"""Of Ray Tune, per pack: 0.04 to 0.06 s were measured."""
+"""Seconds that Ray Tune adds per pack; 0.04 to 0.06 s were measured."""
 
 NODE_DIED = "node has died"
-"""Ray's words for a worker that went away with its machine."""
+"""Ray's words for a worker that was lost together with its machine."""
 
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
-"""What is never sent from one process to another."""
+"""Environment variables that are never sent from one process to another."""
 
 
 class RayTune:
-    """One Tune trial per pack. Tune keeps no state that matters: no logger, no checkpoint, a folder that is thrown away."""
+    """One Tune trial per pack. Tune keeps no state that matters: no logger, no checkpoint, only a temporary folder."""
 
     name = "ray"
     overhead = Overhead(START_S, PACK_S, runs_side_by_side=True)
 
     def find_site(self, run: RunSettings, address: str | None) -> Site:
-        """The cluster of --address, of RAY_ADDRESS or of this machine's `ray start`, which is joined; else this machine."""
+        """Join the cluster of --address, RAY_ADDRESS or this machine's `ray start`, or else use this machine."""
         address = None if address == "local" else address or find_cluster()
         if address:
             machine, words = join_cluster(address, run)
@@ -45,24 +45,24 @@ class RayTune:
         return this_site(run, notes=_clusters_up())
 
     def prepare(self, site: Site, out: str) -> None:
-        """Every node of a cluster must see the same results."""
+        """Check that every node of a cluster sees the same results."""
         if not site.is_here:
             refuse_private_folder(out)
 
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Run packs as Tune trials; a Ray that died is ended, so that the next call starts another."""
+        """Run packs as Tune trials. If Ray itself has died, end it, so that the next call starts it again."""
         quiet_environment()
         import ray
         from ray.tune.execution import class_cache
 
-        # Tune would hand the driver's keys to its workers in a setting that Ray writes into its logs. Each node has its own.
+        # Tune would send the driver's keys to its workers in a setting that Ray logs. Each node has its own keys.
         class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
 
-        # Of a process that is gone the listener prints a sentence; Tune would show the traceback of its own code.
+        # If a process is gone, the listener prints a sentence; Tune would print a traceback of its own code.
         logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
 
         if not ray.is_initialized():
-            # Where packs take GPUs, cores must not be what they wait for.
+            # Packs that use GPUs must not have to wait for cores.
             start_ray(max(resources.slots, os.cpu_count() or 1) if resources.gpus else resources.slots)
         try:
             _fit(jobs, resources, listener)
@@ -91,8 +91,8 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
                 storage_path=folder,
                 verbose=0,
                 callbacks=[_bridge(packs, listener)],
-                # A pack's own errors are tried again in its process. A process that is gone, with its machine perhaps, is
-                # started again as often as it takes; the listener ends what dies again and again without a border.
+                # After an error, a pack is tried again in its process. A process that is gone, perhaps with its machine, is
+                # always started again; the listener ends a pack that dies repeatedly before it reaches a border.
                 failure_config=tune.FailureConfig(max_failures=-1),
             ),
         )
@@ -100,14 +100,14 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
 
 
 def _bridge(packs: Mapping[str, str], listener: Listener) -> Any:
-    """The Tune callback that reports to the listener; `packs` has the pack_id of each job's text."""
+    """Return the Tune callback that reports to the listener; `packs` maps the text of each job to its pack_id."""
     from ray import tune
 
     class Bridge(tune.Callback):
         """Passes Tune's events on to the listener."""
 
         def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            # Tune waits for ever for a machine that does not come back.
+            # Tune would wait for ever for a machine that does not come back.
             if dead := dead_processes():
                 raise ExecutorLostError(f"Ray's {' and '.join(dead)} died")
 
@@ -133,7 +133,7 @@ def _bridge(packs: Mapping[str, str], listener: Listener) -> Any:
 
 
 def report_loss(listener: Listener, pack_id: str, reason: str) -> None:
-    """Report a pack whose process is gone, with its machine or alone, by Ray's words."""
+    """Report a pack whose process is gone; Ray's words tell whether its machine is gone too."""
     if NODE_DIED in reason:
         listener.lost_machine(pack_id)
     else:
@@ -142,7 +142,7 @@ def report_loss(listener: Listener, pack_id: str, reason: str) -> None:
 
 def _clusters_up() -> tuple[str, ...]:
     return tuple(
-        f"note: cluster {cluster.name} is up ({cluster.path}), but this runs here; --cluster {cluster.path} runs there"
+        f"note: cluster {cluster.name} is up ({cluster.path}), but this runs here; add --cluster {cluster.path} to run there"
         for cluster in up_here(Path())
     )
 
@@ -152,7 +152,7 @@ def _name(trial: Any) -> str:
 
 
 def _reason(trial: Any) -> str:
-    """The error of a Tune trial, its last line first."""
+    """Return the error of a Tune trial, with its last line first."""
     try:
         with open(trial.error_file) as file:
             text = file.read().strip()

@@ -1,4 +1,4 @@
-"""Where an executor would run packs."""
+"""Describe where an executor would run packs."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,21 @@ from workers.contract.settings import RunSettings
 
 @dataclass(frozen=True)
 class Site:
-    """Where packs would run, and what the user reads about it."""
+    """Where packs would run, and what is printed about it."""
 
     machine: Machine
     words: str
-    """For the first line, like `this machine, 2 cores`."""
+    """Text for the first line, such as `this machine, 2 cores`."""
     is_here: bool
     """Whether it is this machine, so that rates calibrated here apply."""
     notes: tuple[str, ...] = ()
     """Printed below the first line."""
     farewell: str = ""
-    """Printed when packs have run; empty: nothing is."""
+    """Printed after the run, unless it is empty."""
 
 
 def this_site(run: RunSettings, notes: tuple[str, ...] = ()) -> Site:
-    """This machine.
+    """Return this machine as a site.
 
     Raises:
         MachineError: see this_machine.
@@ -32,10 +32,10 @@ def this_site(run: RunSettings, notes: tuple[str, ...] = ()) -> Site:
 
 
 def refuse_address(executor: str, address: str | None) -> None:
-    """For an executor that runs packs on this machine alone.
+    """Refuse the address of a cluster, for an executor that runs packs on this machine alone.
 
     Raises:
-        MachineError: another place is named.
+        MachineError: the address is not this machine.
     """
     if address not in (None, "local"):
         raise MachineError(f"--address {address} and --executor {executor}: leave one of them out")

@@ -194,12 +194,12 @@ def test_a_dashboard_on_loopback_alone_does_not():
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://head:10001", "head", "head:port"])
 def test_what_is_no_head_is_refused(address):
-    with pytest.raises(MachineError, match="is no address of a head"):
+    with pytest.raises(MachineError, match="not the address of a head"):
         join_cluster(address, RunSettings())
 
 
 def test_auto_is_this_machines_cluster_or_none(home):
-    with pytest.raises(MachineError, match="--address auto: this machine is part of no Ray cluster"):
+    with pytest.raises(MachineError, match="--address auto: this machine is not part of a Ray cluster"):
         join_cluster("auto", RunSettings())
 
 
@@ -225,7 +225,7 @@ def test_packs_share_gpus_in_fractions(monkeypatch, gpus, slots):
     run = RunSettings(gpus_per_pack=gpus)
     if slots is None:
         with pytest.raises(
-            MachineError, match=r"run\.gpus_per_pack: got 1\.5; allowed are shares of one GPU, and whole numbers"
+            MachineError, match=r"run\.gpus_per_pack: got 1\.5; allowed: a share of one GPU \(up to 1\), or a whole number"
         ):
             this_machine(run)
     else:

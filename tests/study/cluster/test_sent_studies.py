@@ -221,7 +221,7 @@ def test_doctor_and_export_of_a_study_in_a_bucket(capsys, in_a_bucket, tiny):
 def test_verify_in_a_bucket_writes_there_and_nowhere_else(capsys, in_a_bucket):
     before = sorted(Path().rglob("*"))
     said = said_by(capsys, "verify", "s3://results/of a group/tiny")
-    url = said.splitlines()[1].removeprefix("rows of the new run go to ")
+    url = said.splitlines()[1].removeprefix("rows of the new run are stored in ")
     assert url.startswith("s3://results/of a group/tiny/verify/")
     assert "1 bit-equal" in said
     assert open_store(url).list("trials")

@@ -192,7 +192,7 @@ def test_a_plan_says_packs_and_borders(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert said.splitlines()[0] == "study s on this machine, 2 cores"
     assert "2 cells, 10 trials (k 2, seed 5), 300 epochs each" in said
-    assert "0 trials done, 10 to do in 2 packs, 10 of them new" in said
+    assert "0 trials done, 10 to do in 2 packs; 10 trials are new" in said
     assert "packs of 5 trials, stored every 7 epochs" in said
     assert open_store("results/s").list("plan") == []
 
@@ -221,5 +221,5 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_runs(capsy
     monkeypatch.chdir(tmp_path)
     words = [str(ROOT / "grid.yaml"), "--plan", "--set", "run.device=cpu", "--set", "run.precision=tf32"]
     assert main(words) == 2
-    assert "run.precision: got tf32, which cpu does not have; allowed: auto, ieee, bf16" in capsys.readouterr().err
+    assert "run.precision: got tf32, but cpu does not support it; allowed: auto, ieee, bf16" in capsys.readouterr().err
     assert main([*words[:-1], "run.precision=bf16"]) == 0

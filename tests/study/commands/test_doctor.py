@@ -112,7 +112,7 @@ def test_a_lost_file_is_a_gap(capsys, tiny):
     assert len(problems) == rows["trial_id"].nunique()
     for trial_id in rows["trial_id"].unique():
         assert any(
-            f"epochs of trial {trial_id} are not there, the first of them epoch {rows['epoch'].min()};" in p
+            f"epochs of trial {trial_id} are missing, the first of them epoch {rows['epoch'].min()};" in p
             for p in problems
         )
 
@@ -179,7 +179,7 @@ def test_rows_of_a_trial_that_was_never_planned_are_found(capsys, tiny):
     path = max((tiny / "epochs").iterdir())
     changed(path, lambda frame: frame.__setitem__("trial_id", "f" * 16))
     problems = doctor(capsys, "tiny", code=3)
-    assert any(f"has rows of trial {'f' * 16}, which no entry of the plan names" in line for line in problems)
+    assert any(f"has rows of trial {'f' * 16}, which is not in the plan" in line for line in problems)
 
 
 @pytest.mark.parametrize("folder", ["plan", "epochs", "trials", "weights", "checkpoints", "lease"])
@@ -187,7 +187,7 @@ def test_a_stray_file_is_no_damage_but_said(capsys, tiny, folder):
     (tiny / folder).mkdir(exist_ok=True)
     (tiny / folder / "notes.txt").write_text("mine")
     (problem,) = doctor(capsys, "tiny", code=2)
-    assert problem.endswith(f"results/tiny/{folder}/notes.txt: is no file of {folder}/; move it out of the study's folder")
+    assert problem.endswith(f"results/tiny/{folder}/notes.txt: does not belong in {folder}/; move it out of the study's folder")
 
 
 def test_what_belongs_beside_the_results_is_no_stray(capsys, tiny):
@@ -212,7 +212,7 @@ def test_a_checkpoint_that_a_pack_needs_is_missed(capsys, tiny):
     child.unlink()
     max((tiny / "epochs").glob(f"{child.name[:16]}-*-000004.parquet")).unlink()
     (problem,) = doctor(capsys, "tiny", code=3)
-    assert f"is gone, which pack {child.name[:16]} goes on from; run the study" in problem
+    assert f"is missing, but pack {child.name[:16]} continues from it; run the study" in problem
 
 
 def test_many_faults_are_not_all_told(capsys, tiny):

@@ -61,7 +61,7 @@ def test_everything_comes_back_bit_by_bit(capsys, tiny, trials):
     before, rows = files_in(tiny), pd.read_parquet(tiny / "epochs")
     said, table, facts = verify(capsys, "--sample", "4", "--seed", "3")
     assert table == dict.fromkeys(trials["trial_id"], "bit-equal")
-    assert "4 trials, 4 drawn with seed 3; with their whole packs (4 packs, 6 trials), all of which are compared" in said
+    assert "4 trials, 4 drawn with seed 3; whole packs are trained again (4 packs, 6 trials), and all their trials are compared" in said
     assert said.splitlines()[-1].startswith("6 bit-equal; results/tiny/verify/")
     assert (facts["seed"], facts["sample"], facts["alone"]) == (3, 4, False)
     assert sorted(trial["trial_id"] for trial in facts["trials"]) == sorted(trials["trial_id"])
@@ -101,7 +101,7 @@ def test_a_number_that_was_changed_is_found(capsys, tiny, trials, by, name, code
     assert {table[other] for other in others} == {"bit-equal"}, "its neighbour in the pack"
     assert len(others) == 1
     assert re.search(rf"^    test_elbo in epoch 2: off by {by:g} \(", said, re.M)
-    assert "different between the two runs: nothing that provenance names" in said
+    assert "different between the two runs: nothing that the provenance records" in said
     assert ("gives the same bits: a stored file was changed" in said) == (name == "within the band")
     found = {one["trial_id"]: one for one in facts["trials"]}[trial["trial_id"]]
     assert (found["verdict"], found["columns"], found["worst"]["epoch"]) == (name, ["test_elbo"], 2)
@@ -141,7 +141,7 @@ def test_other_weights_under_equal_rows_are_different(capsys, tiny, trials):
     path.write_bytes(encode_weights(tensors, facts))
     said, table, _ = verify(capsys, "--trial", trial["trial_id"], code=4)
     assert table[trial["trial_id"]] == "different"
-    assert "every row is equal, but the stored weights are other ones" in said
+    assert "every row is equal, but the stored weights differ" in said
 
 
 def test_weights_that_are_not_stored_are_not_missed(capsys, tiny, trials):
@@ -189,8 +189,8 @@ def test_the_seed_decides_who_is_drawn(monkeypatch, tiny):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--trial", "zz"], "--trial zz: no trial that has ended has an id that begins so"),
-        (["--trial", ""], "--trial : no trial that has ended has an id that begins so"),
+        (["--trial", "zz"], "--trial zz: no ended trial has an id that begins like this"),
+        (["--trial", ""], "--trial : no ended trial has an id that begins like this"),
         (["--device", "cuda"], "run.device: got cuda, but this machine shows no NVIDIA GPU"),
     ],
     ids=["no trial", "empty", "no GPU"],

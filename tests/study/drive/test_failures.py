@@ -92,7 +92,7 @@ def test_a_failed_pack_is_tried_again(capsys, monkeypatch):
     assert command() == 0
     assert len(attempts) == 2 * 3
     said = capsys.readouterr().out
-    assert said.count("failed and goes on from its last border: Broken: the machine is on fire") == 4
+    assert said.count("failed and continues from its last border: Broken: the machine is on fire") == 4
     exactly_once(trial_ids(), epochs=2)
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_fault_of_a_trial_fails_none(capsys, monkeypatch, error, sent
     said = capsys.readouterr()
     assert f"why: {sentence}" in said.out or re.search(f"why: .*{re.escape(sentence)}", said.out)
     assert "Traceback" not in said.out + said.err
-    assert "missing: 4; the same command goes on with them" in said.out
+    assert "missing: 4; run the same command again to continue with them" in said.out
     assert open_store("results/tiny").list(TRIALS_FOLDER) == []
     assert command() == 0, "mended, the same command goes on"
     exactly_once(trial_ids(), epochs=2)

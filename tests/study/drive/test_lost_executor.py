@@ -50,7 +50,7 @@ def test_what_had_not_ended_is_run_again(in_an_empty_folder, monkeypatch, capsys
     assert command(monkeypatch, executor) == 0
     assert executor.begun == rounds + 1
     said = capsys.readouterr().out
-    assert said.count("its machinery died; it is started anew, and every pack goes on from its last border") == rounds
+    assert said.count("its machinery died; it is started again, and every pack continues from its last border") == rounds
     assert "4 of 4 trials completed" in said
     rows = pd.read_parquet("results/tiny/epochs")
     assert len(rows) == 4 * 3
@@ -61,4 +61,4 @@ def test_one_that_is_lost_again_and_again_without_a_border_ends_the_command(in_a
     executor = Lost(rounds=99, packs=0)
     assert command(monkeypatch, executor) == 1
     assert executor.begun == 1 + 2, "max_failures: 2"
-    assert "missing: 4; the same command goes on with them" in capsys.readouterr().out
+    assert "missing: 4; run the same command again to continue with them" in capsys.readouterr().out

@@ -51,7 +51,7 @@ def test_a_line_every_ten_seconds_and_the_time_left_falls(clock, capsys):
     left = [seconds_left(line) for line in lines]
     assert left == [190 - 10 * i for i in range(20)]
     assert [re.search(r"(\d+)/4 trials", line)[1] for line in lines] == ["0"] * 10 + ["2"] * 10
-    assert lines[0] == "[0:10] 0/4 trials, 2 running, 2.0 epochs/s, 3:10 left"
+    assert lines[0] == "[0:10] 0/4 trials done, 2 trials running, 2.0 epochs/s, 3:10 left"
     assert lines[-1].startswith("[3:20] 2/4 trials, ")
 
 
@@ -85,8 +85,8 @@ def test_a_part_that_is_done_is_counted(clock, capsys):
     clock.now += 11
     display.epoch(pack.pack_id, 100, {})
     lines = capsys.readouterr().out.splitlines()
-    assert "3/5 trials, 2 running" in lines[0]
-    assert "5/5 trials, 0 running" in lines[1]
+    assert "3/5 trials done, 2 trials running" in lines[0]
+    assert "5/5 trials done, 0 trials running" in lines[1]
 
 
 def test_reports_that_skip_epochs_count_them(clock, capsys):
@@ -146,7 +146,7 @@ def test_long_times_have_hours(clock, capsys):
     display = display_of(pack)
     clock.now += 1000
     display.epoch(pack.pack_id, 1, {})
-    assert capsys.readouterr().out.startswith("[16:40] 0/1 trials, 1 running, 0.0 epochs/s, 2:30:00 left")
+    assert capsys.readouterr().out.startswith("[16:40] 0/1 trials done, 1 trials running, 0.0 epochs/s, 2:30:00 left")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_study_runs_to_its_end_and_again_does_nothing(capsys, ran):
     assert command() == 0
     first = capsys.readouterr()
     assert first.out.startswith("study tiny on this machine, 2 cores\n")
-    assert "0 trials done, 4 to do in 2 packs, 4 of them new" in first.out
+    assert "0 trials done, 4 to do in 2 packs; 4 trials are new" in first.out
     assert "4 of 4 trials completed" in first.out
     assert 'pandas.read_parquet("results/tiny/epochs")' in first.out
     assert first.err == ""

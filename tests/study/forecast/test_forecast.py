@@ -228,7 +228,7 @@ def test_a_plan_says_what_it_costs_and_what_the_figure_is_worth(capsys, monkeypa
     said = capsys.readouterr().out
     assert "\nforecast: " in said
     assert " core-hours, " in said
-    assert "\nevery cell with one seed: after " in said
+    assert "\nevery cell finished with one seed: after " in said
     assert "\nrough: this machine's cpu was not calibrated" in said
     assert f"python -m study.run {grid} --calibrate" in said
     assert not (tmp_path / "cache").exists(), "a plan writes nothing"
