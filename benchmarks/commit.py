@@ -118,9 +118,9 @@ def main() -> None:
     header = [
         "data",
         "K",
-        "trials a pack",
+        "trials per pack",
         "epoch, s",
-        "epochs a commit, as planned",
+        "epochs per commit, as planned",
         "file system",
         "checkpoint, MB",
         "commit, ms",

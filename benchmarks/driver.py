@@ -116,7 +116,7 @@ def _told(command: list[str]) -> Any:
 
 def main() -> None:
     """Measure each size with each executor and print the table."""
-    words = parser("What the driver costs a trial")
+    words = parser("What the driver costs per trial")
     words.add_argument("--trials", type=int, nargs="+", default=[1_000, 10_000])
     words.add_argument("--executor", nargs="+", default=["inline", "ray"])
     words.add_argument("--folder", type=Path, help="where results are kept while they are needed")
@@ -131,12 +131,12 @@ def main() -> None:
         "trials",
         "packs",
         "wall, s",
-        "ms a trial",
-        "driver's CPU, ms a trial",
+        "ms per trial",
+        "driver's CPU, ms per trial",
         "driver's peak, MB",
         "files in epochs/",
         "in checkpoints/",
-        "kB a trial (epochs, trials, plan)",
+        "kB per trial (epochs, trials, plan)",
         "rerun when done, s",
     ]
     notes = [
@@ -151,7 +151,7 @@ def main() -> None:
         f"Results lay on {kind_of(asked.folder or Path(tempfile.gettempdir()))}, where a sync costs what it costs.",
         "rerun: wall time of the whole command on the finished study.",
     ]
-    publish(page("Driver", "What does the driver cost a trial, and does it stay linear?", header, rows, notes), asked.out)
+    publish(page("Driver", "What does the driver cost per trial, and does it stay linear?", header, rows, notes), asked.out)
 
 
 if __name__ == "__main__":

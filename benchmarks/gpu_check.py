@@ -147,7 +147,7 @@ def _speeds(title: str, scene: Scene, top: Peak, is_small: bool) -> list[str]:
         rate, time_of_step = f"{s.steps_a_second:,.0f}", f"{1e6 / s.steps_a_second:.1f}"
         rows.append((s.k, s.name, s.trials, rate, time_of_step, f"{s.share_of_floor:.2f}"))
         print(f"K {s.k}, {s.name}, {s.trials}: {rate} trial-steps/s, {s.share_of_floor:.2f} of the floor", flush=True)
-    columns = ("K", "how", "trials", "trial-steps/s", "microseconds a trial-step", "share of the floor")
+    columns = ("K", "how", "trials", "trial-steps/s", "microseconds per trial-step", "share of the floor")
     return table(title, columns, rows)
 
 
@@ -159,7 +159,7 @@ def _paper(title: str, scene: Scene, is_small: bool, until: float) -> list[str]:
     timed: list[Slice] = []
     for one in slices(scene, chosen, until, 2 if is_small else 200):
         timed.append(one)
-        print(f"{one.name}: {one.epoch_s:.3f} s an epoch, {one.measure_s:.3f} s to measure it", flush=True)
+        print(f"{one.name}: {one.epoch_s:.3f} s per epoch, {one.measure_s:.3f} s to measure it", flush=True)
     rows = [
         (s.name, s.trials, *(f"{v:.3g}" for v in (s.start_s, s.epoch_s, s.measure_s, s.final_s, s.whole_s / 60)))
         for s in timed
@@ -176,7 +176,7 @@ def _paper(title: str, scene: Scene, is_small: bool, until: float) -> list[str]:
         lines += [
             "",
             f"Timed: {len(timed)} of {len(shapes)} shapes, {trials} of {whole} trials. All {whole}: {minutes:.1f} min on "
-            f"this device, one pack after another; {training / steps * 1e6:.2f} microseconds a trial-step of training.",
+            f"this device, one pack after another; {training / steps * 1e6:.2f} microseconds per trial-step of training.",
         ]
     return lines
 
@@ -189,7 +189,7 @@ def _apart(padded: Slice, packs: list[Pack], scene: Scene, until: float) -> list
     epoch, minutes = sum(s.epoch_s for s in timed), sum(s.whole_s for s in timed) / 60
     return [
         "",
-        f"{padded.name}: {padded.epoch_s:.3g} s an epoch, {padded.whole_s / 60:.3g} min in one padded pack; "
+        f"{padded.name}: {padded.epoch_s:.3g} s per epoch, {padded.whole_s / 60:.3g} min in one padded pack; "
         f"{epoch:.3g} s and {minutes:.3g} min in {len(timed)} packs of one n_z each.",
     ]
 

@@ -147,18 +147,18 @@ def main() -> None:
             rows += compare("MNIST, 16 trials, 2 epochs", folder / "mnist.yaml", [], root, asked.rounds)
         finally:
             shutil.rmtree(folder)
-    header = ["study", "by", "trials", "of them run", "start, s", "s a trial", "whole, s", "times this project's"]
+    header = ["study", "by", "trials", "of them run", "start, s", "s per trial", "whole, s", "times this project's"]
     notes = [
         "This project: wall time of `python -m study.run` on the whole study, from call to exit; it stores every "
         "vector of every "
         "epoch, weights and checkpoints, and measures ablations and mutual information, which the peers leave out.",
-        "Ray Tune: one trial a Tune trial, torch.nn and fused Adam as in benchmarks/eager.py, bound and active "
+        "Ray Tune: one trial per Tune trial, torch.nn and fused Adam as in benchmarks/eager.py, bound and active "
         "units measured "
         "and reported every epoch, nll at the end. Defaults: DataLoader, default loggers. Tuned: reuse_actors, no "
         "loggers, data "
         "in memory, no DataLoader.",
         "The peers ran one trial of each cell that differs in cost (first warm-up, first seed); `whole` is their start plus "
-        "seconds a trial (over all slots) times all trials.",
+        "seconds per trial (over all slots) times all trials.",
         f"{asked.rounds} round(s), alternating; the middle one is shown"
         + (", ratios with their range." if asked.rounds > 1 else "."),
     ]

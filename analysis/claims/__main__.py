@@ -1,4 +1,4 @@
-"""`python -m analysis.claims results/paper`: the paper's claims as tests of a study, each with a verdict and its reason."""
+"""Judge the paper's claims by a study, each with a verdict and its reason: `python -m analysis.claims results/paper`."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ from workers.contract.errors import DONE, exit_code_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 judged, 2 bad input, 3 damaged data."""
+    """Run the command; exit codes: 0 judged, 2 bad input, 3 damaged data."""
     asked = _parser().parse_args(arguments)
     return exit_code_of(lambda: _carry_out(asked))
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
     parser.add_argument("study", help="folder of a study, such as results/paper; it may still be running")
-    parser.add_argument("--claims", action="append", help="a file of claims instead of the paper's; may be given again")
+    parser.add_argument("--claims", action="append", help="a file of claims instead of the paper's; may be repeated")
     parser.add_argument("--csv", help="also write the table of verdicts to this file")
     return parser
 

@@ -1,4 +1,4 @@
-"""What a claim is: cells, values of a trial, and what is said of them; reads no file and judges nothing."""
+"""The types of a claim: its cells, its parts, and the tests that these parts ask for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,23 +7,23 @@ from typing import Any
 from workers.contract.errors import UserError
 
 LONGEST = "longest"
-"""As a level of warmup: the longest of the study."""
+"""A level of warmup in claims: the longest warm-up of the study."""
 
 BASE: Mapping[str, Any] = {"decoder": "bernoulli", "k": 5, "batch_norm": False, "warmup": 0, "n_z": 50}
 
 
 class ClaimsError(UserError):
-    """A file of claims cannot be used; the text has a line `file:line: problem` for every problem."""
+    """A file of claims cannot be used; the text has one line `file:line: problem` per problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Keep the problems one by one, too."""
+        """Keep the list of problems beside the text."""
         self.problems = tuple(problems)
         super().__init__("\n".join(problems))
 
 
 @dataclass(frozen=True)
 class Part:
-    """One value of some cells and what is claimed of it; see paper.yaml for the words."""
+    """One value of some cells and what is claimed about it; paper.yaml explains the words."""
 
     name: str
     value: str
@@ -49,17 +49,17 @@ class Claim:
     id: str
     text: str
     cells: Mapping[str, Mapping[str, Any]]
-    """The level of every factor that the file names, by the name of the cell."""
+    """Cells by name; each gives the level of every factor that the file names."""
     parts: tuple[Part, ...]
     figure: str = "-"
     where: str = ""
     primary: bool = True
-    """Whether its p is among those that Holm's method adjusts: no theorem and no check of a measurement."""
+    """Whether Holm's method adjusts its p; false for theorems and for checks of a measurement."""
     expected: str = ""
-    """What sources outside the paper let one expect."""
+    """The verdict to expect from sources outside the paper."""
     epochs: int = 1
-    """Epochs that a study needs at least."""
+    """Least number of epochs that a study needs."""
     warmup: int = 0
-    """Length of its longest warm-up at least."""
+    """Least length in epochs of the study's longest warm-up."""
     settings: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Settings with the values at which it can be judged."""
+    """For each setting, the values at which the claim can be judged."""

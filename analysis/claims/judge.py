@@ -1,4 +1,4 @@
-"""Judges claims by a study: each gets a verdict, with its numbers and a reason."""
+"""Combines the tests of each claim's parts into a verdict, with Holm's adjustment over the primary claims."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -123,10 +123,7 @@ def markdown(verdict: Verdict) -> str:
         if one.verdict == "refuted" and not np.isnan(one.p_against):
             p = f", {_p(one.p_against)} against the claim and {_p(one.p)} for it" if not np.isnan(one.p) else p
         p += f" ({_p(one.p_holm)} after Holm)" if not np.isnan(one.p_holm) else ""
-        unit = f" {one.unit}" if one.unit else ""
-        parts.append(
-            f"{one.what}: {_number(one.estimate)}{unit} ({_number(one.low)} to {_number(one.high)}), n = {one.n}{p}"
-        )
+        parts.append(f"{one.what}: {_with_interval(one.estimate, one.low, one.high, one.unit)}, n = {one.n}{p}")
     parts += [words for words in (one.reason, one.note) if words]
     if one.missing:
         parts.append(f"missing: {one.missing}")
@@ -294,9 +291,8 @@ def _note(case: Case, word: Word, test: Comparison, added: str) -> str:
 
 
 def _shown(test: Comparison) -> str:
-    e = test.estimate
-    unit = f" {test.unit}" if test.unit else ""
-    return f"for comparison: {test.name}: {_number(e.estimate)}{unit} ({_number(e.low)} to {_number(e.high)})"
+    found = test.estimate
+    return f"for comparison: {test.name}: {_with_interval(found.estimate, found.low, found.high, test.unit)}"
 
 
 def _seeds_added(study: Study) -> str:
@@ -326,5 +322,9 @@ def _p(value: float) -> str:
     return "p < 1e-6" if value < 1e-6 else f"p = {value:.2g}"
 
 
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4g}"
+def _with_interval(estimate: float, low: float, high: float, unit: str) -> str:
+    """Render an estimate with its unit and, if there is one, its interval."""
+    if np.isnan(estimate):
+        return "no estimate"
+    interval = "" if np.isnan(low) or np.isnan(high) else f" ({low:.4g} to {high:.4g})"
+    return f"{estimate:.4g} {unit}".rstrip() + interval

@@ -1,4 +1,4 @@
-"""Reads files of claims and collects everything that is wrong with them, each with its place; judges nothing."""
+"""Reads files of claims and collects all problems in them, each with its place in the file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,20 +18,20 @@ PAPER = Path(__file__).with_name("paper.yaml")
 
 
 def paper_claims() -> list[Claim]:
-    """The claims of the paper, C1 to C30."""
+    """Return the claims of the paper, C1 to C30."""
     return read_claims(PAPER)
 
 
 def read_claims(path: str | Path) -> list[Claim]:
-    """The claims of a file, in its order.
+    """Return the claims of a file, in its order.
 
     Raises:
-        ClaimsError: the file cannot be read, or something in it is wrong; every problem is named with its place.
+        ClaimsError: the file cannot be read or has problems; names every problem with its place.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        # ValueError: a name with a NUL, or bytes that are no text.
+        # ValueError: a name with a NUL, or bytes that are not text.
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise ClaimsError([f"{path}: cannot be read ({reason}); name a file of claims"]) from error
     reader = _Reader(str(path))
@@ -48,7 +48,7 @@ _CLAIM_KEYS = ("id", "text", "cells", "parts", "figure", "where", "primary", "ex
 _PART_KEYS = ("name", "value", "test", "cells")
 
 _TESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # What a test needs, and what it may have besides.
+    # The keys that a test needs, and those that it may have.
     "greater": (("margin", "paired"), ("by",)),
     "less": (("margin", "paired"), ("by",)),
     "above": (("limit",), ()),
@@ -74,7 +74,7 @@ _Table = Mapping[str, tuple[Place, Node]]
 
 
 class _Reader:
-    """One file; problems are collected."""
+    """Reads one file and collects its problems."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -94,7 +94,7 @@ class _Reader:
             if claim is None:
                 continue
             if any(claim.id == other.id for other in found):
-                self._wrong(node.place, f"claim {claim.id} is there twice; give one of them another id")
+                self._wrong(node.place, f"claim {claim.id} is given twice; give one of them another id")
             found.append(claim)
         return found
 
@@ -110,7 +110,7 @@ class _Reader:
             }
         parts = [self._part(part, name, cells) for part in self._items(table, "parts", f"{name}: ")]
         if parts and all(part and not part.decides for part in parts):
-            self._wrong(node.place, f"{name}: no part decides; leave out `decides: false` of one")
+            self._wrong(node.place, f"{name}: no part decides; remove `decides: false` from one")
         needs = self._needs(table, name)
         claim = {
             **{key: self._of(table, key, _TEXT, "") for key in ("text", "where", "expected")},
@@ -152,12 +152,12 @@ class _Reader:
         if "reference" in how and how["reference"] not in cells and "reference" in table:
             self._wrong(
                 table["reference"][0],
-                f"{label}: reference {how['reference']} is no cell of it{_near(how['reference'], cells)}",
+                f"{label}: reference {how['reference']} is not one of its cells{_near(how['reference'], cells)}",
             )
         if test in _OF_ALL_TRIALS and len(names) < 2 and "cells" in table:
-            self._wrong(table["cells"][0], f"{label}: {test} compares two cells or more, got {len(names)}")
+            self._wrong(table["cells"][0], f"{label}: {test} compares at least two cells, got {len(names)}")
         if (test == "uncorrelated") != (value == "pair"):
-            self._wrong(table["test"][0], f"{label}: uncorrelated takes the value pair, and pair no other test")
+            self._wrong(table["test"][0], f"{label}: the test uncorrelated and the value pair need each other")
         fields = {
             "margin": self._of(table, "margin", _NUMBER, 1.0),
             "limit": self._of(table, "limit", _NUMBER, 0.0),
@@ -176,16 +176,16 @@ class _Reader:
 
     def _check_numbers(self, table: _Table, test: str, fields: Mapping[str, Any], label: str) -> None:
         if "margin" in table and not fields["margin"] > 0:
-            self._wrong(table["margin"][0], f"{label}: margin is {fields['margin']:g}; it is above 0")
+            self._wrong(table["margin"][0], f"{label}: margin is {fields['margin']:g}; it must be above 0")
         if test == "uncorrelated" and not fields["margin"] < 1:
-            self._wrong(table["test"][0], f"{label}: margin is {fields['margin']:g}; a correlation is below 1")
+            self._wrong(table["test"][0], f"{label}: margin is {fields['margin']:g}; of a correlation it must be below 1")
         if not fields["by"] >= 0:
-            self._wrong(table["by"][0], f"{label}: by is {fields['by']:g}; it is 0 or more")
+            self._wrong(table["by"][0], f"{label}: by is {fields['by']:g}; it must be 0 or more")
         if any(not margin > 0 for margin in fields["also"]):
-            self._wrong(table["also"][0], f"{label}: margins of also are above 0")
+            self._wrong(table["also"][0], f"{label}: margins of also must be above 0")
         low_high = fields["range"]
         if "range" in table and not (len(low_high) == 2 and low_high[0] < low_high[1]):
-            self._wrong(table["range"][0], f"{label}: range is [low, high] with low below high")
+            self._wrong(table["range"][0], f"{label}: range must be [low, high] with low below high")
 
     def _check_columns(self, table: _Table, value: str, how: Mapping[str, Any], label: str) -> None:
         for key in ("column", "minus", "with"):
@@ -199,20 +199,18 @@ class _Reader:
             elif value in _STREAM_ONLY:
                 known = CURVES
             if how[key] not in known:
-                self._wrong(
-                    table[key][0], f"{label}: {key} {how[key]} is nothing that {value} can read{_near(how[key], known)}"
-                )
+                self._wrong(table[key][0], f"{label}: {value} cannot read {key} {how[key]}{_near(how[key], known)}")
 
     def _cell(self, node: Node, label: str) -> dict[str, Any]:
         return {key: self._level(place, key, level, label) for key, (place, level) in self._mapping(node, label).items()}
 
     def _level(self, place: Place, key: str, node: Node, label: str) -> Any:
-        """A level of a setting, judged by the setting's own type."""
+        """Return a level of a setting, parsed by the setting's own type."""
         value = plain(node)
         if key == "warmup" and value == LONGEST:
             return value
         if key == "seed" or key not in leaves():
-            reason = "claims are over all seeds" if key == "seed" else f"it is no setting{_near(key, leaves())}"
+            reason = "claims are over all seeds" if key == "seed" else f"it is not a setting{_near(key, leaves())}"
             self._wrong(place, f"{label}: {key} cannot be fixed: {reason}")
             return value
         try:
@@ -226,7 +224,7 @@ class _Reader:
         for node in self._items(table, key, f"{label}: "):
             name = str(plain(node))
             if name not in known:
-                self._wrong(node.place, f"{label}: {name} is no cell of it{_near(name, known)}")
+                self._wrong(node.place, f"{label}: {name} is not one of its cells{_near(name, known)}")
             found.append(name)
         return tuple(found)
 
@@ -235,7 +233,7 @@ class _Reader:
         for node in self._items(table, key, f"{label}: ") if key in table else ():
             two = [str(plain(item)) for item in node.items] if isinstance(node, nodes.Sequence) else []
             if len(two) != 2 or set(two) - set(known):
-                self._wrong(node.place, f"{label}: an entry of {key} is a pair of its cells, [one, other]")
+                self._wrong(node.place, f"{label}: every entry of {key} must be a pair of its cells, [one, other]")
             else:
                 found.append((two[0], two[1]))
         return tuple(found)
@@ -262,7 +260,7 @@ class _Reader:
         return name
 
     def _of(self, table: _Table, key: str, kind: str, default: Any) -> Any:
-        """The value of a key, of the right kind; what is missing has been said by `_table`."""
+        """Return the value of a key if its kind is right; `_table` has already reported missing keys."""
         if key not in table:
             return default
         node = table[key][1]
@@ -270,7 +268,7 @@ class _Reader:
         match kind:
             case "a text":
                 is_right = isinstance(value, str) and bool(value)
-                # A figure 2.1 without quotes means what it says.
+                # A figure 2.1 without quotes is a number, but means the figure.
                 value = node.text if isinstance(node, Scalar) and key == "figure" else value
                 is_right = is_right or (key == "figure" and bool(value))
             case "true or false":
@@ -289,7 +287,7 @@ class _Reader:
             return []
         node = table[key][1]
         if not isinstance(node, nodes.Sequence) or not node.items:
-            self._wrong(node.place, f"{label}{key} is a list with one entry or more")
+            self._wrong(node.place, f"{label}{key} must be a list with at least one entry")
             return []
         return node.items
 
@@ -298,7 +296,7 @@ class _Reader:
         known = (*needed, *optional)
         for key, (place, _) in found.items():
             if key not in known:
-                self._wrong(place, f"{label}: {key} means nothing here{_near(key, known)}")
+                self._wrong(place, f"{label}: {key} is not a key here{_near(key, known)}")
         if isinstance(node, nodes.Mapping):
             for key in needed:
                 if key not in found:
@@ -307,7 +305,7 @@ class _Reader:
 
     def _mapping(self, node: Node, label: str) -> _Table:
         if not isinstance(node, nodes.Mapping):
-            self._wrong(node.place, f"{label}: takes keys with values, got {plain(node)!r}")
+            self._wrong(node.place, f"{label}: must be a table of keys and values, got {plain(node)!r}")
             return {}
         return node.entries
 

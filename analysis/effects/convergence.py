@@ -1,4 +1,4 @@
-"""One number a trial from its whole curve: when it converged, how steep its end is, how fast it lost units."""
+"""Describes the whole curve of a trial by single numbers: when it converged, its final slope, how fast it lost units."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,16 @@ from analysis.stats.curves import epochs_to, half_life, largest_drop, peak, slop
 
 
 def common_target(study: Study, value: str, reference: Mapping[str, Any], below: float = 1.0) -> float:
-    """What every curve of a comparison has to reach: the final mean of a reference cell minus so many nats per example.
+    """Return the target of all curves in a comparison: the final mean of a reference cell minus `below` nats per example.
 
     Raises:
-        AverageError: `reference` leaves more than one cell, or none of its trials has ended.
+        AverageError: `reference` matches more than one cell, or none of its trials has its last epoch.
     """
     mean = float(average(study, value, [], at=reference)["mean"].iloc[0])
     if np.isnan(mean):
-        raise AverageError("common_target: no trial of the reference cell has its last epoch; wait for one, or take another")
+        raise AverageError(
+            "common_target: no trial of the reference cell has its last epoch; wait for one, or choose another cell"
+        )
     return mean - below
 
 
@@ -31,17 +33,17 @@ def convergence(
     target: float | None = None,
     last: int = 50,
 ) -> pd.DataFrame:
-    """Every number of this file for every trial; a column of it is a value that `per_seed` and the effects take.
+    """Return the numbers below for every trial; each column is a value that `per_seed` and the effects take.
 
-    Conditional on convergence: a trial that diverged or is unfinished has NaN. Trials of different length are refused. Of
-    active_units the peak, the end and the drop are counts: give effects of them floor=COUNT_FLOOR.
+    The numbers are conditional on convergence: a trial that diverged or is unfinished has NaN. Trials of different lengths
+    are refused. For active_units the peak, the end and the drop are counts: pass floor=COUNT_FLOOR to effects of them.
 
     Args:
-        study: what `load` gave.
-        value: a scalar column of the stream; of active_units also the half-life and the largest drop mean something.
+        study: the output of `load`.
+        value: a scalar column of the stream; half_life and largest_drop are meaningful only for active_units.
         at: factor to level, or to a list of levels: only those trials.
-        target: of epochs_to_target, in the value's unit; None leaves the column out.
-        last: epochs of the slope; all but epoch 0 where there are fewer.
+        target: the target of epochs_to_target, in the value's unit; None leaves the column out.
+        last: number of epochs that the slope covers; all but epoch 0 if there are fewer.
 
     Returns:
         Index trial_id; slope, peak, half_life, largest_drop, end and, with a target, epochs_to_target (censored at the last
@@ -53,7 +55,7 @@ def convergence(
     trials = select(study, at)
     goals = sorted(set(trials["epochs_goal"]))
     if len(goals) > 1:
-        raise AverageError(f"convergence: trials are planned to {goals} epochs; fix what differs with at")
+        raise AverageError(f"convergence: trials are planned to {goals} epochs; choose trials of one length with at")
     if goals[0] < 2:
         raise AverageError("convergence: trials of one epoch have no curve; train longer")
     _, wide = values_by_epoch(study, trials, value, "every")

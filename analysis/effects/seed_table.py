@@ -1,4 +1,4 @@
-"""One number a seed and cell, with the reasons of those that are absent; judges nothing."""
+"""Collects one number per seed and cell, with the reason where one is absent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from workers.contract.columns import COLUMNS, unit_of_column
 _BETTER = {"higher": True, "lower": False}
 
 _EPOCHS_TO_TARGET = "epochs_to_target"
-"""The one number of `convergence` that is better where it is lower; no stored column."""
+"""The only number of `convergence` of which less is better; it is not a stored column."""
 
 NOT_SHARED = ("k", "n_z", "fingerprint", "training.batch_size", "objective.iwae_tile_bug")
-"""Factors across which random streams differ in shape, so that equal seeds share little."""
+"""Factors whose levels differ in the shape of their random streams, so that equal seeds share little."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeedTable:
-    """Values [seed, cell] of one measure, in nats per example or its own unit; what is absent says why."""
+    """Values [seed, cell] of one measure in its unit, with the reason for every absent value."""
 
     name: str
     epoch: int
     values: pd.DataFrame
-    """A row a seed, a column a cell (as in `names`), NaN where absent."""
+    """One row per seed, one column per cell (as in `names`); NaN where absent."""
     reasons: pd.DataFrame
-    """Why a value is absent; empty text where it is not."""
+    """Why a value is absent; an empty text where it is not."""
     diverged: pd.DataFrame
     """Whether the trial diverged before it had this value."""
     ended: pd.DataFrame
@@ -40,17 +40,17 @@ class SeedTable:
     factors: tuple[str, ...]
     """What varies among the cells, in the study's order."""
     cells: tuple[tuple[Any, ...], ...]
-    """The levels of `factors`, a column each."""
+    """The levels of `factors`, one entry per column."""
     levels: Mapping[str, tuple[Any, ...]]
-    """Of every factor in `factors` those that some cell has, in the study's order."""
+    """For every factor in `factors`, the levels that some cell has, in the study's order."""
 
     @property
     def names(self) -> list[str]:
-        """The columns: a cell as it is typed, by what varies."""
+        """The columns: each cell as it is typed, by the factors that vary."""
         return [str(name) for name in self.values.columns]
 
     def weights(self, level_weights: Mapping[str, Mapping[Any, float]]) -> Floats:
-        """A weight a cell: the product over factors of its level's weight, 0 for a level that is not named."""
+        """Return one weight per cell: the product over factors of its level's weight, 0 for a level that is not named."""
         places = [(self.factors.index(name), of_level) for name, of_level in level_weights.items()]
         found = [np.prod([of_level.get(cell[place], 0.0) for place, of_level in places]) for cell in self.cells]
         return np.array(found, float)
@@ -62,11 +62,11 @@ def per_seed(
     at: Mapping[str, Any] | None = None,
     epoch: int | Literal["last"] = "last",
 ) -> SeedTable:
-    """One number a seed and cell, of every cell planned at some levels; a cell is never pooled with another.
+    """Return one number per seed and cell, for every cell planned at some levels; cells are never pooled.
 
     Args:
-        study: what `load` gave.
-        value: what `average` takes, or a number a trial: a Series with trial_id as index (see `convergence`).
+        study: the output of `load`.
+        value: what `average` takes, or one number per trial: a Series with trial_id as index (see `convergence`).
         at: factor to level, or to a list of levels: only those cells.
         epoch: as in `average`.
 
@@ -85,7 +85,7 @@ def per_seed(
     keys = list(zip(*(trials[one].tolist() for one in factors), strict=True)) if factors else [()] * len(trials)
     rank = {one: {level: place for place, level in enumerate(study.factors[one])} for one in factors}
     cells = sorted(set(keys), key=lambda key: [rank[one][level] for one, level in zip(factors, key, strict=True)])
-    # The study's own levels: those of a frame are numpy's, and read differently.
+    # The study's own levels: those of a frame are numpy's, which print differently.
     cells = [tuple(study.factors[one][rank[one][level]] for one, level in zip(factors, key, strict=True)) for key in cells]
     whole = {one: trials[one].tolist()[0] for one in study.cell_factors}
     names = [cell_text(dict(zip(factors, key, strict=True)) or whole) for key in cells]
@@ -103,7 +103,7 @@ def per_seed(
         values[spot] = number
         reasons[spot] = "" if np.isfinite(number) else why.get(trial_id, "no finite value")
         diverged[spot] = status == "diverged" and np.isnan(number)
-        # Of one that failed for another reason it is not known whether it would have diverged.
+        # If a trial failed for another reason, nobody knows whether it would have diverged.
         ended[spot] = status in ("completed", "diverged")
     index = pd.Index(seeds, name="seed")
 
@@ -117,21 +117,22 @@ def per_seed(
 
 
 def floor_of(name: str) -> float:
-    """Least variance of a value: that of rounding for counts of units."""
+    """Return the least variance of a value: that of rounding for counts of units, otherwise 0."""
     return COUNT_FLOOR if unit_of_column(name) == UNITS else 0.0
 
 
 def direction_of(name: str) -> bool | None:
-    """Whether higher is better; None where neither is."""
+    """Tell whether higher is better; None where neither is."""
     if name == _EPOCHS_TO_TARGET:
         return False
     return _BETTER.get(COLUMNS[name].better) if name in COLUMNS else None
 
 
 def is_paired(factors: tuple[str, ...]) -> bool:
-    """The default of every effect: pair by seed where a contrasted factor leaves the random streams as they are.
+    """Tell whether an effect is paired by seed by default: it is where a contrasted factor leaves the random streams alone.
 
     Equal seeds share initial weights, order and noise across cells of the same K and n_z. Where K or n_z itself is
-    contrasted, the streams differ in shape: pairs would halve the degrees of freedom for nothing, so Welch.
+    contrasted, the streams differ in shape. Pairing would then halve the degrees of freedom without any gain, so Welch's
+    interval is used.
     """
     return any(name not in NOT_SHARED and not name.startswith(("data.", "model.hidden", "model.layers")) for name in factors)

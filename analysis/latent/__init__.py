@@ -1,1 +1,1 @@
-"""Pictures and numbers of the latent space, from stored weights. The only room of analysis that needs torch."""
+"""Pictures and numbers of the latent space, from stored weights; the only package of analysis that needs torch."""

@@ -1,4 +1,4 @@
-"""`python -m analysis.latent results/quickstart`: pictures of the latent space and their numbers, from stored weights."""
+"""Draw and measure the latent space of stored models: `python -m analysis.latent results/quickstart`."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from workers.contract.errors import DONE, exit_code_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 written, 2 bad input, 3 damaged data."""
+    """Run the command; exit codes: 0 written, 2 bad input, 3 damaged data."""
     given = _parser().parse_args(arguments)
     return exit_code_of(lambda: _carry_out(given))
 
@@ -18,8 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis.latent", description=__doc__)
     parser.add_argument("study", help="folder of a study, such as results/quickstart; its trials must have ended")
-    parser.add_argument("--root", help="folder of the data sets, where it is not that of the study")
-    parser.add_argument("--seed", type=int, help="seed to draw; default: the first that has completed")
+    parser.add_argument("--root", help="folder of the data sets; default: the folder that the study names")
+    parser.add_argument("--seed", type=int, help="seed whose models are shown; default: the first that has completed")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Draws what is known of the latent space, one function a figure, numbers -> Axes; computes nothing and knows no model."""
+"""Draws numbers of the latent space on Axes, one function per kind of figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.figures.style import GREY, LINES, typeset
 
 CLASSES = (*(colour for colour, _ in LINES), "#882255", "#999933", "#332288")
-"""A colour a class: Okabe and Ito's, then three of Tol's. Colour alone tells nothing: every class is drawn as its number."""
+"""One colour per class: Okabe and Ito's, then three of Tol's. Every class is also drawn as its number."""
 
 
 Array = NDArray[Any]
@@ -29,16 +29,16 @@ class Row:
     images: Array
     """[image, height, width] in [0, 1], dark for 1."""
     values: Array | None = None
-    """What stands below every image: its cross-entropy in nats; the smallest of all rows is bold."""
+    """The number below every image: its cross-entropy in nats; the smallest of all rows is bold."""
     note: str = ""
-    """What stands to the right."""
+    """Text to the right of the row."""
 
 
 def reconstructions(rows: Sequence[Row], titles: Sequence[str], axes: Axes) -> Axes:
-    """Images and what models make of them, a row a model; every image is an artist of its own, row by row."""
+    """Draw images and their reconstructions, one row per model; every image is a separate artist, row by row."""
     height, width = rows[0].images.shape[1:]
     tall = height / width
-    # As printed: a number is not bold above its equal.
+    # Rounded as printed, so that of two equal numbers both are bold.
     best = np.min([row.values.round(1) for row in rows if row.values is not None], axis=0)
     top = 0.0
     for row in rows:
@@ -61,16 +61,16 @@ def reconstructions(rows: Sequence[Row], titles: Sequence[str], axes: Axes) -> A
 
 
 def codes(table: pd.DataFrame, axes: Axes, limit: float) -> Axes:
-    """Codes of images in a plane of two units, each as the number of its class.
+    """Draw codes of images in a plane of two units, each as the number of its class.
 
     Args:
-        table: across, up, class (null without labels); a row a code.
-        axes: empty; drawn on and returned, a collection a class, in the order of the classes.
-        limit: of both axes, the same for all panels of a figure.
+        table: across, up, class (null without labels); one row per code.
+        axes: empty; drawn on and returned, with one collection per class, in the order of the classes.
+        limit: the limit of both axes, the same for all panels of a figure.
     """
     known = table[table["class"].notna()]
     for label, rows in known.groupby("class"):
-        # A number is larger on paper than in the font's own box: 20 square points are a digit of 5 points.
+        # A marker is scaled to the digit itself, not to the font's box: 20 square points give a digit of 5 points.
         look: dict[str, Any] = {"marker": f"${label}$", "s": 20, "linewidths": 0.2, "alpha": 0.9}
         axes.scatter(rows["across"], rows["up"], color=colour_of(label), label=str(label), **look)
     rest = table[table["class"].isna()]
@@ -87,11 +87,11 @@ def codes(table: pd.DataFrame, axes: Axes, limit: float) -> Axes:
 
 
 def lattice(images: Array, axes: Axes, reach: float) -> Axes:
-    """Decoded points of the latent plane as one mosaic, where they lie.
+    """Draw decoded points of the latent plane as one mosaic, each at its place in the plane.
 
     Args:
-        images: [row, column, height, width] in [0, 1]; the first row is the highest.
-        axes: empty; drawn on and returned. Its one image is the mosaic.
+        images: [row, column, height, width] in [0, 1]; the first row is at the top.
+        axes: empty; drawn on and returned. Its only image is the mosaic.
         reach: how far the outer points lie from 0.
     """
     _show(axes, mosaic(images, gap=1), images.shape[:2], reach)
@@ -99,15 +99,15 @@ def lattice(images: Array, axes: Axes, reach: float) -> Axes:
 
 
 def class_map(classes: Array, is_shown: Array, axes: Axes, reach: float) -> Axes:
-    """The class of every point of the lattice, as its number on its colour; on white where it is not shown.
+    """Draw the class of every lattice point as a number on the colour of the class, or on white.
 
     Args:
-        classes: [row, column]; the first row is the highest.
-        is_shown: of the same shape: whether a point is coloured.
+        classes: [row, column]; the first row is at the top.
+        is_shown: [row, column]; whether a point is coloured.
         axes: empty; drawn on and returned. Its texts are the points in reading order.
         reach: how far the outer points lie from 0.
     """
-    # Light grounds keep the numbers legible; grounds of one class are regions to the eye.
+    # Light backgrounds keep the numbers legible, and those of one class still look like a region.
     tints = np.array([[0.42 * np.array(to_rgb(colour_of(c))) + 0.58 for c in line] for line in classes])
     tints[~is_shown] = 1.0
     left, right, bottom, top = _show(axes, tints, classes.shape, reach)
@@ -123,13 +123,13 @@ def class_map(classes: Array, is_shown: Array, axes: Axes, reach: float) -> Axes
 
 
 def traversals(images: Array, labels: Sequence[str], axes: Axes, blocks: int, steps: Array) -> Axes:
-    """One unit a row, from low to high values with all others at 0; rows go down a block, then down the next.
+    """Draw one unit per row, from low to high values with all others at 0; rows fill one block, then the next.
 
     Args:
         images: [unit, step, height, width] in [0, 1], the most active unit first.
-        labels: of the rows: the unit's activity.
+        labels: one per row: the unit's activity.
         axes: empty; drawn on and returned. Its images are the blocks.
-        blocks: side by side.
+        blocks: number of blocks side by side.
         steps: the values of the unit, by column.
     """
     height, width = images.shape[2:]
@@ -162,7 +162,9 @@ def traversals(images: Array, labels: Sequence[str], axes: Axes, blocks: int, st
 
 
 def class_points(table: pd.DataFrame, value: str, axes: Axes) -> Axes:
-    """Excess cross-entropy of every class against how well its codes lie together: small a seed, large the mean.
+    """Draw the excess cross-entropy of every class against how well its codes lie together.
+
+    Small points are seeds, large numbers their mean.
 
     Args:
         table: class, seed, excess_cross_entropy (nats) and the column `value`.
@@ -172,7 +174,7 @@ def class_points(table: pd.DataFrame, value: str, axes: Axes) -> Axes:
     axes.margins(0.08)
     taken: list[Array] = []
     groups = table.groupby("class")
-    # Limits first: they say which numbers would cover one another.
+    # Fixes the limits first, as they decide which numbers would cover one another.
     axes.scatter(table[value], table["excess_cross_entropy"], s=0)
     axes.axhline(0, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     for label, rows in groups:
@@ -184,7 +186,7 @@ def class_points(table: pd.DataFrame, value: str, axes: Axes) -> Axes:
         axes.scatter(rows[value], rows["excess_cross_entropy"], s=9, color=colour, alpha=0.5, linewidths=0)
         at = axes.transData.transform(place) * 72 / axes.figure.dpi
         covered = [other for other in taken if np.abs(at - other).max() < 11]
-        # Sideways, away from what is there.
+        # Moved sideways, away from the number that is there.
         moved = at if not covered else np.array([covered[-1][0] + (12 if at[0] >= covered[-1][0] else -12), at[1]])
         taken.append(moved)
         look: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontweight": "bold"}
@@ -194,12 +196,12 @@ def class_points(table: pd.DataFrame, value: str, axes: Axes) -> Axes:
 
 
 def colour_of(label: Any) -> str:
-    """The colour of a class; they repeat after ten."""
+    """Return the colour of a class; colours repeat after ten classes."""
     return CLASSES[int(label) % len(CLASSES)]
 
 
 def mosaic(images: Array, gap: int) -> Array:
-    """Images [row, column, height, width] as one, with white lines of `gap` pixels below and to the right of each."""
+    """Join images [row, column, height, width] into one, with white lines of `gap` pixels below and to the right of each."""
     rows, columns, height, width = images.shape
     wide = np.zeros((rows, columns, height + gap, width + gap))
     wide[:, :, :height, :width] = images
@@ -207,7 +209,7 @@ def mosaic(images: Array, gap: int) -> Array:
 
 
 def _show(axes: Axes, picture: Array, points: tuple[int, ...], reach: float) -> tuple[float, float, float, float]:
-    """A picture of the lattice, each point in the middle of its cell."""
+    """Show a picture of the lattice with every point in the middle of its cell, and return its extent."""
     rows, columns = points
     half = reach / (columns - 1)
     edge = reach + half

@@ -1,4 +1,4 @@
-"""`python -m analysis.latent results/quickstart`: pictures of the latent space and their numbers, from stored weights."""
+"""Measures the latent spaces of a study's trained models, and writes the pictures and tables."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,16 +43,16 @@ from workers.store.weights_file import FROM_A_COPY
 def latent(
     study: Study, decoder: str, root: str | None = None, seed: int | None = None
 ) -> tuple[list[Picture], dict[str, pd.DataFrame], str]:
-    """Numbers of every completed trial at the base cell of the n_z contrast, and pictures of one seed.
+    """Measure every completed trial at the base cell of the n_z contrast, and draw the pictures of one seed.
 
     Args:
-        study: what `load` gave.
+        study: the output of `load`.
         decoder: one of its levels; nothing is pooled over decoders.
         root: see read_digits.
         seed: see cells_of.
 
     Returns:
-        The pictures, the other tables by the stem of their files, and a line for the reader.
+        The pictures, the other tables by the stem of their files, and a line that sums them up.
 
     Raises:
         LoadError: see cells_of.
@@ -89,7 +89,9 @@ def _read(study: Study, row: Mapping[str, Any] | pd.Series) -> TrainedModel:
 
 
 def _refuse_other_weights(study: Study, model: TrainedModel, digits: Digits, fingerprint: str) -> None:
-    """Weights must say their trial's settings, and give the activity that was stored of it: they may be of another study.
+    """Check that weights belong to their trial: they may have been copied from another study.
+
+    They must hold the settings of the trial, and reproduce the activity that was stored for it.
 
     Raises:
         RecordError: they do not.
@@ -100,20 +102,20 @@ def _refuse_other_weights(study: Study, model: TrainedModel, digits: Digits, fin
     stored = rows[rows["epoch"] == model.epoch]["activity"].to_numpy(float)[:n_z]
     is_its_own = trial_of(model.settings, fingerprint).trial_id == model.trial_id
     if not is_its_own or len(stored) < n_z or model.network.architecture.n_x != digits.data.n_x:
-        raise RecordError(model.path, "is damaged (it does not say what its trial is)", FROM_A_COPY)
+        raise RecordError(model.path, "is damaged (its settings are not those of its trial)", FROM_A_COPY)
     found = codes(model, measured_at(digits.data, model.epoch).double().numpy(), layer=0).var(0)
     wrong = ~np.isclose(found, stored, rtol=0.02, atol=1e-3)
     if wrong.any():
         unit = int(np.flatnonzero(wrong)[0])
         raise RecordError(
             model.path,
-            f"does not give the activity stored of its trial (unit {unit}: {found[unit]:.4g}, not {stored[unit]:.4g})",
+            f"does not reproduce its trial's stored activity (unit {unit}: {found[unit]:.4g}, not {stored[unit]:.4g})",
             FROM_A_COPY,
         )
 
 
 def _measure(model: TrainedModel, digits: Digits, facts: Mapping[str, Any]) -> Panel:
-    """A model on the test images, and what a figure of it shows."""
+    """Measure a model on the test images, and collect everything that its figures show."""
     inputs, classes, shape = digits.test.inputs, digits.test.classes, digits.test.shape
     found, means = codes(model, inputs), reconstruct(model, inputs)
     activity = codes(model, measured_at(digits.data, model.epoch).double().numpy()).var(0)
@@ -147,10 +149,10 @@ def _measure(model: TrainedModel, digits: Digits, facts: Mapping[str, Any]) -> P
 
 
 def write_latent(study: Study, root: str | None = None, seed: int | None = None) -> tuple[list[Path], list[str]]:
-    """Write the pictures (PNG, PDF, CSV) and tables of every decoder into figures/; earlier ones are replaced whole.
+    """Write the pictures (PNG, PDF, CSV) and tables of every decoder into figures/; each file replaces an earlier one whole.
 
     Returns:
-        The files written, and a line a decoder; one whose trials have not ended is left out, and its line says so.
+        The files written, and one line per decoder; a decoder without completed trials is left out, and its line says so.
 
     Raises:
         LoadError, RecordError, DataError: see latent; LoadError only if no decoder can be drawn.
@@ -172,8 +174,8 @@ def write_latent(study: Study, root: str | None = None, seed: int | None = None)
         files |= {f"{name}.csv": table.to_csv(index=False).encode() for name, table in tables.items()}
     if absent and not files:
         raise absent[0]
-    said = pd.DataFrame(captions, columns=["name", "title", "caption", "number"])
-    files[LATENT_CAPTIONS] = said.to_csv(index=False).encode()
+    table_of_captions = pd.DataFrame(captions, columns=["name", "title", "caption", "number"])
+    files[LATENT_CAPTIONS] = table_of_captions.to_csv(index=False).encode()
     for name, raw in files.items():
         replace(study.path / FIGURES_FOLDER / name, raw)
     return [study.path / FIGURES_FOLDER / name for name in files], [*lines, *map(str, absent)]

@@ -1,4 +1,4 @@
-"""Trained models read from weights files: codes, reconstructions, decoded points."""
+"""Reads trained models from weights files, and computes their codes, reconstructions and decoded points."""
 
 import json
 from collections.abc import Callable
@@ -30,29 +30,29 @@ from workers.store.open import open_store
 from workers.store.weights_file import FROM_A_COPY, decode_weights
 
 PART = 1000
-"""Images at a time; changes no number, as statistics are fixed."""
+"""Images per forward pass; it changes no number, as the statistics of batch normalisation are fixed."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A trained model as its weights file has it, in float64, with a replica axis of 1 in front of every tensor."""
+    """A trained model from its weights file, in float64, with a replica axis of 1 in front of every tensor."""
 
     path: str
-    """Of the weights file."""
+    """Path of the weights file."""
     trial_id: str
     epoch: int
     settings: Settings
     network: Model
-    """Normalised by the statistics of evaluation."""
+    """Batch normalisation uses the fixed statistics of evaluation."""
 
 
 def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = None) -> TrainedModel:
-    """The trained model of a trial; nothing is unpickled.
+    """Read the trained model of a trial; nothing is unpickled.
 
     Args:
-        study: what `load` gave, or the folder of a study.
-        trial_id: of a trial that has completed.
-        epochs: after which it was stored; None: the longest training there is.
+        study: the output of `load`, or the folder of a study.
+        trial_id: a trial that has completed.
+        epochs: number of epochs after which it was stored; None: the longest training stored.
 
     Raises:
         RecordError: its weights are missing or damaged; the file is named.
@@ -77,7 +77,7 @@ def _parse(raw: bytes, path: str, key: str) -> TrainedModel:
         settings = Settings.model_validate_json(json.dumps(facts["settings"]))
         trial_id, epoch = str(facts["trial_id"]), int(facts["epoch"])
     except (ValidationError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise RecordError(path, f"is damaged or no weights file ({type(error).__name__})", FROM_A_COPY) from error
+        raise RecordError(path, f"is damaged or not a weights file ({type(error).__name__})", FROM_A_COPY) from error
     tensors = {name: torch.from_numpy(array.copy()).double().unsqueeze(0) for name, array in arrays.items()}
     if weights_key(trial_id, epoch) != key:
         held = f"holds the weights of trial {trial_id} after epoch {epoch}"
@@ -94,7 +94,7 @@ def _parse(raw: bytes, path: str, key: str) -> TrainedModel:
                 path, f"is damaged ({name} is {found.get(name)} and should be {wanted.get(name)})", FROM_A_COPY
             )
         if not torch.isfinite(tensors[name]).all() or (name.startswith("running_variance/") and tensors[name].min() < 0):
-            raise RecordError(path, f"is damaged ({name} has numbers that cannot be)", FROM_A_COPY)
+            raise RecordError(path, f"is damaged ({name} has impossible numbers)", FROM_A_COPY)
     layers = [name.removeprefix("running_mean/") for name in wanted if name.startswith("running_mean/")]
     statistics = {name: (tensors[f"running_mean/{name}"], tensors[f"running_variance/{name}"]) for name in layers}
     parameters = {name: tensor for name, tensor in tensors.items() if not name.startswith("running_")}
@@ -103,7 +103,7 @@ def _parse(raw: bytes, path: str, key: str) -> TrainedModel:
 
 
 def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a weights file."""
+    """Return the shape of every tensor in a weights file, by name."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, (n_in, n_out) in architecture.layers().items():
         shapes |= {f"{name}.weight": (n_in, n_out), f"{name}.bias": (1, n_out)}
@@ -116,10 +116,10 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def codes(model: TrainedModel, images: Floats, layer: int = -1) -> Floats:
-    """Means of q(z|x), [image, unit]; of several stochastic layers each one's mean goes into the next, and the top counts.
+    """Return the means of q(z|x), [image, unit]; with several stochastic layers each layer's mean is the next one's input.
 
     Args:
-        model: what `read_model` gave.
+        model: the output of `read_model`.
         images: inputs as the model was trained on them, [image, pixel].
         layer: stochastic layer, from 0 at the image; -1 is the top, where the prior is N(0, I).
     """
@@ -127,12 +127,12 @@ def codes(model: TrainedModel, images: Floats, layer: int = -1) -> Floats:
 
 
 def reconstruct(model: TrainedModel, images: Floats) -> Floats:
-    """E[x|z_1] at the mean of q(z_1|x), [image, pixel]."""
+    """Return E[x|z_1] at the mean of q(z_1|x), [image, pixel]."""
     return _in_parts(images, lambda x: _pixel_means(model, _means(model, x)[0]))
 
 
 def decode(model: TrainedModel, z: Floats) -> Floats:
-    """E[x|z] of points of the top layer, [point, pixel]; layers below are at the means of their conditional priors."""
+    """Return E[x|z] at points of the top layer, [point, pixel]; lower layers take their conditional prior means."""
     return _in_parts(z, lambda points: _pixel_means(model, _down(model, points)))
 
 
@@ -168,19 +168,19 @@ class Digits:
     data: Data
     test: Shown
     classifier: Classifier | None
-    """Of grey pixels; None without labels."""
+    """A classifier of grey pixels; None without labels."""
 
 
 def read_digits(settings: Settings, fingerprint: str, root: str | None = None) -> Digits:
-    """The data set of a trial, its classes, and a classifier of them.
+    """Load the data set of a trial with its classes, and fit a classifier of them.
 
     Args:
-        settings: of the trial.
-        fingerprint: of the data it was trained on.
-        root: folder of the data, where it is not that of the study.
+        settings: the settings of the trial.
+        fingerprint: the fingerprint of the data that it was trained on.
+        root: folder of the data; None: the folder that the settings name.
 
     Raises:
-        DataError: the data are not there, or are other data.
+        DataError: the data are missing, or differ from those that the trial was trained on.
     """
     chosen = _moved(settings.data, root)
     found = known(chosen).fingerprint

@@ -1,6 +1,7 @@
-"""Numbers of the latent space, from codes and pixels; knows neither models nor files.
+"""Computes numbers of the latent space from codes and pixels.
 
-How far classes lie apart, how well they are reconstructed, and whether the lattice of the plane agrees with the codes.
+They tell how far classes lie apart, how well they are reconstructed, and whether the lattice of the plane agrees with the
+codes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,42 +20,47 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 NEIGHBOURS = 10
-"""Nearest other codes that `purity` looks at."""
+"""Number of nearest other codes that `purity` looks at."""
 
 SILHOUETTE_IMAGES = 2_000
-"""Silhouettes are of the first so many test images: their cost grows with the square."""
+"""Silhouettes are computed of this many test images, the first ones, as their cost grows with the square."""
 
 CLASSIFIER_IMAGES = 20_000
-"""The classifier learns from the first so many training images."""
+"""The classifier learns from this many training images, the first ones."""
 
 CLASSIFIER_NEIGHBOURS = 5
 
 LATTICE, REACH = 20, 3.0
-"""Points a side of the lattice, and how far it goes from 0 on both sides; docs/settings.md, row 22."""
+"""Points per side of the lattice, and how far it extends from 0 on both sides; docs/settings.md, row 22."""
 
 STEPS: Floats = np.linspace(-REACH, REACH, 7)
 """Values of a unit in a traversal."""
 
 CLIP = 1e-6
-"""Means are kept this far from 0 and 1, as in workers' test_cross_entropy."""
+"""Means are kept this far from 0 and 1, as in the workers' test_cross_entropy."""
 
 
 def cross_entropy(x: Floats, mean: Floats) -> Floats:
-    """Nats an image of Bernoulli pixels of these means, both [image, pixel]; for every decoder."""
+    """Return the cross-entropy of Bernoulli pixels with these means, in nats per image, whatever the decoder.
+
+    Args:
+        x: [image, pixel] in [0, 1].
+        mean: [image, pixel].
+    """
     clipped = np.clip(mean, CLIP, 1 - CLIP)
     nats: Floats = -(x * np.log(clipped) + (1 - x) * np.log1p(-clipped)).sum(-1)
     return nats
 
 
 def purity(codes: Floats, classes: Ints) -> Floats:
-    """Of every code, the share of its NEIGHBOURS nearest other codes, by Euclid, that are of its class."""
+    """Return for every code the share of its NEIGHBOURS nearest other codes (Euclidean distance) that are of its class."""
     near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(codes) - 1)).fit(codes).kneighbors(return_distance=False)
     share: Floats = (classes[near] == classes[:, None]).mean(1)
     return share
 
 
 def silhouettes(codes: Floats, classes: Ints) -> Floats:
-    """Silhouette (Rousseeuw 1987) of every code with respect to the classes; NaN beyond the first SILHOUETTE_IMAGES."""
+    """Return the silhouette (Rousseeuw 1987) of every code by class; NaN beyond the first SILHOUETTE_IMAGES."""
     found = np.full(len(codes), np.nan)
     first = slice(SILHOUETTE_IMAGES)
     if 2 <= len(np.unique(classes[first])) < len(codes[first]):
@@ -63,8 +69,8 @@ def silhouettes(codes: Floats, classes: Ints) -> Floats:
 
 
 def spearman(a: Floats, b: Floats) -> float:
-    """Rank correlation over what both know; NaN for fewer than three pairs, or where one is constant."""
-    # Rounded, as means that are equal differ in their last bit.
+    """Return Spearman's rho over the pairs without NaN; NaN for fewer than three pairs, or if one side is constant."""
+    # Rounded, as means that are equal may differ in their last bit.
     ranks = pd.DataFrame({"a": a, "b": b}).dropna().round(12).rank()
     if len(ranks) < 3 or (ranks.nunique() == 1).any():
         return float("nan")
@@ -72,11 +78,11 @@ def spearman(a: Floats, b: Floats) -> float:
 
 
 def lattice(n_units: int, units: tuple[int, ...]) -> Floats:
-    """Points of the latent plane in reading order, from the top left, [point, unit]; all other units are 0.
+    """Return points of the latent plane in reading order, from the top left, [point, unit]; all other units are 0.
 
     Args:
-        n_units: of the code.
-        units: the one that runs across, then the one that runs up; with one only, a single row.
+        n_units: number of units of the code.
+        units: the unit that runs across, then the unit that runs up; a single unit gives a single row.
     """
     steps = np.linspace(-REACH, REACH, LATTICE)
     up = -steps if len(units) > 1 else np.zeros(1)
@@ -88,7 +94,7 @@ def lattice(n_units: int, units: tuple[int, ...]) -> Floats:
 
 
 def traversal(order: Ints) -> Floats:
-    """Every unit of an order at every one of STEPS in turn with all others at 0, [unit * step, unit]."""
+    """Return points that move one unit at a time through STEPS, in the given order, others at 0, [unit * step, unit]."""
     points = np.zeros((len(order), len(STEPS), len(order)))
     for rank, unit in enumerate(order):
         points[rank, :, unit] = STEPS
@@ -97,21 +103,21 @@ def traversal(order: Ints) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """Reads the class of an image; learnt from training images with grey pixels."""
+    """Reads the class of an image; it was fitted to training images with grey pixels."""
 
     name: str
     accuracy: float
-    """Share of the test images with grey pixels that it reads rightly."""
+    """Share of the test images with grey pixels that it reads correctly."""
     model: Any
 
     def read(self, images: Floats) -> Ints:
-        """The class of every image, [image, pixel]."""
+        """Return the class of every image; images are [image, pixel]."""
         found: Ints = self.model.predict(images.astype(np.float32)).astype(np.int64)
         return found
 
 
 def fit_classifier(train: Floats, classes: Ints, test: Floats, test_classes: Ints) -> Classifier:
-    """Nearest neighbours: nothing to tune, nothing random, and the same in every study of a data set."""
+    """Fit a nearest-neighbour classifier: nothing to tune, nothing random, the same in every study of a data set."""
     train, classes = train[:CLASSIFIER_IMAGES].astype(np.float32), classes[:CLASSIFIER_IMAGES]
     model = KNeighborsClassifier(n_neighbors=min(CLASSIFIER_NEIGHBOURS, len(train))).fit(train, classes)
     read = Classifier(f"{CLASSIFIER_NEIGHBOURS} nearest of {len(train)} training images", float("nan"), model).read(test)
@@ -121,10 +127,10 @@ def fit_classifier(train: Floats, classes: Ints, test: Floats, test_classes: Int
 
 
 def agreement(points: Floats, read: Ints, codes: Floats, classes: Ints) -> pd.DataFrame:
-    """What the classifier reads at every lattice point beside the class of the nearest code of a test image.
+    """Compare what the classifier reads at every lattice point with the class of the nearest code of a test image.
 
     Returns:
-        read_class, nearest_class, distance (to that code, all units counted), agrees; a row a point.
+        read_class, nearest_class, distance (to that code, over all units), agrees; one row per point.
     """
     distance, nearest = NearestNeighbors(n_neighbors=1).fit(codes).kneighbors(points)
     near = classes[nearest[:, 0]]
@@ -132,12 +138,12 @@ def agreement(points: Floats, read: Ints, codes: Floats, classes: Ints) -> pd.Da
 
 
 def plane_row(plane: pd.DataFrame | None, units: tuple[int, ...], classifier: Classifier | None) -> dict[str, Any]:
-    """The units of the lattice (from 0) and, from `agreement`, how often both maps agree; null without labels.
+    """Return the units of the lattice (from 0) and, from `agreement`, how often both maps agree; null without labels.
 
     Returns:
         unit_across, unit_up; classifier, classifier_accuracy; lattice_points, lattice_agreement,
         lattice_agreement_by_chance (both maps with their own shares of the classes, at unrelated places),
-        lattice_points_near (those within a step of the lattice of a code), lattice_agreement_near.
+        lattice_points_near (points at most one lattice step from a code), lattice_agreement_near.
     """
     row: dict[str, Any] = {"unit_across": units[0], "unit_up": units[1] if len(units) > 1 else None}
     if plane is None or classifier is None:
@@ -157,7 +163,7 @@ def plane_row(plane: pd.DataFrame | None, units: tuple[int, ...], classifier: Cl
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A trained model on the test images; an entry an image."""
+    """A trained model on the test images; arrays have one entry per image."""
 
     facts: Mapping[str, Any]
     """trial_id, and the level of every factor."""
@@ -169,7 +175,7 @@ class Encoded:
 
 
 def image_table(encoded: Encoded, classes: Ints | None, reference: Encoded | None) -> pd.DataFrame:
-    """Every test image of one trial beside the reference, the trial of the usual n_z with the same seed.
+    """Return one row per test image of a trial, beside the reference: the trial of the usual n_z with the same seed.
 
     Returns:
         trial_id, n_z, seed, image (its index in the test set), class (null without labels), cross_entropy (nats),
@@ -199,7 +205,7 @@ _MEANS = ["cross_entropy", "reference_cross_entropy", "excess_cross_entropy", "r
 
 
 def class_table(encoded: Encoded, images: pd.DataFrame, reference: Encoded | None) -> pd.DataFrame:
-    """A row a class of one trial, from its `image_table`; no row without labels.
+    """Return one row per class of a trial, from its `image_table`; no rows without labels.
 
     Returns:
         trial_id and the factors; class, images (their number), reference_n_z, reference_trial_id, and means over the
@@ -223,7 +229,7 @@ def trial_row(
     reference: Encoded | None,
     plane: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A row a trial: means over all test images, and Spearman's rho over its classes.
+    """Return the row of a trial: means over all test images, and Spearman's rho over its classes.
 
     Returns:
         trial_id and the factors; images, reference_n_z, reference_trial_id, cross_entropy, reference_cross_entropy,
@@ -249,7 +255,7 @@ def trial_row(
 
 
 def trial_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of `trial_row` under one another, counts as whole numbers."""
+    """Stack rows of `trial_row` into a table, with counts as whole numbers."""
     whole = (
         "reference_n_z",
         "images_reference_not_better",

@@ -1,4 +1,4 @@
-"""Pictures of the latent space: from a scene to the bytes of PNG and PDF and the table drawn; knows no model."""
+"""Makes the pictures of the latent space from a scene, each with its files, its caption and the table drawn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ NUMBERS = {"lattice": "4.1", "reconstructions": "4.2", "codes": "4.3"}
 """Figures of the paper, by the stem of their files."""
 
 SHOWN = 10
-"""Test images in the figure of reconstructions: the first of every class, chosen by nothing else."""
+"""Number of test images in the figure of reconstructions: the first of every class, without any further choice."""
 
 CODES = 1_000
-"""Codes that are drawn: those of the first test images. The table has them all."""
+"""Number of codes that are drawn: those of the first test images. The table has all codes."""
 
 UNITS = 90
-"""Units whose traversals are drawn; of more, the most active ones and the last three."""
+"""Number of units whose traversals are drawn; if there are more, the most active ones and the last three."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,31 +35,31 @@ class Shown:
 
     shape: tuple[int, int]
     inputs: Floats
-    """As the model sees them, [image, pixel]."""
+    """The images as the model sees them, [image, pixel]."""
     grey: Floats
-    """Before anything is binarised."""
+    """The images before binarisation, [image, pixel]."""
     classes: Ints | None
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """What figures show of one model."""
+    """Everything that figures show of one model."""
 
     encoded: Encoded
     is_deep: bool
-    """Whether there are several stochastic layers; the code is then that of the top one."""
+    """Whether the model has several stochastic layers; the code is then that of the top layer."""
     activity: Floats
-    """Of every unit of the code, on the fixed training images."""
+    """Activity of every unit of the code, on the fixed training images."""
     order: Ints
     """Units, the most active first."""
     means: Floats
     """Reconstructions of the test images, [image, pixel]."""
     lattice: Floats
-    """[row, column, height, width]; across runs the most active unit, up the next."""
+    """[row, column, height, width]; the most active unit runs across, the next one up."""
     points: Floats
     """The codes of the lattice, in the same order, [point, unit]."""
     plane: pd.DataFrame | None
-    """`latent_tables.agreement`; None without labels."""
+    """The table of `numbers.agreement`; None without labels."""
     traversals: Floats
     """[rank, step, height, width]"""
     numbers: Mapping[str, Any]
@@ -67,7 +67,7 @@ class Panel:
 
     @property
     def n_z(self) -> int:
-        """The level of the factor."""
+        """The level of n_z."""
         return int(self.encoded.facts["n_z"])
 
 
@@ -77,19 +77,19 @@ class Scene:
 
     decoder: str
     base: Mapping[str, Any]
-    """The level of every factor but n_z and seed."""
+    """The level of every factor except n_z and seed."""
     seed: int
     images: Shown
     panels: Sequence[Panel]
-    """The smallest n_z first; one only where the study has one."""
+    """The smallest n_z, then the usual one; a single panel if the study has one n_z."""
     per_class: pd.DataFrame
-    """`class_table` of every trial at the base."""
+    """The rows of `class_table` of every trial at the base."""
     per_trial: pd.DataFrame
-    """`trial_row` of each."""
+    """The rows of `trial_row` of the same trials."""
 
 
 def scene_pictures(scene: Scene) -> list[Picture]:
-    """Every figure that the scene has numbers for."""
+    """Make every figure that the scene has numbers for."""
     with matplotlib.rc_context(style.STYLE):
         made = [_reconstructions(scene), _codes(scene), _lattice(scene), _traversals(scene)]
         if scene.per_class["excess_cross_entropy"].notna().any():
@@ -183,7 +183,7 @@ def _lattice(scene: Scene) -> Picture:
     title = f"The latent plane, decoded: n_z = {panel.n_z}"
     if panel.plane is None or not has_maps:
         return _picture(scene, figure, "lattice", title, words, table)
-    # As high together as the lattice, so that the eye finds the same place.
+    # Together as high as the lattice, so that the eye finds the same place.
     read, near = (figure.add_axes((5.3 / width, y / height, 1.9 / width, 1.9 / height)) for y in (3.2, 0.9))
     maps = {name: panel.plane[name].to_numpy().reshape(-1, LATTICE) for name in ("read_class", "nearest_class", "agrees")}
     latent_figures.class_map(maps["read_class"], np.ones_like(maps["agrees"], dtype=bool), read, REACH)
@@ -245,14 +245,14 @@ def _classes(scene: Scene) -> Picture:
 
 
 def _all_images(scene: Scene, panel: Panel) -> str:
-    """What the ten images of a row are a sample of."""
+    """Sum up all test images, of which a row shows a sample."""
     row = scene.per_trial[scene.per_trial["trial_id"] == panel.encoded.facts["trial_id"]].iloc[0]
     words = f"all: {row['cross_entropy']:.1f}"
     others = scene.per_trial[scene.per_trial["reference_trial_id"] == row["trial_id"]]
     few = others[others["n_z"] == scene.panels[0].n_z]
     if few.empty:
         return words
-    # Counts, as "every image" is what is claimed.
+    # Counts, as the claim is about every image.
     number = int(row["images"])
     return f"{words}\nbetter on\n{number - int(few['images_reference_not_better'].iloc[0])} of {number}"
 
@@ -267,7 +267,7 @@ def _picture(
     if figure.get_layout_engine() is None:
         figure.text(0.012, 0.01, note, **look)
     else:
-        # The layout keeps room for it.
+        # The layout reserves space for it.
         figure.supxlabel(note, x=0.012, ha="left", **look)
     name, number = f"latent-{stem}-{scene.decoder}", NUMBERS.get(stem, "")
     files = render(figure, title, ("png", "pdf"))
@@ -275,7 +275,7 @@ def _picture(
 
 
 def _rows_of_classes(codes: Floats, classes: Ints | None) -> Floats:
-    """Heights at which codes of a single unit are drawn: a row a class, over as much as they have in breadth."""
+    """Return the heights at which codes of a single unit are drawn: one row per class, spread over the codes' range."""
     if classes is None:
         return np.zeros(len(codes))
     labels = np.unique(classes)
@@ -296,6 +296,6 @@ def _short(activity: float) -> str:
 
 
 def _pixel_columns(images: Floats) -> pd.DataFrame:
-    """pixel_0, pixel_1, ... in reading order, to three digits: what a grey level of a picture can show."""
+    """Return pixel_0, pixel_1, ... in reading order, rounded to three digits, which is as fine as grey levels show."""
     flat = images.reshape(len(images), -1).round(3)
     return pd.DataFrame(flat, columns=[f"pixel_{i}" for i in range(flat.shape[1])])

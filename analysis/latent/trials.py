@@ -1,4 +1,4 @@
-"""Which trials the pictures of the latent space rest on, and their tables side by side; reads no model and draws nothing."""
+"""Chooses the trials that the pictures of the latent space show, and stacks the tables of their numbers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from analysis.loading.labels import in_words
 from analysis.loading.study import LoadError, Study
 
 Measure = Callable[[Mapping[str, Any]], Panel]
-"""Gives a row of `study.trials` its numbers."""
+"""Measures the trial of a row of `study.trials`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,22 +23,22 @@ class Cells:
 
     decoder: str
     base: Mapping[str, Any]
-    """The level of every factor but n_z and seed."""
+    """The level of every factor except n_z and seed."""
     few: int
     """The smallest n_z."""
     usual: int
-    """50, or the largest n_z: what the others are compared with."""
+    """The n_z that the others are compared with: 50, or the largest one."""
     seed: int
-    """The one that is drawn."""
+    """The seed that is drawn."""
     trials: pd.DataFrame
-    """Rows of `study.trials` that have completed, all seeds and every n_z."""
+    """Rows of `study.trials` that have completed, for all seeds and every n_z."""
 
 
 def cells_of(study: Study, decoder: str, seed: int | None = None) -> Cells:
-    """Choose the trials; `seed` None: the first that has completed at the smallest and at the usual n_z.
+    """Choose the trials; `seed` None: the first seed that has completed at both the smallest and the usual n_z.
 
     Raises:
-        LoadError: no trial of these cells has completed, or not with this seed.
+        LoadError: no seed has completed in these cells, or not this one.
     """
     base, levels = _levels(study, decoder)
     few, usual = min(levels), 50 if 50 in levels else max(levels)
@@ -50,7 +50,7 @@ def cells_of(study: Study, decoder: str, seed: int | None = None) -> Cells:
     if not seeds:
         raise LoadError(f"{study.path}: no seed has completed at {cell}; run the study to its end first")
     if seed is not None and seed not in seeds:
-        raise LoadError(f"{study.path}: seed {seed} has not completed at {cell}; name one of {', '.join(map(str, seeds))}")
+        raise LoadError(f"{study.path}: seed {seed} has not completed at {cell}; choose one of {', '.join(map(str, seeds))}")
     return Cells(decoder, base, few, usual, seeds[0] if seed is None else seed, trials)
 
 
@@ -67,20 +67,20 @@ def _levels(study: Study, decoder: str) -> tuple[dict[str, Any], tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """What was measured of the trials of some cells."""
+    """The measurements of the trials of some cells."""
 
     per_trial: pd.DataFrame
-    """`trial_row` of each, by n_z and seed."""
+    """`trial_row` of each trial, by n_z and seed."""
     per_class: pd.DataFrame
-    """`class_table` of each."""
+    """`class_table` of each trial."""
     per_image: pd.DataFrame
-    """`image_table` of those that are drawn."""
+    """`image_table` of the trials that are drawn."""
     panels: list[Panel]
-    """Of those that are drawn, the smallest n_z first."""
+    """Panels of the trials that are drawn, the smallest n_z first."""
 
 
 def measure_all(cells: Cells, classes: Ints | None, measure: Measure) -> Numbers:
-    """Measure every trial, each beside the one of the usual n_z with the same seed."""
+    """Measure every trial, and compare it with the trial of the usual n_z with the same seed."""
     panels: dict[int, Panel] = {}
     images: dict[int, pd.DataFrame] = {}
     per_class, rows = [], []

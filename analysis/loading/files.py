@@ -1,4 +1,4 @@
-"""Reads and verifies the files of a study, each by itself; lays plan and ends side by side as a frame; judges no path."""
+"""Reads and verifies the files of a study one by one, and joins the plan with the ends of its trials in a frame."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +25,12 @@ from workers.store.protocol import Store
 _FROM_PLAN = ("schema_version", *FACTORS)
 
 STREAM = tuple(name for name in EPOCHS.names if name not in (*VECTORS, *_FROM_PLAN))
-"""Scalar columns that `load` reads of every rows file: a trial_id is made of the settings, which the plan has."""
+"""Scalar columns that `load` reads from every rows file; settings are not among them, as the plan has them by trial_id."""
 
 _ENDED_ALWAYS = ("baseline_bound", "seconds", "device")
 
 
-# A row of `trials` also repeats its settings, which the plan has; these are what only it knows of a trial that has ended.
+# A row of `trials` repeats its settings, which the plan has too. Of a trial that has ended, only that row holds the rest.
 _REPEATED = ("schema_version", "trial_id", "pack_id", *FACTORS, "epochs")
 
 _ENDED = tuple(field for field in TRIALS if field.name not in (*_REPEATED, *_ENDED_ALWAYS))
@@ -52,7 +52,7 @@ _BASELINE_OF = [
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """A stored file that was read: its columns, or some of them, and what its footer says but the hashes of columns."""
+    """A stored file that was read: all or some of its columns, and its footer without the hashes of the columns."""
 
     key: str
     table: pa.Table
@@ -67,18 +67,18 @@ def read_folder(
     columns: Sequence[str] | None = None,
     kept: dict[tuple[str, str], pa.Array] | None = None,
 ) -> list[File]:
-    """Every file of epochs/ or trials/.
+    """Read every file of epochs/ or trials/.
 
     Args:
         store: where the study lies.
         folder: epochs or trials.
-        schema: of its files.
-        problems: None: the first file that is damaged ends the reading; else it is left out, and put in here by its key.
-        columns: of the tables; None: all.
-        kept: None: other columns are not read; else files are verified as a whole, and vectors put in here (see Vectors).
+        schema: the schema of its files.
+        problems: None: the first damaged file ends the reading; otherwise damaged files are left out and added here by key.
+        columns: the columns of the tables; None: all.
+        kept: None: other columns are not read; otherwise files are verified whole and their vectors added here (Vectors).
 
     Raises:
-        RecordError: a file cannot be read, is damaged, of another version, or not where it belongs.
+        RecordError: a file cannot be read, is damaged, has another version, or is not where it belongs.
     """
 
     def read(key: str) -> tuple[pa.Table, dict[str, Any]] | RecordError:
@@ -88,7 +88,7 @@ def read_folder(
             else:
                 table, footer = read_columns(store, key, columns)
             if footer.pop("columns_sha256").keys() != set(schema.names):
-                raise RecordError(key, f"is no file of {folder}/ (kind {footer.get('kind')})", "move it away")
+                raise RecordError(key, f"is not a file of {folder}/ (kind {footer.get('kind')})", "move it away")
             refuse_renamed(key, table, footer)
         except RecordError as error:
             return error
@@ -110,7 +110,7 @@ def read_folder(
 
 
 def drop_other_borders(files: list[File], plan: Plan, problems: dict[str, str] | None) -> list[File]:
-    """What `read_folder` gave, with `problems` less the files whose borders are not those of the plan.
+    """Return the files of `read_folder`; with `problems`, without those whose borders are not those of the plan.
 
     Raises:
         RecordError: see refuse_other_borders.
@@ -120,10 +120,10 @@ def drop_other_borders(files: list[File], plan: Plan, problems: dict[str, str] |
 
 
 def at_threshold(files: list[File], threshold: float, store: Store, problems: dict[str, str] | None = None) -> list[File]:
-    """The files with active_units at the study's threshold: those written at another one are counted again.
+    """Return the files with active_units at the study's threshold; files written at another one are counted again.
 
     Raises:
-        RecordError: the activities of such a file are damaged; with `problems` it is left out, and put in there.
+        RecordError: the activities of such a file are damaged; with `problems` it is left out and added there.
     """
     found = []
     for file in files:
@@ -145,7 +145,7 @@ def at_threshold(files: list[File], threshold: float, store: Store, problems: di
 
 
 def planned_frame(plan: Plan) -> pd.DataFrame:
-    """A row a planned trial: its settings and its goal."""
+    """Return one row per planned trial: its settings and its goal."""
     return pd.DataFrame(
         {
             "trial_id": trial_id,
@@ -160,13 +160,13 @@ def planned_frame(plan: Plan) -> pd.DataFrame:
 
 
 def trials_frame(planned: pd.DataFrame, ended: pd.DataFrame, stream: pd.DataFrame) -> pd.DataFrame:
-    """One row per planned trial: its settings, its goal, how far it came, and how it ended (see ends_among; else null)."""
+    """Return one row per planned trial: its settings, its goal, how far it came, and how it ended (null if it has not)."""
     frame = planned.copy()
     longest = ended.set_index("trial_id").reindex(frame["trial_id"]).reset_index(drop=True)
     done = np.zeros(len(frame), np.int64)
     np.maximum.at(done, stream["trial_id"].cat.codes.to_numpy(), stream["epoch"].to_numpy())
     frame["epochs_done"] = done
-    # A study made longer: what completed the shorter one has not reached the new goal.
+    # If a study was made longer, a trial that completed the shorter one has not reached the new goal.
     has_ended = longest["status"].notna() & is_over(longest["status"], longest["epochs"], frame["epochs_goal"])
     for field in _ENDED:
         known = longest[field.name].where(has_ended)
@@ -183,7 +183,7 @@ def trials_frame(planned: pd.DataFrame, ended: pd.DataFrame, stream: pd.DataFram
 def refuse_gaps(
     stream: pd.DataFrame, trials: pd.DataFrame, last_of: Mapping[str, int], problems: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What is lost of the epochs of each trial; see stored_and_due.
+    """Find trials of which epochs are lost; see stored_and_due.
 
     Args:
         stream: see stream_frame.
@@ -192,10 +192,10 @@ def refuse_gaps(
         problems: see read_folder.
 
     Returns:
-        What is lost of each trial that files with problems left incomplete; empty without `problems`.
+        What is lost, by trial, where files with problems left it incomplete; empty without `problems`.
 
     Raises:
-        RecordError: a trial has fewer rows than it has come through epochs.
+        RecordError: a trial has fewer rows than epochs that it has trained.
     """
     ends = np.array([last_of.get(trial_id, -1) for trial_id in trials["trial_id"]], np.int64)
     stored, due = stored_and_due(stream["trial_id"].cat.codes.to_numpy(), stream["epoch"].to_numpy(), ends)
@@ -215,7 +215,7 @@ def refuse_gaps(
         trials["trial_id"], trials["pack_id"], trials["status"], stored, due, strict=True
     ):
         if rows < wanted:
-            lost[trial_id] = f"{rows} of {wanted} epochs are left, the others lie in a file that cannot be read"
+            lost[trial_id] = f"{rows} of {wanted} epochs are left; the others are in a file that cannot be read"
         elif status == "unfinished" and pack_id in without_end:
-            lost[trial_id] = "its end lies in a file that cannot be read"
+            lost[trial_id] = "its end is in a file that cannot be read"
     return lost

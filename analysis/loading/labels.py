@@ -1,4 +1,4 @@
-"""How factors and levels are called in figures, captions and messages, and the file that renames them; computes nothing."""
+"""Names factors and levels in figures, captions and messages, and reads the file that renames them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from workers.contract.suggestions import close_to
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 
 INTERVAL = "95% t interval over seeds, pointwise"
-"""What every band and every half-width of a report is."""
+"""What every band and every half-width in a report shows."""
 
 LABELS_FILE = "labels.yaml"
-"""Read from a study's folder if it is there."""
+"""Read from a study's folder if it exists."""
 
 _TITLES = {
     "decoder": "decoder",
@@ -33,24 +33,24 @@ _LABELS_KIND = FileKind("a file of labels", "a page of text", _MEANT, may_be_emp
 
 
 class LabelError(UserError):
-    """A file of labels cannot be used; the text says which, why, and what to do."""
+    """A file of labels cannot be used; the text names the file, the reason and what to do."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a reader sees in place of the names of factors and levels; what is not named keeps its usual words."""
+    """What a reader sees in place of the names of factors and levels; anything without an entry keeps its usual words."""
 
     factors: Mapping[str, str] = field(default_factory=dict)
-    """Factor to its title."""
+    """Title by factor."""
     levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Factor to level, as the file writes it, to its label."""
+    """Label by factor and level; levels are spelled as in the file."""
 
     def title_of(self, factor: str) -> str:
-        """A factor in words."""
+        """Return a factor in words."""
         return self.factors.get(factor) or _TITLES.get(factor, factor)
 
     def label_of(self, factor: str, level: Any) -> str:
-        """A level as it stands beside a line or in a column that names its factor: short."""
+        """Return a level in short, as it stands beside a line or in a column that names its factor."""
         given = self._given(factor, level)
         if given is not None:
             return given
@@ -69,7 +69,7 @@ class Labels:
                 return str(level)
 
     def in_words(self, levels: Mapping[str, Any]) -> str:
-        """A cell, or a part of one, for a reader: 'Bernoulli decoder, K = 5, no batch norm'."""
+        """Return a cell, or a part of one, in words: 'Bernoulli decoder, K = 5, no batch norm'."""
         return ", ".join(self._words_of(factor, level) for factor, level in levels.items())
 
     def _words_of(self, factor: str, level: Any) -> str:
@@ -88,48 +88,48 @@ PLAIN = Labels()
 
 
 def title_of(factor: str) -> str:
-    """A factor in the usual words."""
+    """Return a factor in the usual words."""
     return PLAIN.title_of(factor)
 
 
 def label_of(factor: str, level: Any) -> str:
-    """A level in the usual words, short."""
+    """Return a level in the usual words, in short."""
     return PLAIN.label_of(factor, level)
 
 
 def in_words(levels: Mapping[str, Any]) -> str:
-    """A cell in the usual words."""
+    """Return a cell in the usual words."""
     return PLAIN.in_words(levels)
 
 
 def measure_in_words(column: str) -> str:
-    """A measure with its unit: 'nll (nats per example)', 'active units'."""
+    """Return a measure with its unit: 'nll (nats per example)', 'active units'."""
     words, unit = column.replace("_", " "), unit_of_column(column)
     return words if unit in ("", UNITS) else f"{words} ({unit})"
 
 
 def cell_text(levels: Mapping[str, Any]) -> str:
-    """A cell as it is typed after `--only`: 'decoder=bernoulli k=5 batch_norm=False'."""
+    """Return a cell as it is typed after `--only`: 'decoder=bernoulli k=5 batch_norm=False'."""
     return " ".join(f"{factor}={level}" for factor, level in levels.items())
 
 
 def read_labels(path: Path) -> Labels:
-    """The labels of a YAML file with `factors` (factor: title) and `levels` (factor: {level: label}).
+    """Read the labels of a YAML file with `factors` (factor: title) and `levels` (factor: {level: label}).
 
     Raises:
-        LabelError: the file cannot be read, or renames what cannot exist; every problem at once, each with its place.
+        LabelError: the file cannot be read, or renames what cannot exist; names every problem with its place.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        # ValueError: a name with a NUL, or bytes that are no text.
+        # ValueError: a name with a NUL, or bytes that are not text.
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise LabelError(f"{path}: cannot be read ({reason}); name a YAML file of labels") from error
     root, problems = read_nodes(text, str(path), _LABELS_KIND)
     parts = {} if root is None else _mapping(root, "the file", problems)
     for key, (place, _) in parts.items():
         if key not in ("factors", "levels"):
-            problems.append(Problem(place, f"{key}: a file of labels has factors and levels alone"))
+            problems.append(Problem(place, f"{key}: a file of labels has only factors and levels"))
     titles = _labels_of(_factors(parts, "factors", problems), "factors", problems)
     levels = {
         name: _labels_of(_mapping(node, f"levels.{name}", problems), f"levels.{name}", problems)
@@ -144,17 +144,17 @@ _Table = Mapping[str, tuple[Place, Node]]
 
 
 def _mapping(node: Node, label: str, problems: list[Problem]) -> _Table:
-    """The entries of a mapping; a key without a value has none."""
+    """Return the entries of a mapping; a key without a value has none."""
     if isinstance(node, Scalar) and node.value is None:
         return {}
     if not isinstance(node, nodes.Mapping):
-        problems.append(Problem(node.place, f"{label}: wants a table of keys and texts"))
+        problems.append(Problem(node.place, f"{label}: must be a table of keys and texts, got {plain(node)!r}"))
         return {}
     return node.entries
 
 
 def _factors(parts: _Table, part: str, problems: list[Problem]) -> _Table:
-    """The entries of a part of the file, each of which names a factor."""
+    """Return the entries of a part of the file, each of which must name a factor."""
     table = _mapping(parts[part][1], part, problems) if part in parts else {}
     for name, (place, _) in table.items():
         if name not in leaves():
@@ -169,12 +169,12 @@ def _labels_of(table: _Table, label: str, problems: list[Problem]) -> dict[str, 
         if isinstance(node, Scalar) and node.value is not None and not isinstance(node.value, bool) and node.text.strip():
             found[key] = node.text
         else:
-            problems.append(Problem(node.place, f"{label}.{key}: got {plain(node)!r}, wants a text"))
+            problems.append(Problem(node.place, f"{label}.{key}: got {plain(node)!r}, must be a text"))
     return found
 
 
 def _is_same(key: str, level: Any) -> bool:
-    """Whether a key of the file means a level: as it is printed, or as the same number (1e-3)."""
+    """Tell whether a key of the file means a level: spelled as it is printed, or the same number (1e-3)."""
     if isinstance(level, bool):
         return key.lower() == str(level).lower()
     if key == str(level):

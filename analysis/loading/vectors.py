@@ -1,4 +1,4 @@
-"""The vectors of a stream: left in their files until they are asked for, then read and verified; some of them are kept."""
+"""Reads the vectors of a stream from their files on demand, verifies them, and keeps some of them in memory."""
 
 import os
 from collections import deque
@@ -17,10 +17,10 @@ from workers.store.partial_read import read_columns
 from workers.store.protocol import Store
 
 KEPT_BYTES = 500_000_000
-"""Of what was read first, which is then read from memory: all vectors of some 500 trials of 300 epochs and 50 units."""
+"""Vectors that are read first stay in memory up to this size: those of about 500 trials of 300 epochs and 50 units."""
 
 _REQUESTS = 32
-"""To a bucket at the same time: nearly all of a request is waiting."""
+"""Concurrent requests to a bucket; a request spends nearly all of its time waiting."""
 
 
 One = TypeVar("One")
@@ -33,35 +33,35 @@ class Block(NamedTuple):
     """The vectors of some rows of one file."""
 
     places: NDArray[np.int64]
-    """Which rows of `study.epochs` these are, by position, rising."""
+    """Positions of the rows in `study.epochs`, in increasing order."""
     lengths: NDArray[np.int64]
-    """Entries of each row."""
+    """Number of entries of each row."""
     values: NDArray[np.float32]
     """All entries, one row after the other."""
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Where the vectors of a study's rows are: the files that were read first, whatever has come since."""
+    """Where the vectors of a study's rows are: in the files that were there when the study was loaded."""
 
     store: Store
     keys: tuple[str, ...]
     content: tuple[str, ...]
     """The content hash of each file when it was read first."""
     begins: NDArray[np.int64]
-    """Where the rows of each file begin among all stored ones, and where the last one's end."""
+    """Position among all stored rows at which those of each file begin, and finally the number of stored rows."""
     rows: NDArray[np.int64]
-    """Where each row of `study.epochs` is among all stored ones, rising."""
+    """Position of each row of `study.epochs` among all stored rows, in increasing order."""
     problems: dict[str, str] | None
-    """None: the first file that is damaged ends the reading; else it is left out, and put in here by its key."""
+    """None: the first damaged file ends the reading; otherwise damaged files are left out and added here by key."""
     kept: dict[tuple[str, str], pa.Array] = field(default_factory=dict)
     """Lists by key and column, up to KEPT_BYTES."""
 
     def blocks(self, column: str, places: NDArray[np.int64]) -> Iterator[Block]:
-        """A vector column of some rows of `study.epochs`, given by rising position, file by file.
+        """Yield a vector column of some rows of `study.epochs`, file by file; `places` are in increasing order.
 
         Raises:
-            RecordError: a file is damaged, cannot be read, or is not the one that was there; not with `problems`.
+            RecordError: a file is damaged, cannot be read, or has been replaced; not with `problems`.
         """
         stored = self.rows[places]
         edges = np.searchsorted(stored, self.begins)
@@ -101,7 +101,7 @@ class Vectors:
 
 
 def keep(kept: dict[tuple[str, str], pa.Array], key: str, table: pa.Table, total: int) -> int:
-    """Put the vectors of a file that was read whole into `kept`, as far as KEPT_BYTES go; the bytes kept then."""
+    """Add the vectors of a whole table to `kept` while they fit into KEPT_BYTES; return the new total of bytes."""
     for column in VECTORS:
         lists = table.column(column).combine_chunks()
         if total + lists.nbytes <= KEPT_BYTES:
@@ -111,12 +111,12 @@ def keep(kept: dict[tuple[str, str], pa.Array], key: str, table: pa.Table, total
 
 
 def threads_for(store: Store) -> int:
-    """How many files are read at once: Arrow, the hash and requests leave Python free."""
+    """Return how many files are read at once; Arrow, hashing and requests all release Python's lock."""
     return _REQUESTS if "://" in store.url else min(8, os.cpu_count() or 1)
 
 
 def in_order(work: Callable[[One], Other], items: Iterable[One], threads: int) -> Iterator[Other]:
-    """What threads make of items, in the order of these; few results wait for whoever takes them."""
+    """Yield the results of `work` in the order of the items, made by threads that run only a little ahead."""
     waiting: deque[Future[Other]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

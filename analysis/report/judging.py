@@ -126,7 +126,7 @@ def claims_section(study: Study) -> Section | None:
             "statement": one.text,
             "verdict": f"{one.verdict} ({one.stage})",
             "quantity": one.what,
-            "estimate": f"{text_of(one.estimate, 3)} {one.unit}".strip(),
+            "estimate": NONE if np.isnan(one.estimate) else f"{text_of(one.estimate, 3)} {one.unit}".strip(),
             "95% interval": _interval(one.low, one.high),
             "p (Holm)": _p(one.p_holm if one.primary else one.p),
             "n": f"{one.n} of {one.n_planned}",

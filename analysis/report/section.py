@@ -39,10 +39,7 @@ class Table:
     def numeric(self) -> list[bool]:
         """Tell for each shown column whether it holds numbers, which are aligned to the right."""
         texts = self.texts
-        return [
-            bool(len(texts)) and all(value == NONE or value[:1] in "\u22120123456789" for value in texts[name])
-            for name in texts
-        ]
+        return [_are_numbers([value for value in texts[name] if value]) for name in texts]
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,10 @@ class Section:
     def anchor(self) -> str:
         """Return its name in links."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    return bool(texts) and all(text == NONE or text[0] in "\u22120123456789" for text in texts)
 
 
 def text_of(value: object, digits: int = 4) -> str:

@@ -1,4 +1,4 @@
-"""Writes the figures, the tables and the report of a study, finished or running."""
+"""Writes the files of a report: each figure and table in its formats, and the page as HTML and Markdown."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime

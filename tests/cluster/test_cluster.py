@@ -44,7 +44,7 @@ if problem := lacking():
     assert not os.environ.get("STUDY_NEEDS_HOSTS"), problem
     pytest.skip(problem, allow_module_level=True)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 NAMES = ("client", "head", "one", "two", "store", "stranger")
@@ -115,7 +115,7 @@ def _tell(hosts: Hosts, folder: Path, own: Path, address: str) -> Story:
     up = run_on(hosts, "client", "cd ~/factorial-iwae && ray up -y --no-config-cache cluster-local.yaml")
     assert up.returncode == 0, up.stdout + up.stderr
     token = (hosts.home("client") / ".ray" / "auth_token").read_text().strip()
-    _until(lambda: _nodes(hosts) == 3, "the workers do not come", 120)
+    _until(lambda: _nodes(hosts) == 3, "the workers do not come", 300)
 
     refused = run_on(hosts, "head", f"{RUN} --out {own}")
     bare = run_on(hosts, "client", f"{RUN} --plan")
@@ -125,19 +125,21 @@ def _tell(hosts: Hosts, folder: Path, own: Path, address: str) -> Story:
         study = subprocess.Popen(ssh(hosts, "client", command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             store = open_store(URL)
-            _until(lambda: len(_rows(store)) >= 4 or study.poll() is not None, "no rows come", 180, folder / "log.txt")
+            _until(lambda: len(_rows(store)) >= 4 or study.poll() is not None, "no rows come", 300, folder / "log.txt")
             scan = _scan(hosts, {})
             jobs = _ask_for_a_job(hosts)
+            _until_it_trains(hosts, "two", study)
             seen = len(_rows(store))
             kill(hosts, "two")
-            _until(lambda: _nodes(hosts) == 2, "nobody notices that a host is gone", 120)
+            _until(lambda: _nodes(hosts) == 2, "nobody notices that a host is gone", 300)
             start(hosts, "two")
             wait_for(hosts, "two")
-            _until(lambda: _nodes(hosts) == 3, "the host is not taken in again", 200)
+            _until(lambda: _nodes(hosts) == 3, "the host is not taken in again", 300)
+            _until_it_trains(hosts, "one", study)
             shut_down(hosts, "one")
             start(hosts, "one")
             wait_for(hosts, "one")
-            exit_code = study.wait(400)
+            exit_code = study.wait(600)
         finally:
             study.kill()
     print(f"the study took {time.monotonic() - begun:.0f} s")
@@ -146,7 +148,7 @@ def _tell(hosts: Hosts, folder: Path, own: Path, address: str) -> Story:
     ended = time.monotonic()
     down = run_on(hosts, "client", "cd ~/factorial-iwae && ray down -y cluster-local.yaml")
     # `ray down` ends Ray on the head of machines of one's own; the workers' notice, and end themselves.
-    _until(lambda: not any(processes_on(hosts, name) for name in RAY_HOSTS) or time.monotonic() > ended + 90, "", 120)
+    _until(lambda: not any(processes_on(hosts, name) for name in RAY_HOSTS) or time.monotonic() > ended + 240, "", 300)
     left = {name: processes_on(hosts, name) for name in RAY_HOSTS}
 
     alone = subprocess.run(
@@ -235,6 +237,16 @@ def _until(is_so: Callable[[], bool], otherwise: str, seconds: float, log: Path 
         said = log.read_text() if log else ""
         assert time.monotonic() < end, f"{otherwise}\n{said}"
         time.sleep(1)
+
+
+def _until_it_trains(hosts: Hosts, name: str, study: subprocess.Popen[bytes]) -> None:
+    """Only a host that holds a pack can lose one."""
+    _until(
+        lambda: study.poll() is not None or any("ray::ImplicitFunc.train" in line for line in processes_on(hosts, name)),
+        f"no pack comes to host {name}",
+        300,
+    )
+    assert study.poll() is None, f"the study ended before host {name} held a pack: give it more epochs"
 
 
 def _nodes(hosts: Hosts) -> int:

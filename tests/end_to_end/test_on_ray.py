@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.end_to_end.processes import end_leftovers, family, named
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -72,12 +72,9 @@ def files(out: Path) -> dict[str, bytes]:
 
 
 def wait_for_files(out: Path, count: int, process: subprocess.Popen[str]) -> None:
-    for _ in range(3000):
-        if len(list((out / "short" / "epochs").glob("*.parquet"))) >= count:
-            return
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    raise AssertionError("no rows came")
+    epochs = out / "short" / "epochs"
+    wait_until(lambda: len(list(epochs.glob("*.parquet"))) >= count or process.poll() is not None, "no rows come")
+    assert process.poll() is None, process.communicate()[0]
 
 
 def workers_of(pid: int) -> list[int]:

@@ -123,7 +123,7 @@ def study(*words: str, code: int = 0) -> str:
 
 
 def wait_for(what: Callable[[], object], said: Callable[[], str]) -> None:
-    until = time.monotonic() + 240
+    until = time.monotonic() + 400
     while not what():
         assert time.monotonic() < until, said()
         time.sleep(0.2)

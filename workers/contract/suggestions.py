@@ -1,10 +1,10 @@
-"""The nearest of some words, as a question for an error message."""
+"""Suggest the word that a user may have meant, for an error message."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 def close_to(text: str, words: Iterable[str]) -> str:
-    """A question that names the nearest word, or nothing."""
+    """Return a question that names the nearest word; an empty text if none is near."""
     found = get_close_matches(text, list(words), n=1, cutoff=0.6)
     return f"did you mean {found[0]}?" if found else ""

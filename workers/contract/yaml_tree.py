@@ -1,4 +1,4 @@
-"""A YAML text as a tree of values that know where they stand; converts and allows as little as it can."""
+"""Read a small, strict part of YAML into a tree of values, each with its line and column."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from workers.contract.errors import printable
 from workers.contract.settings import Level
 
 MAX_BYTES = 32_000
-"""Of a grid file; a quarter of a second to read."""
+"""Largest size of a grid file; reading one of this size takes a quarter of a second."""
 
 MAX_DEPTH = 8
 
 MAX_KEY, MAX_KEYS = 100, 100
-"""Characters of a key and keys in one place; settings are fewer, and their names shorter."""
+"""Most characters of a key, and most keys of one mapping; there are fewer settings, and their names are shorter."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class FileKind:
 
     name: str
     size: str
-    """How long such a file is, in words."""
+    """How long such a file usually is, in words."""
     example: str
-    """Where one is shown."""
+    """Where the user finds an example, as a clause for a message."""
     max_bytes: int = MAX_BYTES
     may_be_empty: bool = False
 
@@ -38,14 +38,14 @@ GRID_FILE = FileKind("a grid file", "a page of text", "the README shows a grid f
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value was written: a file with line and column from 1, or a command-line option (line 0)."""
+    """Where a value was written: a file with line and column counted from 1, or a command-line option (line 0)."""
 
     source: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        """As `file:line:column`, or the option alone."""
+        """Return `file:line:column`, or the name of the option."""
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
@@ -57,13 +57,13 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        """One line for the terminal, whatever a key of the file holds."""
+        """Return one printable line, whatever characters a key of the file contains."""
         return printable(f"{self.place}: {self.text}")
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """A plain or quoted value; null is None."""
+    """A plain or quoted value; null becomes None."""
 
     value: Level | None
     text: str
@@ -80,7 +80,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Mapping:
-    """Keys with the place of each key."""
+    """Keys, each with its place and its value."""
 
     entries: "dict[str, tuple[Place, Node]]"
     place: Place
@@ -96,9 +96,10 @@ _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
 def read_nodes(text: str, source: str, kind: FileKind = GRID_FILE) -> tuple[Node | None, list[Problem]]:
-    """The tree of a text and what is wrong with it; None where there is no tree.
+    """Return the tree of a YAML text, or None if there is none, and a list of what is wrong with the text.
 
-    Refused: several documents, anchors, aliases, tags, duplicate keys, keys that are no text, depth above 8, too many bytes.
+    Refused: several documents, anchors, aliases, tags, duplicate keys, keys that are not text, more than 8 levels, and too
+    many bytes.
     """
     start = Place(source, 1, 1)
     if (size := len(text.encode("utf-8", "surrogatepass"))) > kind.max_bytes:
@@ -110,11 +111,11 @@ def read_nodes(text: str, source: str, kind: FileKind = GRID_FILE) -> tuple[Node
         where = error.problem_mark or error.context_mark
         place = Place(source, where.line + 1, where.column + 1) if where else start
         return None, [
-            Problem(place, f"is no YAML: {error.problem or error.context}; check indentation, colons and brackets")
+            Problem(place, f"is not valid YAML: {error.problem or error.context}; check indentation, colons and brackets")
         ]
     except yaml.YAMLError as error:
         # A character that YAML does not allow; the reader knows its position in the text, not its line.
-        return None, [Problem(start, f"is no YAML: {str(error).splitlines()[0]}; save it as plain UTF-8 text")]
+        return None, [Problem(start, f"is not valid YAML: {str(error).splitlines()[0]}; save it as plain UTF-8 text")]
     if problems:
         return None, problems
     if not events:
@@ -123,7 +124,7 @@ def read_nodes(text: str, source: str, kind: FileKind = GRID_FILE) -> tuple[Node
 
 
 def _allowed(text: str, source: str, kind: FileKind) -> tuple[list[yaml.NodeEvent | yaml.CollectionEndEvent], list[Problem]]:
-    """The events of the one document's nodes, and whatever is not allowed."""
+    """Return the events of the nodes of the only document, and the problems found."""
     events: list[yaml.NodeEvent | yaml.CollectionEndEvent] = []
     problems: list[Problem] = []
     depth, documents = 0, 0
@@ -157,14 +158,14 @@ def _place(event: yaml.Event, source: str) -> Place:
 
 
 def _tree(events: Iterator[yaml.Event], source: str, problems: list[Problem]) -> Node:
-    """The node that the next events describe."""
+    """Return the node that the next events describe."""
     node = _node(next(events), events, source, problems)
     assert node is not None, "a document begins with a node"
     return node
 
 
 def _node(event: yaml.Event, events: Iterator[yaml.Event], source: str, problems: list[Problem]) -> Node | None:
-    """The node that begins with this event; None at the end of a collection."""
+    """Return the node that begins with this event; None at the end of a collection."""
     place = _place(event, source)
     if isinstance(event, yaml.ScalarEvent):
         return Scalar(_scalar(event.value, quoted=event.style is not None), event.value, place)
@@ -181,22 +182,22 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event], source: str, problems
         if not isinstance(key, Scalar):
             problems.append(Problem(key.place, "a key must be plain text"))
         elif len(key.text) > MAX_KEY:
-            text = f"{key.text[:20]}...: a key of {len(key.text):,} characters; none is so long"
+            text = f"{key.text[:20]}...: a key of {len(key.text):,} characters; at most {MAX_KEY} are allowed"
             problems.append(Problem(key.place, text))
         elif key.text in entries:
             problems.append(
-                Problem(key.place, f"{key.text}: stands twice, first in line {entries[key.text][0].line}; keep one")
+                Problem(key.place, f"{key.text}: is given twice, first in line {entries[key.text][0].line}; keep one")
             )
         else:
             entries[key.text] = (key.place, value)
     if len(entries) > MAX_KEYS:
-        problems.append(Problem(place, f"has {len(entries):,} keys in one place; there are not so many settings"))
+        problems.append(Problem(place, f"has {len(entries):,} keys in one place; at most {MAX_KEYS} are allowed"))
         entries = dict(islice(entries.items(), MAX_KEYS))
     return Mapping(entries, place)
 
 
 def plain(node: Node) -> Any:
-    """A node as Python values alone."""
+    """Return a node as plain Python values, without places."""
     if isinstance(node, Scalar):
         return node.value
     if isinstance(node, Sequence):
@@ -205,13 +206,13 @@ def plain(node: Node) -> Any:
 
 
 def _scalar(text: str, quoted: bool) -> Level | None:
-    """YAML 1.2's core types: only true and false are booleans, 1e-3 is a number, 012 and 1_000 are text."""
+    """Convert a scalar by YAML 1.2's core types: only true and false are booleans, 1e-3 is a number, 012 is text."""
     if quoted:
         return text
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
-        # Python refuses integers of thousands of digits; no setting has one.
+        # Python refuses to convert integers of thousands of digits; no setting needs one.
         return int(text) if len(text) < 40 else text
     if _NUMBER.fullmatch(text) and not re.fullmatch(r"[-+]?0[0-9]+", text):
         return float(text)

@@ -1,4 +1,4 @@
-"""What is measured once, at the end of training, because it is dear: nll and its kin, ablations, other readings."""
+"""Take the expensive measurements once, at the end of training: nll and other bounds, ablations, and other readings."""
 
 from dataclasses import dataclass, fields
 
@@ -31,12 +31,12 @@ from workers.model.networks import (
 from workers.replicas.seeds import Seeds
 
 LOW_THRESHOLD = 0.01
-"""Burda et al.'s threshold of activity; ablations are made for it and for the study's own."""
+"""The threshold of activity of Burda et al. 2016; units are ablated at this threshold and at that of the study."""
 
 
 @dataclass(frozen=True)
 class Final:
-    """The measured columns of an ended trial (see contract/columns.py), one entry per replica; NaN: not applicable."""
+    """The columns measured at the end (see workers/contract/columns.py), one entry per replica; NaN where not applicable."""
 
     nll: Float[Tensor, "replica"]
     l_1: Float[Tensor, "replica"]
@@ -70,7 +70,7 @@ def measure_final(
     epoch: int,
     running: Statistics | None = None,
 ) -> Final:
-    """All measures of the end, on the test images unless their name says otherwise."""
+    """Take all measurements of the end, on the test images unless workers/contract/columns.py states other images."""
     model, train = evaluation_model(parameters, architecture, data.measured, seeds, epoch, running)
     train = train or posterior_of(model, data.measured, seeds, Stream.MEASURED_NOISE, epoch)
     pixel = pixel_measures(model, data, seeds, epoch)
@@ -87,10 +87,11 @@ def measure_final(
 
 @torch.no_grad()
 def pixel_measures(model: Model, data: Data, seeds: Seeds, epoch: int) -> dict[str, Float[Tensor, "replica"]]:
-    """How near E[x|z] comes to x, one sample of z an image: squared error a pixel, cross-entropy in nats per example.
+    """Measure how close E[x|z] is to x, with one sample of z per image.
 
-    The cross-entropy is that of Bernoulli pixels of mean E[x|z], kept 1e-6 from 0 and 1, for every decoder;
-    saturated_pixels is the share of the Gaussian decoder's log-variances at an end of tanh or of the clamp.
+    test_mse is the squared error per pixel. test_cross_entropy, in nats per example, is that of Bernoulli pixels with mean
+    E[x|z], kept 1e-6 away from 0 and 1, whatever the decoder. saturated_pixels is the share of the Gaussian decoder's
+    log-variances at an end of tanh or of the clamp.
     """
     ends = _ends_of_pixels(model.architecture)
     totals = torch.zeros(3, len(seeds.index), dtype=torch.float64, device=data.test.device)
@@ -122,12 +123,15 @@ def _ends_of_pixels(architecture: Architecture) -> tuple[float, float] | None:
 def ablations(
     model: Model, test: Float[Tensor, "test pixel"], seeds: Seeds, train: Posterior, measure: MeasureSettings, epoch: int
 ) -> dict[str, Float[Tensor, "replica"]]:
-    """By how much L_S and L_1 change when inactive units tell nothing of the image; S = secondary_samples, same noise; nats.
+    """Return the changes of L_S and L_1, in nats per example, when inactive units carry no information about the image.
 
-    low: units of activity up to 0.01; between: above that, up to the study's threshold; _elbo: the change of L_1. q_u
-    becomes the prior N(0, 1), which is still a bound; below the top of a deep model, where the prior depends on what lies
-    above, it becomes the Gaussian of the unit's own mean and variance over images. 0 where there is no such unit. As log
-    p(x) does not depend on q, L_S loses less the larger S is, and nothing in the limit; L_1 shows all of what a unit tells.
+    S is secondary_samples, and all bounds use the same noise. "low" replaces units of activity at most 0.01; "between"
+    replaces units above that and at most the study's threshold; "_elbo" is the change of L_1. A change is 0 if there is no
+    such unit.
+
+    q_u becomes the prior N(0, 1), which still gives a bound. Below the top of a deep model the prior depends on the layer
+    above, so q_u becomes the Gaussian with the unit's own mean and variance over images. Because log p(x) does not depend on
+    q, L_S changes less the larger S is, and not at all in the limit; L_1 shows the whole contribution of a unit.
     """
     samples = measure.secondary_samples
     is_low = ~(train.activity > LOW_THRESHOLD)
@@ -146,7 +150,7 @@ def ablations(
 
 
 def _silence(architecture: Architecture, mask: Bool[Tensor, "replica unit"], train: Posterior) -> Replace:
-    """q_u that does not depend on the image, for the units of a mask."""
+    """Return a Replace that gives the units of a mask a q_u that does not depend on the image."""
     own = train.mean.float(), torch.log(train.activity + train.variance).float()
     masks, means, log_variances = (whole.split(list(architecture.latent), -1) for whole in (mask, *own))
 
@@ -160,7 +164,10 @@ def _silence(architecture: Architecture, mask: Bool[Tensor, "replica unit"], tra
 
 
 def _other_reading(model: Model, data: Data, seeds: Seeds, samples: int, epoch: int) -> dict[str, Tensor]:
-    """The pixels read otherwise than in training: a model of grey ones on one binarisation, one of binary ones on grey."""
+    """Measure on pixels that are read in another way than in training.
+
+    A model of grey pixels is given one binarisation of the images; a model of binary pixels is given the grey images.
+    """
     none = torch.zeros(len(seeds.index), 0)
     found: dict[str, Tensor] = {
         "bound_bin": torch.full((len(seeds.index),), torch.nan, dtype=torch.float64),

@@ -1,4 +1,4 @@
-"""What a decoder reaches that ignores its latent units: independent pixels, in nats per example."""
+"""Compute the bound of a decoder that ignores its latent units, in nats per example."""
 
 import math
 
@@ -12,11 +12,11 @@ from workers.model.inputs import Data, pixel_mean, pixel_variance
 
 
 def baseline_bound(data: Data, architecture: Architecture) -> float:
-    """Mean log-likelihood of the test images when every pixel is independent, fitted to the training images.
+    """Return the mean log-likelihood of the test images under independent pixels that were fitted to the training images.
 
-    What a decoder of the same family does at best if it ignores z: Bernoulli pixels of the training images' means;
-    Gaussian pixels of their means and variances, as far as the head of the log-variance reaches (one variance for all
-    pixels if it is global); continuous Bernoulli pixels of their means. Means are kept 1/(2 n) from 0 and 1.
+    It is the best that a decoder of the same family can reach if it ignores z. Every pixel has the mean of the training
+    images, kept 1/(2 n) away from 0 and 1 for n training images. A Gaussian pixel also has their variance, limited to the
+    range of the head of the log-variance; a global head has one variance for all pixels.
     """
     n = len(data.train)
     mean = pixel_mean(data).clamp(1 / (2 * n), 1 - 1 / (2 * n))
@@ -42,7 +42,7 @@ def baseline_bound(data: Data, architecture: Architecture) -> float:
 
 
 def _continuous_bernoulli_logit(mean: Float[Tensor, "pixel"]) -> Float[Tensor, "pixel"]:
-    """The logit whose continuous Bernoulli has a mean: the maximum of its likelihood; by bisection."""
+    """Return the logit whose continuous Bernoulli has the given mean, by bisection; it maximises the likelihood."""
     low, high = torch.full_like(mean, -1e6), torch.full_like(mean, 1e6)
     for _ in range(100):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""What is measured of a pack in every epoch, on fixed images and at beta 1; changes no parameter."""
+"""Measure a pack after every epoch, on fixed images and at beta 1."""
 
 from dataclasses import dataclass, fields
 
@@ -22,7 +22,7 @@ from workers.replicas.seeds import Seeds
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measured columns of an epoch (see contract/columns.py), one entry per replica; NaN: not applicable."""
+    """The columns of every epoch (see workers/contract/columns.py), one entry per replica; NaN where not applicable."""
 
     test_bound: Float[Tensor, "replica"]
     test_elbo: Float[Tensor, "replica"]
@@ -90,10 +90,10 @@ def measure(
 
 
 def _per_class(reconstruction: Tensor, data: Data) -> Tensor:
-    """Mean log p(x|z) of the test images of every class; NaN where a class has none; no entry without labels."""
+    """Return the mean log p(x|z) of the test images of each class; NaN for a class without images, empty without labels."""
     if data.test_classes is None:
         return reconstruction.new_zeros(len(reconstruction), 0)
-    # Not one_hot, which looks at the classes on the host.
+    # Not one_hot, which reads the classes on the host.
     classes = torch.arange(data.n_classes, device=reconstruction.device)
     member = (data.test_classes.unsqueeze(1) == classes).to(reconstruction.dtype)
     return (reconstruction @ member) / member.sum(0)

@@ -1,4 +1,4 @@
-"""Importance-weighted bounds of many samples on the test images, in nats per example; takes them a few at a time."""
+"""Compute importance-weighted bounds of many samples on the test images, a few samples at a time, in nats per example."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def weigh(
     noise: Sequence[Float[Tensor, "replica k batch _unit"]],
     replace: Replace | None = None,
 ) -> tuple[Float[Tensor, "replica k batch"], Float[Tensor, "replica k batch"]]:
-    """log p(x|z) and log w of every sample, in float64, some samples at a time."""
+    """Return log p(x|z) and log w of every sample in float64, computed some samples at a time."""
     columns = []
     for part in at_once(noise, x):
         latents = sample_latents(model, first, part, replace)
@@ -45,20 +45,20 @@ def weigh(
 
 
 NLL_CHUNK = 10
-"""Importance samples at a time; keys numpy's noise, so a change of it changes numbers."""
+"""Number of importance samples at a time. It is part of the key of numpy's noise, so changing it changes numbers."""
 
 BOUNDS = (1, 5, 64)
-"""The K of the bounds L_K that every model is measured at beside L_S, whatever it was trained with."""
+"""The K of the bounds L_K that are measured besides L_S, whatever K a model was trained with."""
 
 
 @torch.no_grad()
 def importance_bounds(
     model: Model, data: Data, seeds: Seeds, samples: int, epoch: int
 ) -> dict[str, Float[Tensor, "replica"]]:
-    """nll = -L_S with S = `samples` (Burda et al. 2016, sec. 5: 5000), L_K for K in BOUNDS, and nll in comparable nats.
+    """Estimate nll = -L_S with S = `samples`, L_K for K in BOUNDS, and nll_comparable, in nats per example.
 
-    All from the same draws: L_1 and L_5 are means over all groups of so many samples, L_64 takes the first 64 (NaN if S
-    has fewer). Nats per example.
+    Burda et al. 2016, sec. 5, take S = 5000. All bounds come from the same draws: L_1 and L_5 are means over all groups of
+    1 or 5 samples, and L_64 uses the first 64 samples (NaN if S is less than 64).
     """
     comparable = _mass_of(model.architecture, data)
     totals: dict[str, Tensor] = {}
@@ -67,7 +67,7 @@ def importance_bounds(
         first = encode(model, inputs)
         bounds, masses = Running(inputs), Running(inputs)
         for group, start, k in groups(samples, seeds, inputs):
-            # Part and group share the counter's word: 2^32 groups a part are enough.
+            # Part and group share one word of the counter; 2^32 groups per part are enough.
             key = (part << 32) + group
             noise = seeds.normals(Stream.NLL_NOISE, epoch, (k, len(x)), model.architecture.latent, key, (start, image))
             log_w, log_mass_w = [], []
@@ -92,7 +92,7 @@ def importance_bounds(
 
 
 def groups(samples: int, seeds: Seeds, x: Float[Tensor, "replica batch pixel"]) -> Iterator[tuple[int, int, int]]:
-    """So many samples a few at a time: the number of the group, its first sample, its size."""
+    """Divide samples into groups that fit into memory; yield the number, the first sample and the size of each group."""
     size = NLL_CHUNK if seeds.source == NUMPY else max(1, rows_at_once(x) // x.shape[1])
     for group, start in enumerate(range(0, samples, size)):
         yield group, start, min(size, samples - start)
@@ -100,7 +100,7 @@ def groups(samples: int, seeds: Seeds, x: Float[Tensor, "replica batch pixel"]) 
 
 @dataclass
 class Running:
-    """Log-mean-exps over samples that come a few at a time, for every image of a chunk."""
+    """Accumulate bounds over samples that come a few at a time, for every image of a chunk."""
 
     like: Tensor
     n: int = 0
@@ -118,7 +118,7 @@ class Running:
         self._left = zeros.unsqueeze(1)[:, :0]
 
     def add(self, log_w: Float[Tensor, "replica k batch"]) -> None:
-        """Take in more samples."""
+        """Add more samples."""
         self.log_sum = torch.logaddexp(self.log_sum, torch.logsumexp(log_w, dim=1))
         if self.n < BOUNDS[-1]:
             first = log_w[:, : BOUNDS[-1] - self.n]
@@ -134,11 +134,11 @@ class Running:
         self.n += log_w.shape[1]
 
     def whole(self) -> Float[Tensor, "replica batch"]:
-        """L_n of the n samples so far."""
+        """Return L_n of the n samples added so far."""
         return self.log_sum - math.log(self.n)
 
     def means(self) -> dict[str, Float[Tensor, "replica batch"]]:
-        """L_1, L_5 and L_64; NaN where there are too few samples."""
+        """Return L_1, L_5 and L_64; NaN where there are too few samples."""
         few = torch.full_like(self.total, torch.nan)
         return {
             "l_1": self.total / self.n,
@@ -148,19 +148,19 @@ class Running:
 
 
 def is_grey(data: Data) -> bool:
-    """Whether the inputs are grey levels, and not grey levels that happen to be 0 and 1."""
+    """Return whether the inputs are grey levels other than just 0 and 1."""
     return data.input == "grey" and data.other_test is not None
 
 
 def _mass_of(architecture: Architecture, data: Data) -> str:
-    """Whether nll in comparable nats is another number (mass), nll itself (same), or does not exist (none)."""
+    """Return how nll_comparable is found: from probability masses (mass), as nll itself (same), or not at all (none)."""
     if architecture.decoder == "bernoulli":
         return "none" if is_grey(data) else "same"
     return "mass"
 
 
 def _log_mass(model: Model, data: Data, x: Tensor, heads: tuple[Tensor, ...]) -> Float[Tensor, "replica k batch"]:
-    """log P(x|z) of pixels as the data have them: of 0 and 1, or of 256 grey levels."""
+    """Return log P(x|z), the probability mass of discrete pixels: 0 and 1, or 256 grey levels."""
     if model.architecture.decoder == "continuous_bernoulli":
         return continuous_bernoulli_mass_of_grey(x, heads[0])
     log_variance = decoder_log_variance(model, heads)
@@ -172,7 +172,7 @@ def _log_mass(model: Model, data: Data, x: Tensor, heads: tuple[Tensor, ...]) ->
 def bound_of(
     model: Model, test: Tensor, seeds: Seeds, samples: int, epoch: int, swap: Replace | None = None
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
-    """L_S and L_1 on some images, means over them; equal noise in every call."""
+    """Return L_S and L_1, averaged over some images, with S = `samples`; every call uses the same noise."""
     total = torch.zeros(2, len(seeds.index), dtype=torch.float64, device=test.device)
     for part, image, x in chunks(test, seeds, NLL_CHUNK):
         inputs = x.expand(len(seeds.index), -1, -1)

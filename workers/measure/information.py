@@ -1,4 +1,4 @@
-"""How much the latent units tell of the image: mutual information and the mismatch of aggregate and prior, in nats."""
+"""Estimate the mutual information of image and latent units, and the KL from the aggregate posterior to the prior."""
 
 import math
 
@@ -13,20 +13,20 @@ from workers.model.networks import Model, encode, log_ratio, sample_latents
 from workers.replicas.seeds import Seeds
 
 _ROWS = 500
-"""Images at a time; all pairs of them with all others lie in memory at once."""
+"""Number of images at a time; one number for each pair of them with any image is held in memory."""
 
 
 @torch.no_grad()
 def mutual_information(
     model: Model, images: Float[Tensor, "image pixel"], seeds: Seeds, epoch: int
 ) -> dict[str, Float[Tensor, "replica"]]:
-    """I_q(x; z) and KL(q(z) || p(z)) on the fixed training images, in nats, from one sample an image.
+    """Estimate I_q(x; z) and KL(q(z) || p(z)) on the fixed training images, in nats, from one sample per image.
 
         I = mean_i [ log q(z_i|x_i) - log (1/n) sum_j q(z_i|x_j) ]
         KL(q(z) || p(z)) = mean_i [ log q(z_i|x_i) - log p(z_i) ] - I
 
-    He et al. 2019 (arXiv:1901.05534), in float64. The estimate of I cannot exceed log n: take n images with log n well
-    above it. Upper layers add nothing to I, as z_2 depends on x through z_1 alone.
+    He et al. 2019 (arXiv:1901.05534), in float64. The estimate of I cannot exceed log n, so log n must be well above it.
+    Upper layers add nothing to I, because z_2 depends on x only through z_1.
     """
     replicas, n = len(seeds.index), len(images)
     codes, whole = [], torch.zeros(replicas, dtype=torch.float64, device=images.device)
@@ -49,7 +49,7 @@ def _log_q(mean: Tensor, log_variance: Tensor, z: Tensor) -> Float[Tensor, "imag
 
 
 def _log_aggregate(mean: Tensor, log_variance: Tensor, z: Tensor) -> Float[Tensor, "image"]:
-    """log (1/n) sum_j q(z_i|x_j): the square is multiplied out, so that all pairs are matrix products."""
+    """Return log (1/n) sum_j q(z_i|x_j); the square is expanded, so that matrix products compute all pairs."""
     precision = torch.exp(-log_variance)
     constant = -0.5 * (LOG_2PI + log_variance + mean * mean * precision).sum(-1)
     rows = [

@@ -1,4 +1,4 @@
-"""Statistics of the approximate posterior over images, unit by unit."""
+"""Compute statistics over images of the approximate posterior of every unit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ from workers.replicas.seeds import Seeds
 from workers.replicas.units import Units
 
 SATURATED = 0.01
-"""A bounded head is saturated where it is within this share of its range of one of its ends."""
+"""A value of a bounded head is saturated if its distance to an end is below this share of the range."""
 
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""Running mean and variance of every batch-normalised layer; empty where they are to be measured anew."""
+"""Mean and variance of every batch-normalised layer, by name; empty if they must be measured."""
 
 
 @torch.no_grad()
@@ -43,13 +43,13 @@ def evaluation_model(
     epoch: int,
     running: Statistics | None = None,
 ) -> tuple[Model, "Posterior | None"]:
-    """The model in evaluation: normalised by running statistics, or by those of `images`, measured layer by layer, K = 1.
+    """Return the model for evaluation, batch-normalised by `running` or by statistics of `images` measured with K = 1.
 
-    Sonderby et al.'s code recomputes them in one pass over the training set before every evaluation; moving averages
-    depend on the path of training.
+    The code of Sonderby et al. recomputes the statistics in one pass over the training set before every evaluation, because
+    moving averages depend on the path of training.
 
     Returns:
-        The model, and the posterior of the images where it comes out of the same pass (else None).
+        The model, and the posterior of the images if the same pass computes it, else None.
     """
     statistics, train = statistics_of(parameters, architecture, images, seeds, epoch, running)
     return Model(parameters, architecture, fixed_statistics(statistics)), train
@@ -64,7 +64,7 @@ def statistics_of(
     epoch: int,
     running: Statistics | None = None,
 ) -> tuple[Statistics, "Posterior | None"]:
-    """Mean and variance of every batch-normalised layer in evaluation; see evaluation_model."""
+    """Return mean and variance of every batch-normalised layer for evaluation, and a posterior; see evaluation_model."""
     if running or not architecture.batch_norm:
         return running or {}, None
     seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -81,15 +81,15 @@ def statistics_of(
 
 @dataclass(frozen=True)
 class Code:
-    """What the encoders say of some images."""
+    """The outputs of the encoders for some images."""
 
     latents: Sequence[Latent]
-    """One sample an image is enough: means and log-variances are what counts."""
+    """One sample per image is enough, because only means and log-variances are used."""
     kl: Float[Tensor, "replica batch unit"]
 
     @property
     def mean(self) -> Float[Tensor, "replica batch unit"]:
-        """mu of all layers side by side; an upper layer's for the first sample below it (Burda et al.'s code)."""
+        """mu of all layers side by side; upper layers are given one sample of the one below, as in Burda et al.'s code."""
         return torch.cat([latent.mean[:, 0] for latent in self.latents], -1)
 
     @property
@@ -100,7 +100,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the encoders say of a set of images, [replica, unit], or [replica] for the shares."""
+    """Statistics of the encoders' outputs over a set of images: [replica, unit], or [replica] for the shares."""
 
     activity: Tensor
     activity_pca: Tensor
@@ -113,7 +113,7 @@ class Posterior:
 
 @torch.no_grad()
 def posterior_of(model: Model, images: Float[Tensor, "image pixel"], seeds: Seeds, stream: Stream, epoch: int) -> Posterior:
-    """The posterior of a set of images; upper layers for one sample of what is below them."""
+    """Return the statistics of the posterior over images; upper layers are given one sample of the layer below."""
     codes = []
     for part, start, x in chunks(images, seeds):
         noise = _noise_of_codes(seeds, stream, epoch, len(x), model.architecture, part, start)
@@ -128,12 +128,12 @@ def _noise_of_codes(
 ) -> list[Float[Tensor, "replica k batch _unit"]]:
     if len(architecture.latent) > 1:
         return seeds.normals(stream, epoch, (1, n), architecture.latent, part, (0, start))
-    # The samples of a single layer are read by nobody: nothing has to be drawn.
+    # The samples of a single layer are not used, so nothing has to be drawn.
     return [torch.zeros(len(seeds.index), 1, n, architecture.n_z, device=seeds.index.device)]
 
 
 def posterior_of_codes(codes: Iterable[Code], architecture: Architecture) -> Posterior:
-    """The statistics of the posterior over images whose codes come one chunk after the other."""
+    """Return the statistics of the posterior over images whose codes are given in chunks."""
     codes, units = list(codes), architecture.units
     parts = ((moments(code.mean), moments(code.kl), moments(torch.exp(code.log_variance))) for code in codes)
     mean, kl, variance = (reduce(merge, column) for column in zip(*parts, strict=True))
@@ -158,7 +158,7 @@ def _ends_of_mean(architecture: Architecture) -> tuple[float, float] | None:
 
 
 def _saturated(parts: Sequence[Tensor], ends: tuple[float, float] | None, units: Units | None) -> Float[Tensor, "replica"]:
-    """Share of the values of a bounded head that lie at one of its ends; NaN where it has none."""
+    """Return the share of the values of a head that lie at one of its ends; NaN if the head is unbounded."""
     if ends is None:
         return parts[0].new_full((len(parts[0]),), torch.nan, dtype=torch.float64)
     values = torch.cat(list(parts), 1)
@@ -169,7 +169,7 @@ def _saturated(parts: Sequence[Tensor], ends: tuple[float, float] | None, units:
 
 
 def saturated_share(values: Float[Tensor, "replica *axes"], low: float, high: float) -> Float[Tensor, "replica"]:
-    """Share of values within SATURATED times (high - low) of low or of high."""
+    """Return the share of values whose distance to low or high is below SATURATED * (high - low)."""
     return _is_saturated(values, low, high).flatten(1).double().mean(1)
 
 

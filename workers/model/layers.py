@@ -1,4 +1,4 @@
-"""The parts of which networks are made: activations, heads, batch normalisation; owns no parameters and no shapes."""
+"""Define the parts of networks: activations, heads of the log-variance, and batch normalisation."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,7 +10,7 @@ from workers.kernels.available import has_kernels
 from workers.model.densities import softplus
 
 Normaliser = Callable[[str, Tensor, Tensor, Tensor], Tensor]
-"""Batch-normalises [replica, row, unit] of the layer of that name, with scale and shift [replica, 1, unit]."""
+"""Batch-normalises the values [replica, row, unit] of a named layer, with scale and shift [replica, 1, unit]."""
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -30,7 +30,7 @@ class _Softplus(torch.autograd.Function):
 
 
 class _BatchNorm(torch.autograd.Function):
-    # By hand: autograd through the same lines passes over the rows three times as often.
+    # Written by hand, because autograd through the same lines passes over the rows three times as often.
 
     @staticmethod
     def forward(ctx: FunctionCtx, a: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,13 +50,13 @@ class _BatchNorm(torch.autograd.Function):
         n = grad.shape[1]
         grad_shift = grad.sum(1, keepdim=True)
         grad_scale = (grad * normalised).sum(1, keepdim=True)
-        # Ioffe and Szegedy 2015, sec. 3: the gradient less its mean and less its part along the normalised input.
+        # Ioffe and Szegedy 2015, sec. 3: the gradient minus its mean and minus its part along the normalised input.
         grad_a = torch.addcmul(grad_shift / -n, normalised, grad_scale / -n).add_(grad).mul_(inverse * scale)
         return grad_a, grad_scale, grad_shift
 
 
 def softplus_of(a: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The softplus of hidden layers [replica, row, unit], of a + bias where given."""
+    """Return softplus(a), or softplus(a + bias), of a hidden layer [replica, row, unit]."""
     if has_kernels(a):
         from workers.kernels import layers as kernels_layers
 
@@ -77,7 +77,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def _log_softplus(a: Tensor) -> Tensor:
-    # softplus(a) = e^a (1 - e^a / 2 + ...) far below 0, where its logarithm would be that of a denormal.
+    # Far below 0, softplus(a) = e^a (1 - e^a / 2 + ...), so its logarithm is a. softplus itself may be a denormal there.
     safe = a.clamp(min=-15.0)
     return torch.where(a < -15.0, a, torch.log(torch.nn.functional.softplus(safe)))
 
@@ -91,7 +91,7 @@ LOG_VARIANCE_HEADS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def batch_statistics(seen: dict[str, tuple[Tensor, Tensor]] | None = None) -> Normaliser:
-    """Normalise with the mean and variance of the rows at hand (Ioffe and Szegedy 2015, alg. 1); note them in `seen`."""
+    """Normalise with mean and variance of the given rows (Ioffe and Szegedy 2015, alg. 1), and record them in `seen`."""
 
     def normalise(name: str, a: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         out, mean, variance = _batch_norm(a, scale, shift)
@@ -111,9 +111,9 @@ def _batch_norm(a: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor
 
 
 def running_statistics(running: Mapping[str, tuple[Tensor, Tensor]], momentum: float) -> Normaliser:
-    """Normalise as batch_statistics does, and move `running` towards the batch as torch's BatchNorm1d does.
+    """Normalise as batch_statistics does, and update `running` as torch's BatchNorm1d does.
 
-    running = (1 - momentum) running + momentum batch, where the batch's variance has the divisor n - 1.
+    running = (1 - momentum) running + momentum batch,   where the batch's variance has the divisor n - 1
     """
     fresh: dict[str, tuple[Tensor, Tensor]] = {}
     plain = batch_statistics(fresh)
@@ -122,7 +122,7 @@ def running_statistics(running: Mapping[str, tuple[Tensor, Tensor]], momentum: f
         out = plain(name, a, scale, shift)
         rows = a.shape[1]
         batch = fresh[name][0], fresh[name][1] * (rows / max(1, rows - 1))
-        # In place: a graph of the step holds these very tensors.
+        # In place, because a CUDA graph of the step uses these very tensors.
         for old, new in zip(running[name], batch, strict=True):
             old.lerp_(new, momentum)
         return out
@@ -131,7 +131,7 @@ def running_statistics(running: Mapping[str, tuple[Tensor, Tensor]], momentum: f
 
 
 def fixed_statistics(seen: Mapping[str, tuple[Tensor, Tensor]]) -> Normaliser:
-    """Normalise with statistics that were measured before, so that no image changes another's result."""
+    """Normalise with given statistics, so that no image changes the result of another."""
 
     def normalise(name: str, a: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         mean, variance = seen[name]

@@ -1,4 +1,4 @@
-"""Encoders and decoders of a pack as plain functions of its parameters, and samples of its latent layers."""
+"""Compute the encoders and decoders of a pack as plain functions of its parameters, and sample its latent layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ Parameters = Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A pack's networks as they are to be evaluated: what they weigh, how they are built, and how they batch-normalise."""
+    """The networks of a pack, ready to be evaluated: parameters, architecture, and a way to batch-normalise."""
 
     parameters: Parameters
     architecture: Architecture
@@ -48,7 +48,7 @@ class Model:
 def posterior(
     model: Model, layer: int, below: Float[Tensor, "replica k batch _in"]
 ) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
-    """mu and log sigma^2 of q(z_layer | what lies below it): the image (k = 1), or samples of the layer below."""
+    """Return mu and log sigma^2 of q(z_layer | below), where `below` is the image (k = 1) or samples of the layer below."""
     architecture = model.architecture
     name = side("encoder", layer)
     h = hidden_layers(model, layer, "encoder", below.flatten(1, 2))
@@ -60,14 +60,17 @@ def posterior(
     head = LOG_VARIANCE_HEADS[architecture.encoder_logvar_head]
     log_variance = head(affine(model, f"{name}.log_variance", h))
     shape = below.shape[1:3]
-    # Behind the heads: one of 0 can be 0.5.
+    # After the heads, because a head can map 0 to 0.5.
     return kept(mean.unflatten(1, shape), architecture.units), kept(log_variance.unflatten(1, shape), architecture.units)
 
 
 def conditional_prior(
     model: Model, layer: int, above: Float[Tensor, "replica k batch _above"]
 ) -> tuple[Float[Tensor, "replica k batch unit"], Float[Tensor, "replica k batch unit"]]:
-    """Mean and log-variance of p(z_layer | z_layer+1), a Gaussian with the heads of q; the mean is linear."""
+    """Return mean and log-variance of the Gaussian p(z_layer | z_layer+1).
+
+    The mean is linear, and the log-variance has the head of q.
+    """
     name = side("decoder", layer + 1)
     h = hidden_layers(model, layer + 1, "decoder", above.flatten(1, 2))
     mean = affine(model, f"{name}.mean", h)
@@ -79,7 +82,7 @@ def conditional_prior(
 
 @dataclass(frozen=True)
 class Latent:
-    """Samples of one stochastic layer and the q that they were drawn from."""
+    """Samples of one stochastic layer, and the q from which they were drawn."""
 
     mean: Float[Tensor, "replica _k batch unit"]
     log_variance: Float[Tensor, "replica _k batch unit"]
@@ -88,13 +91,13 @@ class Latent:
 
 
 Replace = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Puts other means and log-variances in the place of a layer's."""
+"""Replaces the means and log-variances of the q of a layer, given the layer's number."""
 
 
 def encode(
     model: Model, x: Float[Tensor, "replica batch pixel"]
 ) -> tuple[Float[Tensor, "replica 1 batch unit"], Float[Tensor, "replica 1 batch unit"]]:
-    """mu and log sigma^2 of q(z_1|x)."""
+    """Return mu and log sigma^2 of q(z_1|x)."""
     return posterior(model, 0, x.unsqueeze(1))
 
 
@@ -104,13 +107,13 @@ def sample_latents(
     noise: Sequence[Float[Tensor, "replica k batch _unit"]],
     replace: Replace | None = None,
 ) -> list[Latent]:
-    """Samples of every stochastic layer upwards, z_1 ~ q(z_1|x), z_2 ~ q(z_2|z_1), ...; Burda et al. 2016, sec. 3.
+    """Sample the stochastic layers from the bottom up: z_1 ~ q(z_1|x), z_2 ~ q(z_2|z_1), ...; Burda et al. 2016, sec. 3.
 
     Args:
-        model: of the pack.
-        first: q(z_1|x), as `encode` gives it.
-        noise: standard normal numbers, for each layer [replica, k, batch, its units].
-        replace: puts another q in the place of a layer's.
+        model: the networks of the pack.
+        first: mu and log sigma^2 of q(z_1|x), from `encode`.
+        noise: standard normal numbers for each layer, [replica, k, batch, units of the layer].
+        replace: replaces the q of a layer; see Replace.
     """
     latents: list[Latent] = []
     for layer, drawn in enumerate(noise):
@@ -121,9 +124,9 @@ def sample_latents(
 
 
 def pixels(model: Model, z: Float[Tensor, "replica k batch unit"]) -> tuple[Tensor, ...]:
-    """What the decoder says of the pixels, by architecture.pixel_heads, each [replica, k, batch, pixel].
+    """Return the outputs of the decoder in the order of architecture.pixel_heads, each [replica, k, batch, pixel].
 
-    Batch statistics, where used, are those of all K * batch rows of a replica.
+    Batch statistics, where they are used, are taken over all K * batch rows of a replica.
     """
     h = hidden_layers(model, 0, "decoder", z.flatten(1, 2))
     shape = z.shape[1:3]
@@ -131,7 +134,7 @@ def pixels(model: Model, z: Float[Tensor, "replica k batch unit"]) -> tuple[Tens
 
 
 def decoder_log_variance(model: Model, heads: tuple[Tensor, ...]) -> Float[Tensor, "replica #k #batch #pixel"]:
-    """log sigma^2 of the Gaussian decoder."""
+    """Return log sigma^2 of the Gaussian decoder."""
     architecture = model.architecture
     match architecture.decoder_logvar:
         case "tanh":
@@ -146,7 +149,7 @@ def decoder_log_variance(model: Model, heads: tuple[Tensor, ...]) -> Float[Tenso
 def log_density(
     model: Model, x: Float[Tensor, "replica batch pixel"], heads: tuple[Tensor, ...]
 ) -> Float[Tensor, "replica k batch"]:
-    """log p(x|z) in nats from what the decoder says."""
+    """Return log p(x|z) in nats, summed over pixels, from the outputs of the decoder."""
     match model.architecture.decoder:
         case "bernoulli":
             return bernoulli_log_likelihood(x, heads[0])
@@ -160,7 +163,7 @@ def log_density(
 def log_likelihood(
     model: Model, x: Float[Tensor, "replica batch pixel"], z: Float[Tensor, "replica k batch unit"]
 ) -> Float[Tensor, "replica k batch"]:
-    """log p(x|z_1) in nats."""
+    """Return log p(x|z_1) in nats, summed over pixels."""
     if has_kernels(z) and _has_pixel_kernel(model.architecture):
         return _fused_log_likelihood(model, x, z)
     return log_density(model, x, pixels(model, z))
@@ -175,7 +178,7 @@ def _has_pixel_kernel(architecture: Architecture) -> bool:
 def _fused_log_likelihood(
     model: Model, x: Float[Tensor, "replica batch pixel"], z: Float[Tensor, "replica k batch unit"]
 ) -> Float[Tensor, "replica k batch"]:
-    """The same with the biases of the pixels' heads added by the kernel of the likelihood."""
+    """Return log p(x|z_1) by a kernel that also adds the biases of the decoder's heads."""
     h = hidden_layers(model, 0, "decoder", z.flatten(1, 2))
     names = [f"decoder.{head}" for head in model.architecture.pixel_heads]
     raw = [product(h, model.parameters[f"{name}.weight"]).unflatten(1, z.shape[1:3]) for name in names]
@@ -186,9 +189,10 @@ def _fused_log_likelihood(
 
 
 def log_ratio(model: Model, latents: Sequence[Latent], closed_form: bool = False) -> Float[Tensor, "replica #k batch"]:
-    """log p(z) - log q(z|x) of all stochastic layers: prior at the top, conditional priors below; in nats.
+    """Return log p(z) - log q(z|x) in nats, summed over all stochastic layers.
 
-    With closed_form the top layer gives -KL(q || p) instead, which has the same mean and, with one layer, no samples' axis.
+    The top layer has the prior N(0, I), and the layers below have conditional priors. With closed_form the top layer
+    contributes -KL(q || p) instead, which has the same mean; if it is the only layer, the axis of samples has length 1.
     """
     top = latents[-1]
     if closed_form:
@@ -202,10 +206,10 @@ def log_ratio(model: Model, latents: Sequence[Latent], closed_form: bool = False
 
 
 def path_log_ratio(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "replica k batch"]:
-    """log_ratio whose q depends on the encoder's parameters through the samples alone.
+    """Return log_ratio with a q that depends on the encoder's parameters only through the samples.
 
-    The score of q is left out of the gradient; Roeder et al. 2017 (arXiv:1703.09194). A layer's q still depends on the
-    samples below it: upper encoders are passed a second time, with batch statistics that nobody takes note of.
+    This leaves the score of q out of the gradient; Roeder et al. 2017 (arXiv:1703.09194). The q of a layer still depends on
+    the samples below it, so upper encoders are evaluated a second time, with batch statistics that are not recorded.
     """
     detached = {name: tensor.detach() for name, tensor in model.parameters.items()}
     fixed = Model(detached, model.architecture, batch_statistics())
@@ -221,9 +225,10 @@ def path_log_ratio(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "re
 
 
 def kl_of_layers(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "replica batch unit"]:
-    """KL of every unit of q to its prior, layers side by side: in closed form at the top, else -log ratio of the samples.
+    """Return the KL of every unit from q to its prior in nats, with the layers side by side.
 
-    Its sum over units is E[log q(z|x) - log p(z)], for one layer KL(q(z|x) || p(z)).
+    The top layer has the closed form; for the layers below it is the mean of log q - log p over samples. The sum over
+    units is E[log q(z|x) - log p(z)], which for one layer is KL(q(z|x) || p(z)).
     """
     found = []
     for layer, (latent, above) in enumerate(pairwise(latents)):
@@ -234,7 +239,7 @@ def kl_of_layers(model: Model, latents: Sequence[Latent]) -> Float[Tensor, "repl
 
 
 def pixel_mean_of(architecture: Architecture, heads: tuple[Tensor, ...]) -> Float[Tensor, "replica k batch pixel"]:
-    """E[x|z], pixel by pixel."""
+    """Return E[x|z] for every pixel."""
     if architecture.decoder == "continuous_bernoulli":
         return continuous_bernoulli_mean(heads[0])
     return torch.sigmoid(heads[0])
@@ -243,7 +248,7 @@ def pixel_mean_of(architecture: Architecture, heads: tuple[Tensor, ...]) -> Floa
 def hidden_layers(
     model: Model, layer: int, kind: str, h: Float[Tensor, "replica row _in"]
 ) -> Float[Tensor, "replica row _out"]:
-    """The hidden layers of the encoder or the decoder of a stochastic layer."""
+    """Apply the hidden layers of one stochastic layer; `kind` is encoder or decoder."""
     parameters, architecture = model.parameters, model.architecture
     activate = ACTIVATIONS[architecture.activation]
     for i in range(len(architecture.hidden[layer])):
@@ -256,7 +261,7 @@ def hidden_layers(
 
 
 def affine(model: Model, name: str, h: Float[Tensor, "replica row _in"]) -> Float[Tensor, "replica row _out"]:
-    """An affine layer, batch-normalised where asked for."""
+    """Apply an affine layer, batch-normalised if the architecture asks for it."""
     parameters = model.parameters
     if model.architecture.is_normalised(name):
         a = product(h, parameters[f"{name}.weight"])

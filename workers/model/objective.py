@@ -1,4 +1,4 @@
-"""Importance-weighted bounds and the objectives that can be trained in their place, in nats per example."""
+"""Compute importance-weighted bounds, and the objectives that can be trained instead of them, in nats per example."""
 
 import math
 
@@ -12,7 +12,7 @@ from workers.replicas.units import Units, kept
 
 
 def iwae_bound(log_w: Float[Tensor, "*axes k batch"]) -> Float[Tensor, "*axes batch"]:
-    """Importance-weighted lower bound on log p(x), in nats, per example.
+    """Return the importance-weighted lower bound on log p(x), in nats per example.
 
         L_K = log( (1/K) * sum_k w_k )      Burda et al. 2016, sec. 3 (arXiv:1509.00519); the paper's eq. 3
 
@@ -49,7 +49,7 @@ def objective_of(
         log_px: log p(x|z_k).
         log_ratio: r_k; or -KL(q || p) in closed form, whose axis of samples has length 1.
         beta: the weight of the variational term.
-        settings: the form of the objective.
+        settings: selects the form of the objective.
     """
     if settings.bound == "vae":
         return torch.addcmul(log_px, beta, log_ratio).mean(1)
@@ -72,7 +72,7 @@ def both_bounds(
     log_ratio: Float[Tensor, "replica #k batch"],
     beta: Float[Tensor, "replica 1 1"],
 ) -> tuple[Float[Tensor, "replica batch"], Float[Tensor, "replica batch"]]:
-    """Return objective_of, and L_K at beta 1 without a gradient; needs is_importance_weighted and kernels (has_kernels)."""
+    """Return objective_of, and L_K at beta 1 without a gradient; requires is_importance_weighted and has_kernels."""
     from workers.kernels import bound as kernels_bound
 
     objective, bound = kernels_bound.Bounds.apply(log_px, log_ratio, beta)

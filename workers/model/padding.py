@@ -1,7 +1,8 @@
-"""Parameters of trials that differ in n_z side by side: drawn at their own n_z, then filled up with zeros, and cut again.
+"""Pad the parameters of trials that differ in n_z to one width, and cut them back.
 
-Zeros stay: their gradients are exactly 0 (see workers.replicas.units), and Adam moves nothing whose first moment is 0. So
-the parameters of a trial in a pack are a pure function of those it has alone.
+Parameters are drawn at the n_z of their own trial, then padded with zeros. The zeros stay zero, because their gradients are
+exactly 0 (see workers/replicas/units.py), and Adam does not move a parameter whose first moment is 0. So the parameters of a
+trial in a pack are a pure function of the parameters that it would have alone.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from workers.replicas.units import units_of
 
 
 def architecture_of_pack(trials: Sequence[Settings], n_x: int, device: torch.device) -> Architecture:
-    """The architecture that the trials of a pack share; as wide as the widest where they differ in n_z."""
+    """Return the architecture that the trials of a pack share; if they differ in n_z, it has the largest n_z."""
     first = architecture_of(trials[0], n_x)
     units = units_of([settings.n_z for settings in trials], device)
     if units is None:
@@ -33,7 +34,7 @@ def initial_parameters_of_pack(
     init: str,
     pixel_mean: Float[Tensor, "pixel"] | None = None,
 ) -> dict[str, Tensor]:
-    """architecture.initial_parameters, of every replica as it would be alone."""
+    """Draw the initial parameters of every replica as if it were alone, padded to the width of the pack."""
     units = architecture.units
     if units is None:
         return initial_parameters(architecture, seeds, device, init, pixel_mean)
@@ -45,7 +46,7 @@ def initial_parameters_of_pack(
 
 
 def resized(name: str, tensor: Tensor, n_z: int) -> Tensor:
-    """A parameter, its moment or a statistic for so many units of the first latent layer: filled up with zeros, or cut."""
+    """Return a parameter, a moment or a statistic padded with zeros, or cut, to n_z units of the first latent layer."""
     axis = _axis_of_units(name)
     if axis is None or tensor.shape[axis] == n_z:
         return tensor
@@ -57,8 +58,8 @@ def resized(name: str, tensor: Tensor, n_z: int) -> Tensor:
 
 
 def _axis_of_units(name: str) -> int | None:
-    """The axis of the first latent layer's units, counted from the end."""
-    # Statistics are named by their layer, in files behind what they are.
+    """Return the axis of the units of the first latent layer, counted from the end; None if the tensor has none."""
+    # Statistics are named after their layer; in files, a prefix and a slash tell which statistic it is.
     layer = name.rpartition("/")[2]
     if layer.startswith(("encoder.mean", "encoder.log_variance")):
         return -1

@@ -1,8 +1,9 @@
-"""Packs that nobody may go on with: marked, fenced off from workers that still run them, and what is left of them; no torch.
+"""Close packs: mark them, fence them off from workers that still train them, and end trials that cannot continue.
 
-A pack that keeps failing is closed, and its trials go on in smaller packs, or end as failed. A worker of the closed pack may
-still be alive on a machine that lost its network. The fence makes it harmless: an empty file under the key of the very next
-commit, create-only as every commit, so that either the worker's rows stand there first or the worker finds the place taken.
+A pack that keeps failing is closed. Its trials continue in smaller packs, or end as failed. A worker of the closed pack may
+still be alive on a machine that lost its network. The fence makes that worker harmless: it is an empty file under the key of
+the very next commit. Like every commit it is create-only, so either the worker's rows are stored first, or the worker finds
+that the key is taken.
 """
 
 import json
@@ -23,22 +24,22 @@ from workers.store.protocol import Store, exists
 
 
 def mark_closed(store: Store, pack_id: str, kind: str, reason: str) -> None:
-    """Say that a pack is to be closed and why; the first reason stays."""
+    """Mark a pack as one to be closed, with the reason; if it is already marked, the first reason stays."""
     store.create(closed_key(pack_id), json.dumps({"kind": kind, "reason": reason}).encode())
 
 
 def is_marked(store: Store, pack_id: str) -> bool:
-    """Whether a pack is to be closed."""
+    """Return whether a pack is marked to be closed."""
     return exists(store, closed_key(pack_id))
 
 
 def closing_reasons(store: Store) -> dict[str, str]:
-    """Why each marked pack was closed, by pack_id."""
+    """Return the reason why each marked pack was closed, by pack_id."""
     return {pack_id: json.loads(store.read(closed_key(pack_id)))["reason"] for pack_id in closed_packs(store)}
 
 
 def fence(store: Store, pack: Pack) -> None:
-    """Make sure that no worker commits another border of a pack, nor its end."""
+    """Prevent every worker from committing another border of a pack, or its end."""
     while True:
         last = last_epoch(store, pack)
         border = next_border(pack.borders, last)
@@ -51,13 +52,13 @@ def fence(store: Store, pack: Pack) -> None:
 
 
 def last_epoch(store: Store, pack: Pack) -> int:
-    """The newest epoch stored of a pack or of those that it goes on from; -1 if there is none."""
+    """Return the newest stored epoch of a pack or of the packs that it continues; -1 if there is none."""
     segments = committed(store, pack.pack_id)
     return segments[-1].last if segments else pack.from_epoch or -1
 
 
 def end_as_failed(store: Store, pack: Pack, ancestors: Sequence[Pack], reason: str, provenance: Mapping[str, Any]) -> None:
-    """Write the row of every trial of a fenced pack: failed, or diverged if its rows ended before the pack's."""
+    """Write the row of every trial of a fenced pack: failed, or diverged if its rows end before those of the pack."""
     last = last_epoch(store, pack)
     newest = newest_rows(store, (pack, *ancestors))
     rows = [

@@ -1,4 +1,4 @@
-"""How far packs and trials have come: which borders are committed, and which stored row says how a trial ended."""
+"""Read how far packs and trials have come: which borders are committed, and how trials ended."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from workers.store.parquet import decode, read_footer
 from workers.store.protocol import Store
 
 COMPLETED, DIVERGED, FAILED = "completed", "diverged", "failed"
-"""How a trial ends."""
+"""The statuses of a trial that has ended."""
 
 _OF_AN_END = ("trial_id", "pack_id", "status", "epochs")
 
@@ -53,7 +53,7 @@ def checkpoint_named_by(store: Store, key: str) -> str:
 
 
 def reached(store: Store) -> dict[str, int]:
-    """The epochs that every ended pack ended at, by pack_id: the most, if it was made longer since."""
+    """Return the number of epochs at which each ended pack ended, by pack_id; the largest if the pack was extended later."""
     found: dict[str, int] = {}
     for pack_id, epochs in ended_packs(store):
         found[pack_id] = max(epochs, found.get(pack_id, 0))
@@ -61,7 +61,7 @@ def reached(store: Store) -> dict[str, int]:
 
 
 def statuses_of_pack(store: Store, pack_id: str, epochs: int) -> dict[str, str]:
-    """How the trials of a pack ended that ended at so many epochs.
+    """Return the status of each trial of a pack that ended after `epochs` epochs, by trial_id.
 
     Raises:
         RecordError: the file is damaged.
@@ -72,10 +72,12 @@ def statuses_of_pack(store: Store, pack_id: str, epochs: int) -> dict[str, str]:
 
 
 def end_rows(store: Store, unreadable: list[str] | None = None) -> tuple[pa.Table, dict[str, int]]:
-    """Every stored row of `trials/` (trial_id, pack_id, status, epochs), and the epochs that each readable pack ended at.
+    """Return all rows of `trials/` (trial_id, pack_id, status, epochs), and at how many epochs each readable pack ended.
+
+    The keys of damaged files are appended to `unreadable` if it is given.
 
     Raises:
-        RecordError: a file is damaged, and there is no list of those to put it in.
+        RecordError: a file is damaged, and `unreadable` is None.
     """
     tables, packs = [], dict[str, int]()
     for pack_id, epochs in sorted(ended_packs(store), key=lambda ended: ended[::-1]):
@@ -93,12 +95,12 @@ def end_rows(store: Store, unreadable: list[str] | None = None) -> tuple[pa.Tabl
 
 
 def ends_among(rows: pa.Table, pack_of: Mapping[str, str]) -> pa.Table:
-    """Of rows of `trials/`, the one of each trial that says how it ended: that of the most epochs.
+    """Return, from rows of `trials/`, the row with the status in which each trial ended: the one with the most epochs.
 
-    A trial that failed continues in another pack when it is tried again: then the failure ends it no more.
+    When a failed trial is tried again, it continues in another pack, and its failure no longer counts as its end.
 
     Args:
-        rows: with the columns trial_id, pack_id, status and epochs.
+        rows: rows with the columns trial_id, pack_id, status and epochs.
         pack_of: the live pack of every planned trial.
     """
     newest: dict[str, tuple[int, int]] = {}
@@ -111,7 +113,7 @@ def ends_among(rows: pa.Table, pack_of: Mapping[str, str]) -> pa.Table:
 
 
 def last_epochs(rows: pa.Table) -> dict[str, int]:
-    """The newest epoch that rows of `trials/` say is stored of each trial; -1 if none is."""
+    """Return the newest stored epoch of each trial according to rows of `trials/`, by trial_id; -1 if none is stored."""
     found: dict[str, int] = {}
     for trial_id, last in zip(rows["trial_id"].to_pylist(), rows["last_epoch"].to_pylist(), strict=True):
         found[trial_id] = max(-1 if last is None else last, found.get(trial_id, -1))
@@ -119,20 +121,20 @@ def last_epochs(rows: pa.Table) -> dict[str, int]:
 
 
 def is_over(status: Any, epochs: Any, goal: Any) -> Any:
-    """Whether a trial whose newest row says this needs no more training: one that completed may be made longer.
+    """Return whether a trial needs no more training; one that completed with fewer epochs than `goal` is extended.
 
-    Takes and gives single values or whole columns.
+    Status and epochs are those of its newest row. Takes and returns single values or whole columns.
     """
     return (status != COMPLETED) | (epochs >= goal)
 
 
 def newest_rows(store: Store, lineage: Sequence[Pack], columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """The newest stored row of `epochs/` of every trial that has one, by trial_id: its epoch, and more columns of it.
+    """Return the newest stored row of `epochs/` of every trial that has one, by trial_id.
 
     Args:
-        store: where the study lies.
+        store: the store of the study.
         lineage: a pack, the pack that it continues, and so on.
-        columns: beside trial_id and epoch.
+        columns: the columns to return besides trial_id and epoch.
     """
     newest: dict[str, dict[str, Any]] = {}
     for pack in lineage:

@@ -1,4 +1,4 @@
-"""Read and verify some columns of a stored file, with no more bytes than they need."""
+"""Read and verify some columns of a stored file, and fetch little more than the bytes of those columns."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from workers.store.parquet import decode_with_footer, open_file, read_file
 from workers.store.protocol import Store
 
 _END = 2**15
-"""Bytes at the end of a file that are read first; they contain the footer of a rows file, or a whole small file."""
+"""Number of bytes at the end of a file that are read first: enough for the footer of a rows file, or a whole small file."""
 
 _GAP = 2**15
 """Two ranges with at most this many bytes between them are read together, because another request would cost more."""
 
 _TRAILER = 8
-"""The length of the metadata, in four bytes, and PAR1."""
+"""Number of bytes at the very end of a Parquet file: the length of its metadata in four bytes, then PAR1."""
 
 
 def read_columns(store: Store, key: str, columns: Sequence[str]) -> tuple[pa.Table, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The laws of stored files: each stands where its name and the plan say, each (trial, epoch) once, and without a gap."""
+"""Check that stored files have the names and borders of the plan, and that no (trial, epoch) is repeated or missing."""
 
 from collections.abc import Iterable, Mapping
 from itertools import count, pairwise
@@ -15,24 +15,24 @@ from workers.store.parquet import decode_with_footer
 from workers.store.plan_log import Plan
 from workers.store.protocol import Store
 
-_AWAY = "move it away, or give it back its name"
+_AWAY = "move it away, or restore its original name"
 
 _MOST_LOST = 100
-"""Entries of the plan that may be lost before a number is taken for a wrong name."""
+"""If more entries than this are missing before a file, the number in its name is taken for a wrong name."""
 
 
 class Checked:
     """A store that hides keys with a problem and names a key that cannot be read."""
 
     def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
-        """Hide what has a problem now or later."""
+        """Hide every key in `problems`, also those that are added later."""
         self.store, self.problems, self.url = store, problems, store.url
 
     def list(self, folder: str, beginning: str = "") -> list[str]:
         """See Store.list, without the hidden keys.
 
         Raises:
-            RecordError: the folder is there and cannot be read.
+            RecordError: the folder exists but cannot be read.
         """
         if folder in self.problems:
             return []
@@ -73,14 +73,16 @@ class Checked:
 
 
 def _unreadable(key: str, error: OSError) -> RecordError:
-    return RecordError(key, f"cannot be read ({error.strerror})", "check the disk and its rights, or restore it from a copy")
+    return RecordError(
+        key, f"cannot be read ({error.strerror})", "check the disk and the permissions, or restore it from a copy"
+    )
 
 
 def keys_of(store: Store, folder: str, problems: dict[str, str] | None = None) -> list[str]:
-    """The keys of epochs/ or trials/, sorted, each with a name that such a file has.
+    """Return the sorted keys of epochs/ or trials/ whose names are valid for a file of that folder.
 
     Raises:
-        RecordError: a key has another name, or the folder is none; with `problems` it is left out, and put in there.
+        RecordError: another name is found, or the folder cannot be listed; with `problems` it is left out and noted there.
     """
     try:
         keys = store.list(folder)
@@ -93,7 +95,7 @@ def keys_of(store: Store, folder: str, problems: dict[str, str] | None = None) -
         good = {trials_key(pack_id, epochs) for pack_id, epochs in ended_packs(store)}
     for key in keys:
         if key not in good:
-            _refuse(RecordError(key, f"has a name that no file of {folder}/ has", _AWAY), problems)
+            _refuse(RecordError(key, f"has a name that is not valid in {folder}/", _AWAY), problems)
     return [key for key in keys if key in good]
 
 
@@ -101,7 +103,7 @@ def refuse_renamed(key: str, table: pa.Table, footer: Mapping[str, Any]) -> None
     """Compare the name of a file of epochs/ or trials/ with what is in it.
 
     Raises:
-        RecordError: it holds another pack, or other epochs.
+        RecordError: the file contains rows of another pack or of other epochs.
     """
     folder, _, name = key.partition("/")
     pack_id, *numbers = name.removesuffix(".parquet").split("-")
@@ -109,33 +111,34 @@ def refuse_renamed(key: str, table: pa.Table, footer: Mapping[str, Any]) -> None
     packs = {footer.get("pack_id"), *(table["pack_id"].unique().to_pylist() if folder == TRIALS_FOLDER else ())}
     if packs != {pack_id}:
         other = next(str(pack) for pack in packs if pack != pack_id)
-        raise RecordError(key, f"is in truth of pack {other}", _AWAY)
+        raise RecordError(key, f"belongs to pack {other}, not to the pack in its name", _AWAY)
     column = "epochs" if folder == TRIALS_FOLDER else "epoch"
     if table["trial_id"].null_count or table[column].null_count:
         raise RecordError(key, "has a row without a trial or an epoch", "move it away")
     epochs = table[column].to_numpy()
     if not len(epochs):
-        # Where every trial has diverged, rows end before the border, or there are none; a closed pack's fence has none.
+        # If every trial has diverged, rows end before the border, or there are none; the fence of a closed pack has none.
         if folder == EPOCHS_FOLDER or footer.get("closed"):
             return
-        raise RecordError(key, "holds no trial", _AWAY)
+        raise RecordError(key, "contains no rows", _AWAY)
     low, high = int(epochs.min()), int(epochs.max())
     is_right = low == first and high <= last if folder == EPOCHS_FOLDER else low == high == last
     if not is_right:
-        raise RecordError(key, f"holds epochs {low} to {high}" if low != high else f"holds epoch {low}", _AWAY)
+        found = f"epochs {low} to {high}" if low != high else f"epoch {low}"
+        raise RecordError(key, f"contains {found}, which does not match its name", _AWAY)
 
 
 def refuse_other_borders(keys: Iterable[str], plan: Plan, problems: dict[str, str] | None = None) -> set[str]:
     """Compare the names of rows files and trials files with the borders of their packs.
 
     Returns:
-        The keys that do not fit, put into `problems`.
+        The keys that do not fit; they are also noted in `problems`.
 
     Raises:
-        RecordError: a file begins or ends where its pack has no border; not with `problems`.
+        RecordError: a file begins or ends where its pack has no border; never raised with `problems`.
     """
     if any(key.startswith(f"{PLAN_FOLDER}/") for key in problems or ()):
-        # The newest borders may stand in the entry that cannot be read.
+        # The newest borders may be in the entry that cannot be read.
         return set()
     wrong = at_other_borders(keys, plan)
     for error in wrong:
@@ -144,7 +147,7 @@ def refuse_other_borders(keys: Iterable[str], plan: Plan, problems: dict[str, st
 
 
 def at_other_borders(keys: Iterable[str], plan: Plan) -> list[RecordError]:
-    """What is wrong with each rows file and trials file that begins or ends where its pack has no border."""
+    """Return an error for each rows file and trials file that begins or ends where its pack has no border."""
     good: set[str] = set()
     for pack in plan.packs.values():
         start = pack.from_epoch or -1
@@ -153,14 +156,14 @@ def at_other_borders(keys: Iterable[str], plan: Plan) -> list[RecordError]:
     wrong = []
     for key in keys:
         pack_id = key.partition("/")[2].partition("-")[0]
-        # Rows of a pack that no entry names are another problem.
+        # Rows of a pack that no entry names are reported elsewhere.
         if pack_id in plan.packs and key not in good:
             wrong.append(RecordError(key, f"begins or ends where pack {pack_id} has no border", _AWAY))
     return wrong
 
 
 def repeated_rows(trials: NDArray[np.integer[Any]], epochs: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-    """Which rows of `epochs/` repeat an earlier one, given the number of each row's trial, from 0, and its epoch."""
+    """Return a mask of the rows of `epochs/` that repeat an earlier (trial, epoch); trials are numbered from 0."""
     _, first = np.unique((trials.astype(np.int64) << 32) + epochs, return_index=True)
     is_repeated = np.ones(len(trials), bool)
     is_repeated[first] = False
@@ -170,14 +173,15 @@ def repeated_rows(trials: NDArray[np.integer[Any]], epochs: NDArray[np.integer[A
 def stored_and_due(
     trials: NDArray[np.integer[Any]], epochs: NDArray[np.integer[Any]], last_epochs: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many rows of `epochs/` each trial has, and how many it must have.
+    """Return how many rows of `epochs/` each trial has, and how many it must have.
 
-    A trial's epochs are stored in their order and before its end: what lacks up to the newest row, or to the end, is lost.
+    The epochs of a trial are stored in order and before its end, so every row missing before its newest row, or before
+    its end, has been lost.
 
     Args:
-        trials: the number of each row's trial, from 0; no row repeats another.
-        epochs: of each row.
-        last_epochs: of each trial as `ends.last_epochs` gives it; -1 if it has not ended.
+        trials: the trial of each row, numbered from 0; no row repeats another.
+        epochs: the epoch of each row.
+        last_epochs: the last epoch of each trial, from `ends.last_epochs`; -1 if the trial has not ended.
     """
     newest = last_epochs.astype(np.int64)
     np.maximum.at(newest, trials, epochs)
@@ -185,19 +189,19 @@ def stored_and_due(
 
 
 class Entries(Checked):
-    """The plan's entries in their order, each of which must be one, of this study, and newer than those before it."""
+    """A store that checks each entry of the plan: it must belong to this study and be newer than the entries before it."""
 
     def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
-        """To be read once, from the first entry to the last."""
+        """Prepare to read the entries once, from the first to the last."""
         super().__init__(store, problems)
         self._borders: dict[str, list[int]] = {}
         self._study: str | None = None
 
     def list(self, folder: str, beginning: str = "") -> list[str]:
-        """See Checked.list; always of the whole folder.
+        """See Checked.list; lists the whole folder, whatever `beginning` is.
 
         Raises:
-            RecordError: an entry is missing, or a file has a name that no entry has.
+            RecordError: an entry is missing, or the name of a file is not valid for an entry.
         """
         keys = super().list(folder)
         there = {*keys, *(key for key in self.problems if key.startswith(f"{folder}/"))}
@@ -205,34 +209,36 @@ class Entries(Checked):
         for key in keys:
             number = key.removeprefix(f"{folder}/").removesuffix(".parquet")
             if not number.isdecimal() or key != plan_key(int(number)) or int(number) > len(there) + _MOST_LOST:
-                raise RecordError(key, "has a name that no entry of the plan has", _AWAY)
+                raise RecordError(key, f"has a name that is not valid in {folder}/", _AWAY)
             if key > lost:
-                raise RecordError(lost, f"is lost: {key} is there", "restore it from a copy")
+                raise RecordError(lost, f"is missing, although {key} exists", "restore it from a copy")
         return keys
 
     def read(self, key: str) -> bytes:
         """See Checked.read.
 
         Raises:
-            RecordError: the file is no entry of this study's plan, or an older one than those before it.
+            RecordError: the file is not an entry of this study's plan, or is older than an entry before it.
         """
         raw = super().read(key)
         table, footer = decode_with_footer(raw, key)
         if footer.get("kind") != PLAN_FOLDER:
-            raise RecordError(key, f"is no entry of the plan (kind {footer.get('kind')})", _AWAY)
+            raise RecordError(key, f"is not an entry of the plan; its kind is {footer.get('kind')}", _AWAY)
         if self._study not in (None, footer.get("study")):
             raise RecordError(key, f"is an entry of study {footer.get('study')}, not of {self._study}", _AWAY)
         self._study = footer.get("study")
         entry = dict(zip(*(table[name].to_pylist() for name in ("pack_id", "borders")), strict=True))
         for pack_id, borders in entry.items():
             before = self._borders.get(pack_id, [])
-            # Borders are only ever added to.
+            # Borders are only ever appended.
             if before and (len(borders) <= len(before) or borders[: len(before)] != before):
-                raise RecordError(key, f"has pack {pack_id} as it was before, or older: it is no new entry", _AWAY)
+                raise RecordError(
+                    key, f"is not a new entry: it adds no border to pack {pack_id}, or changes earlier ones", _AWAY
+                )
         parents = set(table["parent_pack"].drop_null().to_pylist())
         if not self.problems and parents - self._borders.keys():
             raise RecordError(
-                key, f"goes on from pack {min(parents - self._borders.keys())}, which no earlier entry has", _AWAY
+                key, f"continues pack {min(parents - self._borders.keys())}, which no earlier entry has", _AWAY
             )
         self._borders |= entry
         return raw

@@ -1,4 +1,4 @@
-"""A pack while it learns: parameters, optimizer and one epoch of training; stores nothing, measures nothing."""
+"""Hold the parameters and the optimizer of a pack, and train it for one epoch at a time."""
 
 import time
 from dataclasses import replace
@@ -33,14 +33,17 @@ from workers.train.optimizer import Adam, rates_at
 
 
 class Learner:
-    """The replicas of a pack, trained side by side in one optimizer.
+    """The replicas of a pack, trained side by side with one optimizer.
 
-    No operation mixes replicas, so one whose numbers are no longer finite leaves its neighbours unchanged, bit for bit;
-    it stays in the tensors as it is, and whoever records leaves it out.
+    No operation mixes replicas, so a replica whose numbers are no longer finite does not change a bit of the others. It
+    stays in the tensors, and the training loop leaves it out of the rows.
     """
 
     def __init__(self, pack: Pack, data: Data, device: torch.device, on_device: bool | None = None) -> None:
-        """A pack before training; `on_device`: the host only starts an epoch, as on a GPU (None: if the device is one)."""
+        """Prepare a pack for training.
+
+        With `on_device`, the host starts an epoch and waits for its end, as on a GPU; None means to do so on a GPU only.
+        """
         on_device = device.type == "cuda" if on_device is None else on_device
         first = pack.trials[0].settings
         self.architecture = architecture_of_pack([trial.settings for trial in pack.trials], data.n_x, device)
@@ -77,7 +80,7 @@ class Learner:
         self._optimizer = Adam(self.parameters, self._settings)
 
     def state(self, epoch: int, diverged_at: tuple[int | None, ...]) -> State:
-        """A copy of everything that training needs to go on."""
+        """Return a copy of everything that is needed to continue training."""
         moments = {name: {kind: m.clone() for kind, m in kinds.items()} for name, kinds in self._optimizer.moments.items()}
         parameters = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
         statistics = {name: (mean.clone(), variance.clone()) for name, (mean, variance) in self.statistics.items()}
@@ -85,9 +88,9 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, state: State) -> None:
-        """Go back to a state, bit for bit; into the same tensors, as a graph of the step holds these.
+        """Restore a state bit for bit, in place, because a CUDA graph of the step uses these tensors.
 
-        The state of a wider pack, from which this one was split off, is cut to this one's latent units.
+        The state of a wider pack, from which this one was split off, is cut to the latent units of this one.
         """
         self.step = state.step
         self.seconds = state.seconds
@@ -102,11 +105,11 @@ class Learner:
 
     @property
     def steps_an_epoch(self) -> int:
-        """Updates in one pass over the training images."""
+        """Number of updates in one pass over the training images."""
         return -(-len(self._data.train) // self._settings.batch_size)
 
     def betas(self, epoch: int) -> list[float]:
-        """The weight of the variational term of every replica in an epoch; its mean over the steps if it rises by step."""
+        """Return the beta of every replica in an epoch; its mean over the steps if beta rises with every step."""
         steps = [self._betas_of_step(epoch, offset) for offset in self._offsets()]
         return [sum(column) / len(steps) for column in zip(*steps, strict=True)]
 
@@ -119,11 +122,11 @@ class Learner:
         return [beta_at(progress, warmup, self._objective_settings) for warmup in self._warmups]
 
     def train_epoch(self, epoch: int) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
-        """One pass over the training images; epoch 0 makes the first epoch's pass without a step.
+        """Make one pass over the training images; epoch 0 makes the pass of the first epoch without updates.
 
         Returns:
-            Mean objective (with beta) and mean bound L_K (beta 1) over the images, each with the parameters before its
-            step and batch statistics; nats per example, on the CPU.
+            The objective (with beta) and the bound L_K (at beta 1), averaged over the images; nats per example, on the CPU.
+            Each batch is evaluated with batch statistics and with the parameters before its update.
         """
         started = time.perf_counter()
         orders = self._orders(epoch, len(self._data.train))
@@ -146,7 +149,7 @@ class Learner:
         return totals
 
     def _device_step(self, size: int, update: bool) -> None:
-        """One step on tensors that stay where they are; waits for nothing, so that it can be captured."""
+        """Make one step without waiting for the device, on tensors that stay in place; a CUDA graph can capture it."""
         assert self.device_epoch
         tables = self.device_epoch.tables
         x = training_batch(self._data, self.seeds, tables.images(size), tables.t)
@@ -162,7 +165,7 @@ class Learner:
         tables.t.add_(1)
 
     def _pass(self, epoch: int, orders: Tensor) -> Float[Tensor, "2 replica"]:
-        """Sums of objective and bound over the images, step by step."""
+        """Make one pass step by step; return the sums of objective and bound over the images."""
         update = epoch > 0
         by_step = self._objective_settings.warmup_by == "step"
         beta = self._beta(epoch, 0)
@@ -185,8 +188,8 @@ class Learner:
         return torch.stack([total_objective, total_bound]).cpu()
 
     def _gradients(self, objective: Tensor) -> list[Tensor]:
-        # The sum over replicas of their losses: every replica gets the gradient it would get alone.
-        # What each image weighs, without the passes that a mean and a sum take there and back.
+        # The losses are summed over replicas, so that every replica gets the gradient that it would get alone. The weight of
+        # each image is given directly, which saves the forward and backward passes of a mean and a sum.
         share = 1 if self._objective_settings.batch_reduction == "sum" else objective.shape[-1]
         slope = torch.full_like(objective, -1 / share, requires_grad=False)
         return list(torch.autograd.grad(objective, self._leaves, slope))
@@ -200,17 +203,17 @@ class Learner:
         return torch.tensor(self._betas_of_step(epoch, offset), device=self._device).view(-1, 1, 1)
 
     def _normaliser(self) -> Normaliser:
-        # Epoch 0 measures and moves nothing.
+        # Epoch 0 must not change the running statistics.
         if self.statistics and torch.is_grad_enabled():
             return running_statistics(self.statistics, self._momentum)
         return batch_statistics()
 
     def _objective(self, x: Tensor, beta: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
-        """What the step maximises (see objective.objective_of), and L_K at beta 1, per example.
+        """Return what the step maximises (see objective.objective_of), and L_K at beta 1, per example.
 
-        At K = 1 the closed form of KL makes a difference beyond the noise of the numbers: with the paper's beta2 = 0.9 and
-        the sampled form, a model of 50 units prunes all of them within ten epochs of the digits data and never comes back;
-        tests/workers/test_collapse.py.
+        At K = 1 the closed form of KL does more than reduce noise: with the paper's beta2 = 0.9 and the sampled form, a
+        model of 50 units prunes all of them within ten epochs on the digits data, and they never become active again; see
+        tests/workers/train/test_collapse.py.
         """
         settings = self._objective_settings
         model = Model(self.parameters, self.architecture, self._normaliser())
@@ -221,7 +224,7 @@ class Learner:
             return self._path_objective(model, x, beta, latents)
         log_px = log_likelihood(model, x, latents[0].z)
         ratio = log_ratio(model, latents, self._closed_form)
-        # With a closed form of KL and K > 1 the bound needs another ratio.
+        # With the closed form of KL and K > 1, the bound needs a ratio of its samples.
         is_plain = is_importance_weighted(self.k, settings) and not (self._closed_form and self.k > 1)
         if has_kernels(log_px) and is_plain:
             return both_bounds(log_px, ratio, beta)
@@ -232,16 +235,16 @@ class Learner:
             objective = objective_of(log_px, ratio, beta, settings)
         with torch.no_grad():
             if self._closed_form and self.k > 1:
-                # L_K has no closed form of its KL.
+                # L_K needs the ratio of every sample; it has no closed form.
                 ratio = log_ratio(replace(model, normalise=batch_statistics()), latents)
             bound = iwae_bound(log_px + ratio)
         return objective, bound
 
     def _path_objective(self, model: Model, x: Tensor, beta: Tensor, latents: list[Latent]) -> tuple[Tensor, Tensor]:
-        """The same values, with the gradient of the encoder that stl and dreg define; the decoder's is the standard one.
+        """Return the values of _objective, with the encoder's gradient of stl or dreg and the decoder's standard gradient.
 
-        Everything reads the samples through `crossed`, so each path from a sample to the encoder crosses it once, and there
-        dreg scales the derivative of sample k.
+        All uses of the samples go through `crossed`, so every path from a sample to the encoder crosses it once. There dreg
+        scales the derivative of sample k.
         """
         scale: list[Tensor] = []
         crossed = [replace(latent, z=latent.z.view_as(latent.z)) for latent in latents]

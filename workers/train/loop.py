@@ -1,4 +1,4 @@
-"""The loop from a pack's newest commit to its last border; runs alike in a test, a notebook or under Ray."""
+"""Train a pack from its newest commit to its last border."""
 
 import math
 import time
@@ -43,14 +43,14 @@ from workers.train.learner import Learner
 
 @dataclass(frozen=True)
 class Progress:
-    """What a worker tells the driver after every epoch."""
+    """What a worker reports to the driver after every epoch."""
 
     pack_id: str
     epoch: int
     committed: int
-    """The newest border stored; -1 before the first."""
+    """The newest stored border; -1 before the first."""
     diverged: Mapping[str, int]
-    """trial_id of every diverged trial and the epoch in which it did."""
+    """The epoch in which each diverged trial diverged, by trial_id."""
     seconds: float
     """Wall time of this epoch."""
 
@@ -60,7 +60,7 @@ class Outcome:
     """How a call of `train` ended."""
 
     status: str
-    """done | stopped"""
+    """done, or stopped before the last border."""
     diverged: Mapping[str, int]
 
 
@@ -77,14 +77,14 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Train a pack to its last border, storing every epoch's rows at the borders, and a row a trial at the end.
+    """Train a pack to its last border; store the rows of all epochs at the borders, and one row per trial at the end.
 
-    A pack whose ancestor's checkpoint is lost begins at the one before, and stores what lies behind `from_epoch` only.
+    If the checkpoint of an ancestor is lost, training begins at an earlier one, but stores only rows after `from_epoch`.
 
     Raises:
-        PackClosedError: the pack was closed; its trials go on in other packs.
-        ConflictError: stored rows of the same device type and versions differ from these.
-        OSError: the store cannot be written; what is committed stays.
+        PackClosedError: the pack was closed, and its trials continue in other packs.
+        ConflictError: rows stored from the same type of device and the same versions differ from these.
+        OSError: the store cannot be written; rows that were committed remain.
     """
     if is_marked(store, pack.pack_id):
         raise PackClosedError(pack.pack_id)
@@ -100,7 +100,7 @@ def train(
         epoch, diverged = state.epoch, list(state.diverged_at)
     is_exact = epoch >= floor
     while epoch < floor and None in diverged:
-        # The checkpoint at which the ancestor ended is lost: its last epochs once more.
+        # The checkpoint at which the ancestor ended is lost, so its last epochs are trained once more.
         epoch += 1
         _train_and_measure(learner, data, epoch, diverged)
         state = learner.state(epoch, tuple(diverged))
@@ -122,8 +122,8 @@ def train(
         state = learner.state(epoch, tuple(diverged))
         facts = {"threshold": pack.trials[0].settings.measure.threshold}
         if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts, is_exact):
-            # Another worker, on another device, was first: its rows are the study's, so its state is the one to go on from,
-            # unless that is lost; then ours, which is the same up to rounding.
+            # Another worker, on another device, committed first. The study has its rows, so we continue from its state. If
+            # that is lost, we continue from ours, which is the same up to rounding.
             theirs = newest_state(store, pack, ancestors, device)
             if theirs is not None and theirs.epoch >= first:
                 state = theirs
@@ -140,7 +140,7 @@ def train(
 def _train_and_measure(
     learner: Learner, data: Data, epoch: int, diverged: list[int | None]
 ) -> tuple[torch.Tensor, torch.Tensor, Measurement]:
-    """One epoch; notes in `diverged` whose numbers are no longer finite."""
+    """Train and measure one epoch; record in `diverged` the replicas whose numbers are no longer finite."""
     objective, bound = learner.train_epoch(epoch)
     measured = measure(learner.parameters, learner.architecture, data, learner.seeds, learner.k, epoch, learner.statistics)
     finite = torch.isfinite(objective + bound + measured.test_bound + measured.activity.sum(-1)).tolist()
@@ -182,7 +182,7 @@ def _rows(
             "train_bound": bounds[i],
             "active_units": active[i],
             **{column.name: _own(column, each[i], trial) for column, each in values.items()},
-            # The trial's share of what its pack took.
+            # The trial's share of the time that its pack took.
             "seconds": seconds / len(pack.trials),
         }
         for i, trial in enumerate(pack.trials)
@@ -191,12 +191,12 @@ def _rows(
 
 
 def _per_replica(values: torch.Tensor, column: Column) -> NDArray[np.float32] | list[float | None]:
-    """What is measured of a pack, as it is stored; one entry per replica."""
+    """Return a measurement of a pack in the form in which it is stored, one entry per replica."""
     return values.cpu().numpy().astype(np.float32) if column.is_vector else _column(values)
 
 
 def _own(column: Column, value: Any, trial: Trial) -> Any:
-    """A trial's part of what its replica has: the vectors of a padded pack are longer."""
+    """Return the part of a replica's value that belongs to its trial; vectors of a padded pack are longer."""
     return value[: latent_units(trial.settings)] if column.per == "latent unit" else value
 
 
@@ -210,7 +210,7 @@ def _finish(
     ancestors: Sequence[Pack],
     keep_weights: bool,
 ) -> None:
-    """Store the weights, then the trials file, which says that the pack is done."""
+    """Store the weights, then the trials file, whose existence means that the pack is done."""
     settings = pack.trials[0].settings.measure
     where = learner.parameters, learner.architecture
     statistics, _ = statistics_of(*where, data.measured, learner.seeds, state.epoch, learner.statistics)
@@ -254,11 +254,11 @@ def _final_columns(final: Final, replica: int, trial: Trial, has_diverged: bool)
     columns: dict[str, Any] = {}
     for column in MEASURED_AT_THE_END:
         value = _own(column, _per_replica(getattr(final, column.name)[replica][None], column)[0], trial)
-        # A vector without entries is one that the trial does not have.
+        # A vector without entries is not applicable to the trial.
         columns[column.name] = None if column.is_vector and not len(value) else value
     return columns
 
 
 def _column(values: torch.Tensor) -> list[float | None]:
-    """One entry a replica; null where there is no number."""
+    """Return one entry per replica; None where the value is NaN."""
     return [None if math.isnan(value) else value for value in values.tolist()]

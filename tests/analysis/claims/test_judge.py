@@ -1,5 +1,6 @@
 """Every claim of the paper gets a study in which it is true and one in which it is false; missing seeds and Holm's family."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,14 @@ def test_one_seed_is_undecided(tmp_path):
     found = judge(replace(PLANTS["C3"][0], seeds=1, cells=[K1, K5, BN, WU]).write(tmp_path / "s"))
     assert {one.verdict for one in found} <= {"undecided", "not testable", "confirmed", "refuted"}
     assert {one.claim for one in found if one.verdict in ("confirmed", "refuted")} <= {"C4"}
+
+
+def test_a_comparison_of_one_seed_has_no_interval(tmp_path):
+    found = verdict(replace(PLANTS["C3"][0], seeds=1).write(tmp_path / "one"), "C3")
+    (shown,) = [words for words in found.note.split("; ") if words.startswith("for comparison: nll, ")]
+    assert re.fullmatch(r"for comparison: nll, K = 5 - K = 1: -?\d[\d.e-]* nats", shown)
+    several = verdict(PLANTS["C3"][0].write(tmp_path / "several"), "C3")
+    assert re.search(r"for comparison: nll, K = 5 - K = 1: -?\d[\d.e-]* nats \(-?\d[\d.e-]* to -?\d[\d.e-]*\)", several.note)
 
 
 def test_seeds_added_later_are_said(tmp_path):

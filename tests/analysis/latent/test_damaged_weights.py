@@ -34,8 +34,8 @@ DAMAGES = {
     "no checksum": (lambda raw: save(load_tensors(raw), {"trial": json.dumps({"epoch": 2})}), "damaged"),
     "a flipped number": (lambda raw: flipped(raw, len(raw) - 30), "its content is not what was written"),
     "a flipped fact": (lambda raw: flipped(raw, raw.index(b"learning_rate") + 20), "damaged"),
-    "not finite": (lambda raw: edited(raw, put("decoder.logits.weight", np.nan)), "cannot be"),
-    "variance": (lambda raw: edited(raw, put("running_variance/decoder.hidden0", -1.0)), "cannot be"),
+    "not finite": (lambda raw: edited(raw, put("decoder.logits.weight", np.nan)), "has impossible numbers"),
+    "variance": (lambda raw: edited(raw, put("running_variance/decoder.hidden0", -1.0)), "has impossible numbers"),
     "lost": (lambda raw: edited(raw, lambda t: t.pop("decoder.logits.bias")), "decoder.logits.bias is None"),
     "statistics lost": (lambda raw: edited(raw, lambda t: t.pop("running_mean/encoder.hidden0")), "running_mean"),
     "first lost": (lambda raw: edited(raw, lambda t: t.pop("encoder.hidden0.weight")), "encoder.hidden0.weight"),
@@ -43,10 +43,16 @@ DAMAGES = {
         lambda raw: edited(raw, lambda t: t.update({"encoder.mean.bias": np.zeros((1, 3), np.float32)})),
         "encoder.mean.bias",
     ),
-    "another number": (lambda raw: edited(raw, put("encoder.mean.weight", 900.0)), "does not give the activity stored"),
+    "another number": (
+        lambda raw: edited(raw, put("encoder.mean.weight", 900.0)),
+        "does not reproduce its trial's stored activity",
+    ),
     "other trial": (lambda raw: edited(raw, facts=lambda f: f.update(trial_id=ID)), f"holds the weights of trial {ID}"),
     "other epoch": (lambda raw: edited(raw, facts=lambda f: f.update(epoch=9)), "after epoch 9; move it away"),
-    "other settings": (lambda raw: edited(raw, facts=lambda f: f["settings"].update(k=50)), "does not say what its trial"),
+    "other settings": (
+        lambda raw: edited(raw, facts=lambda f: f["settings"].update(k=50)),
+        "its settings are not those of its trial",
+    ),
     "no settings": (lambda raw: edited(raw, facts=lambda f: f.update(settings={"k": "many"})), "damaged"),
 }
 
@@ -94,7 +100,7 @@ def test_bad_input_ends_with_2(root, tmp_path, capsys):
     assert len(lines) == 3
     assert "no such folder" in lines[0]
     assert "seed 9 has not completed" in lines[1]
-    assert lines[1].endswith("n_z = 2 and 6; name one of 0, 1")
+    assert lines[1].endswith("n_z = 2 and 6; choose one of 0, 1")
     assert "no seed has completed" in lines[2]
 
 

@@ -33,7 +33,7 @@ def test_skip_bad_goes_on_without_a_damaged_file_and_names_it_and_what_it_costs(
     assert len(gone) == 3
     assert set(study.missing["trial_id"]) == gone
     assert all(
-        "2 of 5 epochs are left, the others lie in a file that cannot be read" in why for why in study.missing["reason"]
+        "2 of 5 epochs are left; the others are in a file that cannot be read" in why for why in study.missing["reason"]
     )
     kept = whole.epochs.merge(study.epochs[["trial_id", "epoch"]], on=["trial_id", "epoch"])
     assert kept["test_bound"].tolist() == study.epochs["test_bound"].tolist()
@@ -45,7 +45,7 @@ def test_skip_bad_without_a_file_of_ends(root):
     file.write_bytes(b"PAR1")
     study = load(root, skip_bad=True)
     assert study.trials["status"].value_counts().to_dict() == {"completed": 3, "unfinished": 3}
-    assert all("its end lies in a file that cannot be read" in why for why in study.missing["reason"])
+    assert all("its end is in a file that cannot be read" in why for why in study.missing["reason"])
 
 
 def test_skip_bad_without_an_entry_of_the_plan(root):

@@ -10,6 +10,7 @@ from analysis.effects.simple import simple_effects
 from analysis.loading.load import load
 from analysis.report.__main__ import main
 from analysis.report.judging import LATENT_CAPTIONS, claims_section, effects_section, latent_section
+from analysis.report.section import NONE
 from analysis.report.write import write_report
 from tests.analysis.planted import SMALL, flat_bound, write
 
@@ -78,6 +79,13 @@ def test_claims_are_those_of_the_engine(root):
     untested = table(section, "claims-untested").texts
     assert len(shown) + len(untested) == len(verdicts)
     assert untested["why not"].str.len().gt(0).all()
+
+
+def test_a_claim_without_an_estimate_shows_no_unit(root):
+    write(root, {**SMALL, "n_z": [50]})
+    shown = table(claims_section(load(root)), "claims").texts.set_index("claim")
+    # Three seeds are too few for a rank correlation.
+    assert shown.loc["C26", "estimate"] == shown.loc["C26", "95% interval"] == NONE
 
 
 def test_nothing_is_judged_before_a_trial_has_ended(root):

@@ -220,7 +220,7 @@ def test_skip_bad_reports_what_is_whole_and_says_what_is_gone(tmp_path, capsys):
     assert main([str(tmp_path / "s"), "--skip-bad", "--format", "png"]) == 1
     page = read_page(tmp_path / "s")[0]
     assert f"Left out: epochs/{file.name}: damaged" in page.text
-    assert "lie in a file that cannot be read" in page.text
+    assert "are in a file that cannot be read" in page.text
     assert f"Left out: epochs/{file.name}" in capsys.readouterr().out
     assert f"Left out: epochs/{file.name}" in (tmp_path / "s" / "report.md").read_text().replace("\\", "")
 
@@ -297,6 +297,22 @@ def test_sections_of_others_are_added_in_one_line(tmp_path, monkeypatch):
         assert words in page.text
     assert (tmp_path / "s" / "figures" / "mine.csv").is_file()
     assert (tmp_path / "s" / "figures" / "mine.tex").is_file()
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_number"),
+    [
+        (["1.5", "\u22122"], True),
+        (["1.5", section.NONE], True),
+        (["1.5", ""], True),
+        (["", ""], False),
+        (["seed 1 diverged", ""], False),
+        ([], False),
+    ],
+)
+def test_columns_of_numbers_are_aligned_to_the_right(texts, is_number):
+    shown = pd.DataFrame({"remarks": pd.Series(texts, dtype=object)})
+    assert section.Table("mine", "My numbers", shown, shown).numeric == [is_number]
 
 
 def test_the_same_study_gives_the_same_figures(tmp_path):

@@ -133,10 +133,10 @@ def test_rows_that_are_stored_twice_are_found(capsys, tiny):
 @pytest.mark.parametrize(
     ("folder", "name", "text"),
     [
-        ("epochs", "{pack}-000090-000091.parquet", "holds epoch"),
-        ("epochs", "{other}-{rest}", "is in truth of pack {pack}"),
-        ("trials", "{pack}-000090.parquet", "holds epoch"),
-        ("trials", "{other}-{rest}", "is in truth of pack {pack}"),
+        ("epochs", "{pack}-000090-000091.parquet", "contains epoch"),
+        ("epochs", "{other}-{rest}", "belongs to pack {pack}"),
+        ("trials", "{pack}-000090.parquet", "contains epoch"),
+        ("trials", "{other}-{rest}", "belongs to pack {pack}"),
     ],
 )
 def test_a_file_under_another_name_is_found(capsys, tiny, folder, name, text):
@@ -171,7 +171,7 @@ def test_an_entry_of_the_plan_that_is_lost_or_older_is_found(capsys, tiny, how):
     else:
         shutil.copy(first, last.with_name(f"{int(last.stem) + 1:06d}.parquet"))
     problems = doctor(capsys, "tiny", code=3)
-    assert any(("is lost" if how == "lost" else "as it was before, or older") in line for line in problems), problems
+    assert any(("is missing, although" if how == "lost" else "is not a new entry") in line for line in problems), problems
 
 
 def test_rows_of_a_trial_that_was_never_planned_are_found(capsys, tiny):

@@ -311,7 +311,7 @@ def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, monkeypatch, room):
     with hold(store, "aa", said.append):
         wait_until(lambda: said, "nothing is said of a full disk")
         time.sleep(0.1)  # ten more heartbeats that cannot be written either
-    assert [text.partition(" cannot be written")[1] for text in said] == [" cannot be written"]
+    assert [text.partition("cannot write the heartbeat")[1] for text in said] == ["cannot write the heartbeat"]
     assert keys(store) == []
 
 

@@ -62,8 +62,8 @@ BAD = {
     "integer of many digits": (f"factors: {{seed: [§{'9' * 5000}]}}", r"got '9{57}\.\.\.'; allowed: a whole number"),
     "level twice": ("factors: {k: [1, 5, §1]}", r"factors.k\[2\]: 1 is listed twice; keep one"),
     "level twice, otherwise written": ("factors: {training.beta1: [0.5, §5e-1]}", "5e-1 is listed twice; keep one"),
-    "key twice": ("factors:\n  k: [1]\n  §k: [5]", "k: stands twice, first in line 3; keep one"),
-    "room twice": ("model: {}\n§model: {}", "model: stands twice, first in line 2"),
+    "key twice": ("factors:\n  k: [1]\n  §k: [5]", "k: is given twice, first in line 3; keep one"),
+    "room twice": ("model: {}\n§model: {}", "model: is given twice, first in line 2"),
     "list of a level": ("factors: {k: [§[1, 5]]}", r"factors.k\[0\]: got a list"),
     "mapping of a level": ("factors: {k: [§{from: 1}]}", r"factors.k\[0\]: got keys and values; allowed: a whole number"),
     "mapping of levels": ("factors: {k: §{from: 1}}", "factors.k: got keys and values; allowed: a whole number"),
@@ -100,11 +100,11 @@ BAD = {
     "two documents": ("model: {}\n§---\nstudy: t", "a second document begins here.*remove the `---`"),
     "too deep": ("factors: [[[[[[[§[[[1]]]]]]]]]]", "is nested deeper than 8 levels"),
     "key of a list": ("{§[a, b]: 1}", "a key must be plain text"),
-    "tab": ("training:\n§\tepochs: 3", "is no YAML: .*check indentation"),
-    "indentation": ("training:\n  epochs: 3\n §beta1: 0.5", "is no YAML: .*check indentation, colons and brackets"),
-    "open bracket": ("factors: {k: [1, 5§}", "is no YAML: .*brackets"),
-    "open quote": ("model: {activation: 'softplus}§", "is no YAML: "),
-    "colon missing": ("factors\n§k: [1]", "is no YAML: .*colons"),
+    "tab": ("training:\n§\tepochs: 3", "is not valid YAML: .*check indentation"),
+    "indentation": ("training:\n  epochs: 3\n §beta1: 0.5", "is not valid YAML: .*check indentation, colons and brackets"),
+    "open bracket": ("factors: {k: [1, 5§}", "is not valid YAML: .*brackets"),
+    "open quote": ("model: {activation: 'softplus}§", "is not valid YAML: "),
+    "colon missing": ("factors\n§k: [1]", "is not valid YAML: .*colons"),
 }  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def test_problem_has_its_place_and_what_would_be_right(text, words):
         pytest.param("study\n", "must be keys and values", id="word at the top"),
         pytest.param("factors: {k: [1]}\n", "study: is missing; name the study, like `study: quickstart`", id="no study"),
         pytest.param(f"study: s\n# {'x' * 50_000}\n", "is 50,012 bytes; at most 32,000 are allowed", id="larger than 32 KB"),
-        pytest.param("study: s\n# \x00\n", "is no YAML: .*#x0000.*save it as plain UTF-8 text", id="zero byte"),
+        pytest.param("study: s\n# \x00\n", "is not valid YAML: .*#x0000.*save it as plain UTF-8 text", id="zero byte"),
     ],
 )
 def test_problem_of_the_whole_file_stands_at_its_beginning(text, words):

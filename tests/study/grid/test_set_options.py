@@ -63,7 +63,7 @@ def test_set_reaches_every_room():
         ("training.epochs=0", "training.epochs: got 0; allowed: a whole number from 1"),
         ("training.epochs", "must be NAME=VALUE, like --set training.epochs=10"),
         ("=3", "must be NAME=VALUE"),
-        ("k=[1", "is no YAML"),
+        ("k=[1", "is not valid YAML"),
         ("k=", "is empty"),
         ("k=&a 1", "anchors and aliases"),
         ("batch_norm=no", "did you mean false?"),

@@ -97,13 +97,13 @@ def test_every_column_has_a_unit_a_known_per_and_one_sentence(table):
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("unit", "", "unit is ''; it is one of nats per example, "),
+        ("unit", "", "unit is ''; it must be one of nats per example, "),
         ("unit", "nats", "unit is 'nats'"),
         ("per", "row", "per is 'row'"),
         ("per", "latent unit", "one value per latent unit does not fit the type double"),
         ("type", pa.list_(pa.float32()), "one value per trial does not fit the type list"),
         ("source", "", "source is ''"),
-        ("better", "more", "better is 'more'; it is one of higher, lower, neither"),
+        ("better", "more", "better is 'more'; it must be one of higher, lower, neither"),
         ("about", "", "write one sentence"),
     ],
 )
@@ -208,8 +208,8 @@ def test_a_measure_is_shown_with_its_unit(column, words):
     ("value", "column", "unit"),
     [
         ("final", "active_units", "units"),
-        ("slope", "test_bound", "nats an epoch"),
-        ("slope", "active_units", "units an epoch"),
+        ("slope", "test_bound", "nats per epoch"),
+        ("slope", "active_units", "units per epoch"),
         ("final", "ess", "share"),
         ("half_life", "", "epochs"),
         ("latent", "spearman_purity", "rho"),

@@ -22,18 +22,38 @@ def other_pack(name, packs):
 
 MISPLACED = {
     "rows of another border": ("epochs", lambda n, packs: n.replace("-000002", "-000004"), "has no border"),
-    "rows from another epoch": ("epochs", lambda n, packs: n.replace("-000000-", "-000001-"), "holds epochs 0 to 2"),
-    "rows to an earlier epoch": ("epochs", lambda n, packs: n.replace("-000002", "-000001"), "holds epochs 0 to 2"),
-    "rows of another pack": ("epochs", other_pack, "is in truth of pack"),
-    "rows of no pack": ("epochs", lambda n, packs: "f" * 16 + n[16:], "is in truth of pack"),
-    "rows by no such name": ("epochs", lambda n, packs: f"copy of {n}", "has a name that no file of epochs/ has"),
-    "rows with another ending": ("epochs", lambda n, packs: n + ".bak", "has a name that no file of epochs/ has"),
-    "rows with more zeros": ("epochs", lambda n, packs: n.replace("-000002", "-0000002"), "has a name that no file"),
-    "ends of another pack": ("trials", other_pack, "is in truth of pack"),
-    "ends of another epoch": ("trials", lambda n, packs: n.replace("-000004", "-000005"), "holds epoch 4"),
-    "ends with another ending": ("trials", lambda n, packs: n.replace("parquet", "PARQUET"), "has a name that no file of"),
-    "an entry by no such name": ("plan", lambda n, packs: f"{n}~", "has a name that no entry of the plan has"),
-    "an entry by another number": ("plan", lambda n, packs: "000007.parquet", "is no new entry|is lost"),
+    "rows from another epoch": (
+        "epochs",
+        lambda n, packs: n.replace("-000000-", "-000001-"),
+        "contains epochs 0 to 2, which does not match its name",
+    ),
+    "rows to an earlier epoch": (
+        "epochs",
+        lambda n, packs: n.replace("-000002", "-000001"),
+        "contains epochs 0 to 2, which does not match its name",
+    ),
+    "rows of another pack": ("epochs", other_pack, "belongs to pack"),
+    "rows of no pack": ("epochs", lambda n, packs: "f" * 16 + n[16:], "belongs to pack"),
+    "rows by no such name": ("epochs", lambda n, packs: f"copy of {n}", "has a name that is not valid in epochs/"),
+    "rows with another ending": ("epochs", lambda n, packs: n + ".bak", "has a name that is not valid in epochs/"),
+    "rows with more zeros": (
+        "epochs",
+        lambda n, packs: n.replace("-000002", "-0000002"),
+        "has a name that is not valid in epochs/",
+    ),
+    "ends of another pack": ("trials", other_pack, "belongs to pack"),
+    "ends of another epoch": (
+        "trials",
+        lambda n, packs: n.replace("-000004", "-000005"),
+        "contains epoch 4, which does not match its name",
+    ),
+    "ends with another ending": (
+        "trials",
+        lambda n, packs: n.replace("parquet", "PARQUET"),
+        "has a name that is not valid in trials/",
+    ),
+    "an entry by no such name": ("plan", lambda n, packs: f"{n}~", "has a name that is not valid in plan/"),
+    "an entry by another number": ("plan", lambda n, packs: "000007.parquet", "is not a new entry|is missing, although"),
 }
 
 
@@ -68,7 +88,7 @@ def test_files_that_changed_places_are_refused(root, folder):
     first, second = one.read_bytes(), other.read_bytes()
     one.write_bytes(second)
     other.write_bytes(first)
-    with pytest.raises(RecordError, match="is in truth of pack"):
+    with pytest.raises(RecordError, match="belongs to pack"):
         load(root)
 
 
@@ -80,7 +100,7 @@ def test_entries_of_the_plan_that_changed_places_are_refused(root):
     first, second = one.read_bytes(), other.read_bytes()
     one.write_bytes(second)
     other.write_bytes(first)
-    with pytest.raises(RecordError, match=r"plan/000002\.parquet: has pack .* it is no new entry"):
+    with pytest.raises(RecordError, match=r"plan/000002\.parquet: is not a new entry: it adds no border to pack"):
         load(root)
     assert set(load(root, skip_bad=True).trials["epochs_goal"]) == {8}
 
@@ -89,7 +109,7 @@ def test_a_lost_entry_of_the_plan_is_named(root):
     for entry, k in ((1, 1), (2, 5), (3, 10)):
         write(root, {**SMALL, "k": [k]}, entry=entry)
     named(root, "plan/*")[1].unlink()
-    with pytest.raises(RecordError, match=r"plan/000002\.parquet: is lost: plan/000003\.parquet is there"):
+    with pytest.raises(RecordError, match=r"plan/000002\.parquet: is missing, although plan/000003\.parquet exists"):
         load(root)
     study = load(root, skip_bad=True)
     assert study.factors["k"] == (1, 10)
