@@ -154,7 +154,7 @@ def test_a_run_beside_a_cluster_that_is_up_says_so(capsys, ray_folder, state):
         node = {"state": state, "tags": {"ray-node-type": "head"}}
         (ray_folder / "cluster-ours.state").write_text(json.dumps({"127.0.0.1": node}))
     assert [cluster.name for cluster in up_here(Path())] == (["ours"] if state == "running" else [])
-    note = "note: cluster ours is up (cluster.yaml), but this runs here; --cluster cluster.yaml runs there"
+    note = "note: cluster ours is up (cluster.yaml), but this runs here; add --cluster cluster.yaml to run there"
     assert (note in said_by(capsys, "plan", "tiny.yaml").splitlines()) == (state == "running")
     assert "note: cluster" not in said_by(capsys, "plan", "tiny.yaml", "--executor", "inline")
 

@@ -51,7 +51,7 @@ def test_the_plan_of_the_paper_needs_no_data_and_writes_nothing():
     assert done.returncode == 0, done.stderr
     assert "96 cells, 480 trials (decoder 2, k 2, batch_norm 2, warmup 2, n_z 6, seed 5), 300 epochs each" in done.stdout
     assert "0 trials done, 480 to do in " in done.stdout
-    assert "480 of them new" in done.stdout
+    assert "480 trials are new" in done.stdout
     assert "  n_z: 2, 5, 10, 20, 50, 100\n" in done.stdout
     assert "results in results/paper\n" in done.stdout
     assert done.stdout.splitlines()[-1] == "imported:"
@@ -109,7 +109,7 @@ def test_help_has_every_exit_code(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert said.startswith("usage: python -m study.run ")
     codes = said.partition("Exit codes: ")[2]
-    for code in ("0 all done", "1 done, but", "2 bad input", "3 damaged data", "4 conflicting content", "130 interrupted"):
+    for code in ("0 all done", "1 ended, but", "2 bad input", "3 damaged data", "4 conflicting content", "130 interrupted"):
         assert code in codes
     for option in ("--set", "--out", "--plan", "--only", "--smoke", "--executor", "--address"):
         assert f"{option} " in said

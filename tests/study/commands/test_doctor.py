@@ -112,8 +112,7 @@ def test_a_lost_file_is_a_gap(capsys, tiny):
     assert len(problems) == rows["trial_id"].nunique()
     for trial_id in rows["trial_id"].unique():
         assert any(
-            f"epochs of trial {trial_id} are missing, the first of them epoch {rows['epoch'].min()};" in p
-            for p in problems
+            f"epochs of trial {trial_id} are missing, the first of them epoch {rows['epoch'].min()};" in p for p in problems
         )
 
 
@@ -187,7 +186,9 @@ def test_a_stray_file_is_no_damage_but_said(capsys, tiny, folder):
     (tiny / folder).mkdir(exist_ok=True)
     (tiny / folder / "notes.txt").write_text("mine")
     (problem,) = doctor(capsys, "tiny", code=2)
-    assert problem.endswith(f"results/tiny/{folder}/notes.txt: does not belong in {folder}/; move it out of the study's folder")
+    assert problem.endswith(
+        f"results/tiny/{folder}/notes.txt: does not belong in {folder}/; move it out of the study's folder"
+    )
 
 
 def test_what_belongs_beside_the_results_is_no_stray(capsys, tiny):

@@ -49,7 +49,8 @@ def test_after_ctrl_c_the_same_command_goes_on(capsys, monkeypatch, times, kept)
     assert signal.getsignal(signal.SIGINT) is before
     said = capsys.readouterr()
     assert (
-        "stopping at the next border of every running pack; Ctrl-C again stops at once; run the same command again to continue" in said.out
+        "stopping at the next border of every running pack; Ctrl-C again stops at once; run the same command again to continue"
+        in said.out
     )
     assert "Traceback" not in said.out + said.err
     store = open_store("results/tiny")

@@ -75,7 +75,10 @@ def test_the_same_numbers_of_the_same_epochs_are_none(capsys):
         (["--set", "data={name: npz, path: none.npz}"], "data.path: none.npz is not a file"),
         (["--set", "data={name: npz, path: tiny.yaml}"], "tiny.yaml is not an .npz file"),
         (["--set", "data.n_valid=1437"], "data.n_valid: 1437 leaves none of the 1437 images"),
-        (["--set", "data={}", "--set", "factors.data.n_valid=[0, 2000]"], "data.n_valid: 2000 leaves none of the 1437 images"),
+        (
+            ["--set", "data={}", "--set", "factors.data.n_valid=[0, 2000]"],
+            "data.n_valid: 2000 leaves none of the 1437 images",
+        ),
         (["--only", "k=9"], "--only k=9: matches no trial"),
         (["--set", "exclude=[{k: [1, 2]}]"], "exclude: leaves no cell"),
         (["--out", "taken"], "run.out: taken/tiny is a file; name a folder"),

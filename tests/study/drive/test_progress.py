@@ -52,7 +52,7 @@ def test_a_line_every_ten_seconds_and_the_time_left_falls(clock, capsys):
     assert left == [190 - 10 * i for i in range(20)]
     assert [re.search(r"(\d+)/4 trials", line)[1] for line in lines] == ["0"] * 10 + ["2"] * 10
     assert lines[0] == "[0:10] 0/4 trials done, 2 trials running, 2.0 epochs/s, 3:10 left"
-    assert lines[-1].startswith("[3:20] 2/4 trials, ")
+    assert lines[-1].startswith("[3:20] 2/4 trials done, ")
 
 
 def test_the_time_left_counts_large_packs_for_more(clock, capsys):

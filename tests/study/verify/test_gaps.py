@@ -179,4 +179,4 @@ def test_the_page_publishes_the_band_of_the_code():
     page = (ROOT / "docs" / "verify.md").read_text()
     nats, unit, share = (f"{number:.0e}".replace("e-0", "e-") for number in vars(PUBLISHED).values())
     assert f"| {nats} of the row's \\|test_bound\\| |" in page
-    assert f"| {unit}, and {share} of the number itself |" in page
+    assert f"| {unit}, plus {share} of the number itself |" in page
