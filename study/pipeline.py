@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from study.drive.executors import DEFAULT, executor_named
+from study.forecast.amounts import counted
 from study.forecast.calibrate import calibrate_for
 from study.forecast.rates import find_rates
 from study.forecast.wording import outlook
@@ -91,11 +92,10 @@ def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], wh
     counts = {name: len(levels) for name, levels in grid.factors.items()} | ({"seed": 1} if grid.one_seed else {})
     levels = ", ".join(f"{name} {count}" for name, count in counts.items())
     new = sum(len(pack.trials) for pack in work.new)
-    print(f"{n_cells} cells, {len(wanted)} trials ({levels}), {grid.base.training.epochs} epochs each")
-    print(
-        f"{len(work.done)} trials done, {len(wanted) - len(work.done)} to do in {len(work.missing)} packs; "
-        f"{new} trials are new"
-    )
+    epochs = counted(grid.base.training.epochs, "epoch")
+    print(f"{counted(n_cells, 'cell')}, {counted(len(wanted), 'trial')} ({levels}), {epochs} each")
+    to_do = f"{len(wanted) - len(work.done)} to do in {counted(len(work.missing), 'pack')}"
+    print(f"{counted(len(work.done), 'trial')} done, {to_do}; {counted(new, 'trial')} {'is' if new == 1 else 'are'} new")
     if whole:
         _say_packs(grid, work)
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from study.drive.lease import holder, sentence
-from study.forecast.amounts import in_bytes
+from study.forecast.amounts import counted, in_bytes
 from study.status.found_study import Found, find_study, sizes
 from workers.contract.errors import CommandError, RecordError
 from workers.store.plan_log import read_plan
@@ -92,7 +92,7 @@ def _refuse(found: Found) -> None:
 
 def _what_goes(found: Found) -> list[str]:
     try:
-        trials = f"{len(read_plan(found.store).trials)} trials"
+        trials = counted(len(read_plan(found.store).trials), "trial")
     except RecordError:
         trials = "a damaged plan"
     parts = sizes(found.folder)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from study.drive.lease import Holder, holder, sentence
-from study.forecast.amounts import in_bytes
+from study.forecast.amounts import counted, in_bytes
 from study.status.found_study import Found, find_study, sizes, sizes_in_bucket
 from study.status.standing import Standing, standing
 from workers.store.bucket import BucketStore
@@ -81,7 +81,7 @@ def _disk(found: Found) -> str:
 
 def _pack(pack_id: str, trials: int, last: int | None, epochs: int) -> str:
     border = "no border yet" if last is None else f"last border {last}"
-    return f"  pack {pack_id}, {trials} trial{'s' if trials > 1 else ''}: {border} of {epochs} epochs"
+    return f"  pack {pack_id}, {counted(trials, 'trial')}: {border} of {epochs} epochs"
 
 
 def next_command(found: Found, now: Standing, is_driven: bool) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.progress import BarColumn, Progress, TextColumn
 
+from study.forecast.amounts import counted
 from study.grid.hints import words_of_trial
 from workers.contract.trial import Pack
 
@@ -87,7 +88,7 @@ class Display:
         running = sum(len(self._packs[p].trials) for p, epoch in self._epoch.items() if epoch < self._packs[p].epochs)
         left = f"{_clock(elapsed * (whole - done) / done)} left" if done > 0.01 * whole else "estimating the time left"
         rate = f"{self._epochs / max(elapsed, 1e-9):.1f} epochs/s"
-        text = f"{self._done}/{self._total} trials done, {running} trials running, {rate}, {left}"
+        text = f"{self._done}/{self._total} trials done, {counted(running, 'trial')} running, {rate}, {left}"
         if self._live:
             self._live.update(self._task, description=text, completed=done, total=whole)
         else:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from study.forecast.amounts import counted
 from study.grid.hints import words_of_trial
 from study.plan.planning import find_work, statuses_of
 from study.plan.request import Request
@@ -62,9 +63,9 @@ def say_ending(
 ) -> None:
     """Print the last lines of a run: the counts, the reasons of failures, and what to do next."""
     if not ran and ending.exit_code == DONE:
-        say(f"nothing to do: all {ending.trials} trials are done")
+        say("nothing to do: " + (f"all {ending.trials} trials are done" if ending.trials > 1 else "the trial is done"))
     else:
-        say(f"{ending.completed} of {ending.trials} trials completed; this run took {seconds:.0f} s")
+        say(f"{ending.completed} of {counted(ending.trials, 'trial')} completed; this run took {seconds:.0f} s")
     _list("diverged", ending.diverged, "", say)
     _list("failed", ending.failed, "try them again with --retry-failed", say)
     _list("missing", ending.missing, "run the same command again to continue with them", say)

@@ -1,6 +1,11 @@
 """Format times and sizes for people to read."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 trial`, `2 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Return a time in the two largest units that it fills, like `3 min 20 s`."""
     whole = round(seconds)

@@ -91,6 +91,9 @@ def placed(text: str, path: str | Path, sets: Iterable[str] = (), out: str | Non
 
     `path` and `sets` are the arguments given to `read_grid`; `out` is the value of --out on the command line.
     """
+    if text.startswith("--"):
+        # The fault lies on the command line.
+        return printable(text)
     name = text.partition(":")[0]
     if name == "run.out" and out is not None:
         return printable(f"--out {out[:100]}: {text}")

@@ -146,7 +146,7 @@ def test_long_times_have_hours(clock, capsys):
     display = display_of(pack)
     clock.now += 1000
     display.epoch(pack.pack_id, 1, {})
-    assert capsys.readouterr().out.startswith("[16:40] 0/1 trials done, 1 trials running, 0.0 epochs/s, 2:30:00 left")
+    assert capsys.readouterr().out.startswith("[16:40] 0/1 trials done, 1 trial running, 0.0 epochs/s, 2:30:00 left")
 
 
 @pytest.mark.parametrize(

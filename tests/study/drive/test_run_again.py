@@ -101,7 +101,7 @@ def test_a_part_of_the_trials(capsys):
     assert command("--only", wanted) == 0
     exactly_once([wanted], epochs=2)
     assert command("--only", "k=2", "--only", "seed=0", "--only", "seed=1") == 0
-    assert "1 trials done, 1 to do" in capsys.readouterr().out
+    assert "1 trial done, 1 to do" in capsys.readouterr().out
     assert command() == 0
     exactly_once(trial_ids(), epochs=2)
 
@@ -119,6 +119,6 @@ def test_the_function_for_notebooks(capsys):
     assert callable(run)
     assert run("tiny.yaml", only=["k=1", "seed=0"], executor="inline") == 0
     assert run(Path("tiny.yaml"), sets=["k=1", "seed=0"], executor="inline") == 0
-    assert "nothing to do: all 1 trials are done" in capsys.readouterr().out
+    assert "nothing to do: the trial is done" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"--set k=0: factors.k: got 0; allowed: a whole number from 1"):
         run("tiny.yaml", sets=["k=0"], executor="inline")
