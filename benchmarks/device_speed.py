@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -20,6 +21,8 @@ from workers.measure.at_the_end import measure_final
 from workers.measure.every_epoch import measure
 from workers.model.inputs import Data
 from workers.train.learner import Learner
+
+PAPER = Path(__file__).parents[1] / "grids/paper.yaml"
 
 
 def wait(device: torch.device) -> None:
@@ -133,7 +136,7 @@ class Slice:
         return self.start_s + 300 * (self.epoch_s + self.measure_s) + self.final_s
 
 
-def paper_packs(grid: str = "grids/paper.yaml") -> list[Pack]:
+def paper_packs(grid: Path = PAPER) -> list[Pack]:
     """Return the packs of the paper's grid as the study would plan them for a GPU."""
     read = read_grid(grid)
     known = KNOWN["mnist"]

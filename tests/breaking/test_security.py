@@ -182,7 +182,7 @@ def test_a_pickle_as_data_is_not_unpickled(tmp_path, bomb, marker, kind):
             archive.writestr("images.npy", bomb)
     else:
         file.write_bytes(object_array(np.array([Payload(marker)], dtype=object)))
-    with pytest.raises(ValueError, match=r"no \.npz file of plain arrays"):
+    with pytest.raises(ValueError, match=r"not an \.npz file of plain arrays"):
         load_images(DataSettings(name="npz", path=str(file)))
     assert not marker.exists()
 
