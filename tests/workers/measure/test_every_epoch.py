@@ -306,6 +306,6 @@ def test_the_check_sees_the_tile_bug_in_evaluation(data, monkeypatch):
 
 def test_the_check_sees_batch_statistics_in_evaluation(data, monkeypatch):
     learner = trained({"batch_norm": True})
-    monkeypatch.setattr("workers.measure.every_epoch.fixed_statistics", lambda seen: batch_statistics())
+    monkeypatch.setattr("workers.measure.posterior.fixed_statistics", lambda seen: batch_statistics())
     with pytest.raises(AssertionError, match="not close"):
         assert_other_images_do_not_count_in_evaluation(learner, data)
