@@ -5,6 +5,7 @@ be killed like a machine that loses power, and started again. Needs root and Deb
 """
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -96,7 +97,8 @@ def make(folder: Path, names: Sequence[str], environment: str, private: Sequence
         (folder / name / "init").write_text(
             INIT.format(
                 name=name,
-                home=Path.home(),
+                # Where sshd looks for keys, whatever HOME says.
+                home=pwd.getpwuid(os.geteuid()).pw_dir,
                 own=folder / name,
                 folder=folder,
                 address=hosts.address(name),
@@ -105,8 +107,12 @@ def make(folder: Path, names: Sequence[str], environment: str, private: Sequence
         )
         (folder / name / "init").chmod(0o755)
         start(hosts, name)
-    for name in names:
-        wait_for(hosts, name)
+    try:
+        for name in names:
+            wait_for(hosts, name)
+    except BaseException:
+        remove(hosts)
+        raise
     return hosts
 
 
@@ -140,7 +146,7 @@ def wait_for(hosts: Hosts, name: str) -> None:
     """Until a host lets us in."""
     end = time.monotonic() + 300
     while run_on(hosts, name, "true").returncode:
-        assert time.monotonic() < end, (hosts.folder / name / "sshd.log").read_text()
+        assert time.monotonic() < end, f"{name} lets nobody in:\n{(hosts.folder / name / 'sshd.log').read_text()[-2000:]}"
         time.sleep(0.2)
 
 

@@ -9,6 +9,8 @@ from analysis.loading.load import load
 from study.commands.run import main
 from tests import ROOT
 
+pytestmark = pytest.mark.slow
+
 DATA = os.environ.get("STUDY_DATA_ROOT")
 SHORT = ("training.epochs=2", "factors.seed=[0]", "measure.nll_samples=70", "measure.secondary_samples=5")
 ON_DIGITS = ("data.name=digits", "data.n_valid=0")

@@ -151,5 +151,5 @@ def test_the_floor_is_that_of_the_slower_part():
 
 
 def test_the_papers_grid_is_planned_whole():
-    packs = paper_packs()
+    packs = paper_packs(str(ROOT / "grids/paper.yaml"))
     assert [len(pack.trials) for pack in packs] == [60] * 8
