@@ -66,7 +66,7 @@ def chosen(study: Study, keys: Iterable[str]) -> list[Entry]:
     entries = catalogue(study)
     found = []
     for key in keys:
-        wanted = [entry for entry in entries if entry.key == key or entry.key.startswith(f"{key}-")]
+        wanted = [entry for entry in entries if entry.key in (key, f"{key}-{entry.decoder}")]
         if not wanted:
             there = [entry.key for entry in entries]
             near = close_to(key, there)

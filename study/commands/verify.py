@@ -166,7 +166,6 @@ def _ending(verdicts: Sequence[Verdict], store: Store) -> list[str]:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}; write a whole number from 1")
+    return int(text)

@@ -25,7 +25,8 @@ FOLDERS = (
 
 def study_url(out: str, study: str) -> str:
     """Return the address of the results of a study."""
-    return f"{out.rstrip('/')}/{study}"
+    scheme, mark, path = out.rpartition("://")
+    return f"{scheme}{mark}{path.rstrip('/')}/{study}"
 
 
 def plan_key(number: int) -> str:

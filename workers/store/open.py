@@ -17,7 +17,7 @@ def open_store(url: str) -> Store:
         from workers.store.bucket_address import open_bucket
 
         return open_bucket(url)
-    if "://" in url:
+    if "://" in url or url.startswith("s3:"):
         raise StoreError(f"run.out: got {url}; write a folder or s3://bucket/prefix")
     for folder in (Path(url), *Path(url).parents):
         if folder.exists() and not folder.is_dir():

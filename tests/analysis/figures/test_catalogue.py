@@ -126,6 +126,7 @@ def test_tables_change_too(studies, damage):
 def test_figures_by_key(studies):
     study = studies["whole"]
     assert [entry.key for entry in chosen(study, ["2.2"])] == ["2.2", "2.2-gaussian"]
+    assert [entry.key for entry in chosen(study, ["kl"])] == ["kl", "kl-gaussian"]
     assert [entry.key for entry in chosen(study, ["3.3a-gaussian", "2.1"])] == ["3.3a-gaussian", "2.1"]
     with pytest.raises(FigureError, match="--figure spectra: the study has no such figure; did you mean spectrum"):
         chosen(study, ["spectra"])

@@ -219,3 +219,12 @@ def test_a_damaged_file_is_named(capsys, tiny, trials):
     path.write_bytes(path.read_bytes()[:-30])
     assert main(["verify", "tiny", "--trial", trial["trial_id"]]) == 3
     assert f"results/tiny/epochs/{path.name}: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sample", ["0", "-3", "many", "1.5"])
+def test_a_sample_of_no_trials_is_refused(capsys, tiny, sample):
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", "tiny", f"--sample={sample}"])
+    assert caught.value.code == 2
+    assert f"got {sample}; write a whole number from 1" in capsys.readouterr().err
+    assert not Path("results/tiny/verify").exists()

@@ -15,6 +15,7 @@ from workers.contract.errors import StoreError
 from workers.contract.failure import failure_of
 from workers.store.bucket import FIRST_TRIES, LARGEST_BYTES, TRIES, BucketError, BucketStore
 from workers.store.bucket_address import open_bucket
+from workers.store.keys import study_url
 from workers.store.open import open_store
 
 KEY = "epochs/0123456789abcdef-000000-000001.parquet"
@@ -351,6 +352,13 @@ def test_without_boto3_a_profile_is_refused_in_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(StoreError, match=r'needs boto3; run pip install "factorial-iwae\[s3\]"'):
         open_bucket("s3://results/p")
+
+
+@pytest.mark.parametrize("out", ["s3://", "s3:/results", "s3:results"])
+def test_an_address_without_its_bucket_is_no_folder(out):
+    """A study named m below it must not land in a local folder `s3:`."""
+    with pytest.raises(StoreError, match=r"s3://bucket/prefix"):
+        open_store(study_url(out, "m"))
 
 
 @pytest.mark.parametrize(
