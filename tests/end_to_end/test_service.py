@@ -298,7 +298,7 @@ def test_through_ssh_with_the_exit_code_of_the_driver(head, grid, tmp_path):
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 130, said
-    assert f"study stop served --cluster {cluster} stops it" in said
+    assert f"study stop served --cluster {cluster}` stops it" in said
     done = run(head.port)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is already running as job" in done.stdout

@@ -29,7 +29,7 @@ def without_gcs(monkeypatch) -> None:
 def test_a_gcs_server_that_died_ends_the_process(capsys):
     with pytest.raises(ExitedError):
         own_ray._end_with_gcs(threading.Event())
-    assert "Ray's gcs_server died; what is stored is whole" in capsys.readouterr().err
+    assert "Ray's gcs_server died; everything stored is intact" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("without_gcs")

@@ -118,7 +118,7 @@ def test_an_interrupted_export_leaves_nothing(capsys, tiny, monkeypatch):
     monkeypatch.setattr(study.commands.export.os, "replace", interrupt)
     assert main(["export", "tiny"]) == 130
     assert [path.name for path in Path().iterdir()] == ["results"]
-    assert "the same command goes on" not in capsys.readouterr().err
+    assert "run the same command again" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
