@@ -42,8 +42,8 @@ run: {{commit_every: {every}}}
 KEYS = ["trial_id", "epoch"]
 
 BROKEN = """
-import workers.store.ends, workers.train.commit, workers.train.loop
-from workers.store.open import Segment, checkpoints
+import workers.train.commit, workers.train.loop
+from workers.store.listing import checkpoints
 
 def newest(store, pack, ancestors, device):
     found = [(epoch, key) for pack_id, epoch, key in checkpoints(store) if pack_id == pack.pack_id]

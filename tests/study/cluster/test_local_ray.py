@@ -48,13 +48,13 @@ def test_the_watcher_knows_before_a_healthy_ray_is_ended(monkeypatch):
     watcher = threading.Thread(target=own_ray._end_with_gcs, args=(ending,))
     watcher.start()
     ending.set()
-    watcher.join(10)
+    watcher.join(300)
     assert not watcher.is_alive()
 
 
 ORDER = """
 from ray._private.node import Node
-from study import own_ray
+from study.cluster import local_ray as own_ray
 inner = Node.kill_all_processes
 def told(self, *args, **named):
     print("told" if own_ray._ending.is_set() else "not told", flush=True)
