@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
-from workers.contract.errors import RecordError
+from workers.contract.errors import DAMAGED, RecordError
 from workers.store.ends import last_epochs
 from workers.store.keys import (
     CHECKPOINTS_FOLDER,
@@ -120,7 +120,8 @@ def _table(store: Store, key: str, known: set[str], found: Examined) -> tuple[pa
 
 
 def _fault(error: RecordError) -> Fault:
-    return Fault(error.path, error.problem, error.next_step)
+    # A file of another version is whole: its exit code says so, here as everywhere.
+    return Fault(error.path, error.problem, error.next_step, is_damage=error.exit_code == DAMAGED)
 
 
 def _side_by_side(schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:

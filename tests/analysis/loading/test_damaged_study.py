@@ -11,7 +11,7 @@ from analysis.loading.study import LoadError
 from analysis.loading.vectors import VECTORS
 from tests.analysis.loading.stored_files import all_lists, flip, flip_page, twice
 from tests.analysis.planted import SMALL, flat_activity, flat_bound, row_of, write
-from workers.contract.columns import EPOCHS
+from workers.contract.columns import EPOCHS, SCHEMA_VERSION
 from workers.contract.errors import RecordError, VersionError
 from workers.store.keys import epochs_key
 from workers.store.parquet import decode_with_footer, encode
@@ -87,9 +87,9 @@ def test_another_schema_version_is_refused_by_name(root):
     write(root)
     file = next((root / "epochs").iterdir())
     table = pq.read_table(file)
-    text = table.schema.metadata[b"study"].replace(b'"schema_version": 4', b'"schema_version": 7')
+    text = table.schema.metadata[b"study"].replace(f'"schema_version": {SCHEMA_VERSION}'.encode(), b'"schema_version": 7')
     pq.write_table(table.replace_schema_metadata({b"study": text}), file, store_schema=True)
-    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, but this program reads 4"):
+    with pytest.raises(VersionError, match=rf"{file.name}: has schema_version 7, but this program reads {SCHEMA_VERSION}"):
         load(root)
 
 

@@ -378,3 +378,11 @@ def test_packages_out_of_range_or_missing_are_named(capsys, monkeypatch):
     assert re.search(r"torch: got \d+\.\S+; allowed: <2,>=1", problem)
     assert "pytest" not in problem
     assert "numpy" not in problem
+
+
+def test_a_study_of_another_version_is_no_damage(capsys, monkeypatch, tiny):
+    """It is whole: the exit code is that of every other command."""
+    monkeypatch.setattr("workers.store.parquet.SCHEMA_VERSION", 99)
+    problems = doctor(capsys, "tiny", code=2)
+    assert problems
+    assert all("but this program reads 99" in problem for problem in problems)

@@ -51,7 +51,7 @@ def test_the_example_of_the_page_reads_a_study(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         numbers = {column.name: [1.0, 2.0] for column in HEADINGS[name]}
         vectors = {column.name: [[0.5, 0.0], [0.25, 1.0]] for column in HEADINGS[name] if column.is_vector}
-        rows = {"trial_id": ["a", "b"], "status": ["completed", "diverged"], "epoch": [0, 1]}
+        rows = {"trial_id": ["a", "b"], "status": ["completed", "diverged"], "epoch": [0, 1], "n_z": [50, 50]}
         pd.DataFrame(numbers | vectors | {key: rows[key] for key in rows if key in numbers}).to_parquet(folder / "a.parquet")
     monkeypatch.chdir(tmp_path)
     found: dict = {}
