@@ -53,9 +53,9 @@ GRID = """
 study: short
 factors: {n_z: [2, 3], k: [1, 5], seed: [0, 1]}
 model: {hidden: [16]}
-training: {epochs: 300}
+training: {epochs: 1000}
 measure: {nll_samples: 12, secondary_samples: 12}
-run: {commit_every: 5, max_failures: 0}
+run: {commit_every: 20, max_failures: 0}
 """
 URL = "s3://results/of a group/short"
 RUN = "cd ~/factorial-iwae && python -m study.run short.yaml"
