@@ -18,6 +18,8 @@ from workers.store.folder import FolderStore
 from workers.store.memory import MemoryStore
 from workers.store.parquet import decode
 
+pytestmark = pytest.mark.slow
+
 WRITING = ("open", "write", "flush", "fsync", "link", "unlink", "mkdir")
 READING = ("listdir", "read")
 

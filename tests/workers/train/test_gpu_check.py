@@ -22,9 +22,10 @@ from workers.train.learner import Learner
 CPU = torch.device("cpu")
 CELL = "bernoulli, K 5, warm-up"
 
-pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has a GPU: tests/workers/train/test_on_gpu.py"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: tests/workers/train/test_on_gpu.py"),
+]
 
 
 def test_it_runs_through_and_writes_its_tables(tmp_path):
