@@ -86,6 +86,7 @@ def _contents(sections: Sequence[Section]) -> str:
 
 def _section(section: Section, images: Mapping[str, bytes]) -> str:
     words = "".join(f"<p>{escape(part)}</p>" for part in section.words.split("\n\n") if part.strip())
+    words += f"<ul>{''.join(f'<li>{escape(point)}</li>' for point in section.points)}</ul>" if section.points else ""
     pictures = "".join(_figure(picture, images[picture.name]) for picture in section.pictures if picture.name in images)
     grid = f'<div class="pictures">{pictures}</div>' if pictures else ""
     tables = "\n".join(_table(table) for table in section.tables)

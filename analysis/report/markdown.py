@@ -18,6 +18,8 @@ def markdown(study: Study, sections: Iterable[Section], made: str) -> str:
         parts.append(f"## {_text(section.title)}")
         if section.words:
             parts.append(_text(section.words))
+        if section.points:
+            parts.append("\n".join(f"- {_text(point)}" for point in section.points))
         for picture in section.pictures:
             number = f"Figure {picture.number}. " if picture.number else ""
             parts.append(

@@ -51,6 +51,8 @@ class Section:
     """Plain text; an empty line separates paragraphs."""
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
+    points: Sequence[str] = ()
+    """The items of a list below the text."""
 
     @property
     def anchor(self) -> str:

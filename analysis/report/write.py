@@ -16,6 +16,7 @@ from analysis.report.descriptive import (
     paper_section,
     study_section,
 )
+from analysis.report.findings import findings_section
 from analysis.report.html import page
 from analysis.report.judging import claims_section, effects_section, latent_section
 from analysis.report.latex import latex
@@ -25,6 +26,7 @@ from analysis.report.section import Table as Table
 from workers.store.keys import FIGURES_FOLDER, REPORT
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
+    findings_section,
     study_section,
     completeness_section,
     paper_section,

@@ -1,0 +1,191 @@
+"""Opens the report with what was found, what is open and what does not follow, in sentences made from its tables."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from analysis.averages.average import average
+from analysis.claims.judge import Verdict, judge, stored_latent
+from analysis.effects.simple import ALPHA
+from analysis.loading.labels import measure_in_words
+from analysis.loading.study import Study
+from analysis.report.completeness import missing_in_words
+from analysis.report.effects import EffectsTable, effects_tables
+from analysis.report.section import Section, Table, text_of
+from workers.contract.columns import COLUMNS
+
+MOST_EFFECTS = 3
+"""The number of effects that are named per measure and decoder."""
+
+FEW_SEEDS = 5
+"""With fewer seeds the width of an interval is explained."""
+
+LATE_SHARE = 0.1
+"""The share of the epochs, at the end of training, over which the change of the bound is reported."""
+
+STILL = 0.05
+"""Nats per example: a smaller change of the bound over these epochs is not worth a warning."""
+
+_MOST_NAMED = 8
+
+
+def findings_section(study: Study) -> Section | None:
+    """Name the largest effects with their intervals, the verdicts, what is missing, and what must not be concluded."""
+    if not (study.trials["status"] == "completed").any():
+        return None
+    effects = effects_tables(study)
+    verdicts = judge(study, latent=stored_latent(study))
+    late = late_change(study)
+    points = [
+        missing_in_words(study),
+        *(words for one in effects for words in _effects_in_words(study, one)),
+        *_claims_in_words(verdicts),
+        *_cautions(study, effects, late),
+    ]
+    words = (
+        "These sentences are made from the tables below and are no more certain than they are. An effect is shown if its p, "
+        f"adjusted by Holm's method over its table, is at most {ALPHA:g}, also if diverged trials take the worst rank."
+    )
+    title = "Change of the test bound over the last tenth of the epochs"
+    tables = [Table("late-change", title, late, is_folded=True)] if len(late) else []
+    return Section("What was found", words, (), tables, points)
+
+
+def late_change(study: Study) -> pd.DataFrame:
+    """Compute by how much the mean test bound of every cell still changed over the last tenth of its epochs.
+
+    Returns:
+        The factors of cells that vary, from and to (epochs), change (nats per example); only cells that have both epochs.
+    """
+    names = [name for name in study.cell_factors if len(study.factors[name]) > 1]
+    curves = average(study, "test_bound", names, epoch="every")
+    curves = curves[curves["n"] > 0]
+    rows = []
+    for _, one in curves.groupby(names, sort=False) if names else [((), curves)]:
+        ends = one.set_index("epoch")
+        last = int(ends.index.max())
+        first = last - max(1, round(LATE_SHARE * last))
+        if first > 0 and first in ends.index and ends.loc[first, "n"] == ends.loc[last, "n"]:
+            change = float(ends.loc[last, "mean"]) - float(ends.loc[first, "mean"])  # type: ignore[arg-type]
+            rows.append({**{name: one[name].iloc[0] for name in names}, "from": first, "to": last, "change": change})
+    return pd.DataFrame(rows, columns=[*names, "from", "to", "change"])
+
+
+def _effects_in_words(study: Study, table: EffectsTable) -> Iterable[str]:
+    """Name the largest effects of one table that are shown, and the factors of which none is."""
+    frame = table.frame
+    better = {"higher": "higher is better", "lower": "lower is better"}.get(COLUMNS[table.value].better, "")
+    head = f"{measure_in_words(table.value)}, {study.labels.label_of('decoder', table.decoder)} decoder"
+    head = f"{head[0].upper()}{head[1:]}" + (f" ({better})" if better else "")
+    if not frame["low"].notna().any():
+        largest = _largest(frame)
+        if len(largest):
+            seen = "; ".join(_difference(study, row) for row in largest)
+            yield f"{head}: with one seed per cell no difference can be told from luck. The largest that were seen: {seen}."
+        return
+    shown = frame[(frame["p_holm"] <= ALPHA) & frame["survives"]]
+    largest = _largest(shown)
+    count = min(int(row["n"]) for row in largest) if largest else int(frame["n"].min())
+    with_n = f"n = {count} seeds per cell"
+    if largest:
+        many = f"the {_WORDS[len(largest)]} largest effects are" if len(largest) > 1 else "one effect is shown:"
+        yield f"{head}, {with_n}: {many} {'; '.join(_difference(study, row) for row in largest)}."
+    else:
+        yield f"{head}, {with_n}: no effect is shown."
+    open_rows = [
+        row for row in _largest(frame[~frame["factor"].isin(shown["factor"])], most=None) if not np.isnan(row["low"])
+    ]
+    if open_rows:
+        yield f"Not shown on {measure_in_words(table.value)}, which does not mean absent: " + (
+            "; ".join(_difference(study, row) for row in open_rows) + "."
+        )
+
+
+_WORDS = {2: "two", 3: "three"}
+
+
+def _largest(frame: pd.DataFrame, most: int | None = MOST_EFFECTS) -> list[dict[Any, Any]]:
+    """Return one row per factor, that of its largest effect, in descending order."""
+    if frame.empty:
+        return []
+    order = frame["estimate"].abs().sort_values(ascending=False, kind="stable").index
+    ordered = frame.loc[order].drop_duplicates("factor")
+    return ordered.head(len(ordered) if most is None else most).to_dict("records")
+
+
+def _difference(study: Study, row: dict[Any, Any]) -> str:
+    """Describe one effect: 'K = 5 instead of K = 1: 1.23 lower (0.9 to 1.56), not of K alone'."""
+    estimate, low, high = float(row["estimate"]), float(row["low"]), float(row["high"])
+    way = "higher" if estimate > 0 else "lower"
+    size = f"{text_of(abs(estimate), 3)} {way}" if estimate else "no difference"
+    interval = f" (95% interval {text_of(low, 3)} to {text_of(high, 3)})" if not np.isnan(low) else ""
+    alone = ", which is not of K alone" if row["remark"] else ""
+    return f"{row['words']}: {size}{interval}{alone}"
+
+
+def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
+    """Count the verdicts, name the claims that were decided, and how many seeds would decide the others."""
+    judged = [one for one in verdicts if one.verdict != "not testable"]
+    if not judged:
+        return
+    confirmed = [one.claim for one in judged if one.verdict == "confirmed"]
+    refuted = [f"{one.claim} ({one.how})" if one.how else one.claim for one in judged if one.verdict == "refuted"]
+    undecided = [one for one in judged if one.verdict == "undecided"]
+    interim = " All of this is interim, since trials of their cells have not ended." if _are_interim(judged) else ""
+    yield (
+        f"Of {len(verdicts)} claims, {len(verdicts) - len(judged)} cannot be tested with this study. Confirmed: "
+        f"{_list(confirmed)}. Refuted: {_list(refuted)}. Undecided: {_list([one.claim for one in undecided])}.{interim}"
+    )
+    needed = sorted((one for one in undecided if one.seeds_needed is not None), key=lambda one: one.seeds_needed or 0)
+    if needed:
+        named = [f"{one.claim} about {one.seeds_needed:,}" for one in needed]
+        yield (
+            f"Seeds per cell that would decide a claim, if its effect and spread are as estimated: {_list(named)}. Plan them "
+            "as a new study: seeds that are added because of a result make its p meaningless."
+        )
+
+
+def _are_interim(verdicts: Iterable[Verdict]) -> bool:
+    return any(one.stage == "interim" for one in verdicts)
+
+
+def _list(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _cautions(study: Study, effects: Sequence[EffectsTable], late: pd.DataFrame) -> Iterable[str]:
+    """Name the conclusions that the tables do not allow."""
+    if any(one.frame["remark"].astype(bool).any() for one in effects):
+        yield (
+            "Do not read an effect of K as that of K alone where K = 1 takes the KL in closed form and a larger K at its "
+            "samples: the row with both sampled, where the study has one, compares like with like."
+        )
+    if sum(len(study.factors[name]) > 1 for name in study.cell_factors if name != "decoder") > 1:
+        yield "Do not carry an effect to other cells: it holds at its base cell, and factors can interact."
+    if len(study.factors["decoder"]) > 1:
+        yield "Do not compare the nats of different decoders: those of a density are not those of a probability."
+    yield (
+        "Do not expect other images to give these numbers: intervals are over seeds alone, on one fixed set of test images "
+        "(docs/statistics.md)."
+    )
+    counts = [int(row) for one in effects for row in one.frame["n"]]
+    if counts and 2 <= min(counts) < FEW_SEEDS:
+        few = min(counts)
+        yield (
+            f"Do not take 'not shown' for 'no effect': with {few} seeds an interval reaches {stdtrit(few - 1, 0.975):.1f} "
+            "standard errors to each side, so only large effects can be shown."
+        )
+    if len(late) and late["change"].abs().max() > STILL:
+        # Cells of different length have different last epochs.
+        worst = late.loc[late["change"].abs().idxmax()]
+        yield (
+            "Do not take the end of training for convergence: over the last tenth of the epochs the test bound changed by "
+            f"{text_of(float(late['change'].median()), 2)} nats per example in the median cell, and by "
+            f"{text_of(float(worst['change']), 2)} in the cell where it changed most."
+        )
