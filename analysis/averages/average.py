@@ -9,13 +9,19 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from analysis.averages.active_units import count_active
+from analysis.averages.lengths import refusal as length_refusal
 from analysis.loading.labels import cell_text
 from analysis.loading.study import LoadError, Study
-from workers.contract.columns import TRIAL_MEASURES, VECTORS
+from analysis.stats.estimate import COUNT_FLOOR
+from workers.contract.column import UNITS
+from workers.contract.columns import TRIAL_MEASURES, VECTORS, unit_of_column
 from workers.contract.errors import UserError
 from workers.contract.suggestions import close_to
 
 Floats = NDArray[np.float64]
+
+NO_VALUE = "no finite value"
+"""Why a trial that completed lacks a value at an epoch that it reached."""
 
 
 class AverageError(UserError):
@@ -33,6 +39,7 @@ def average(
     confidence: float = 0.95,
     threshold: float | None = None,
     layer: int | None = None,
+    floor: float | None = None,
 ) -> pd.DataFrame:
     """Compute the mean over the seeds of every cell, with a t interval and the names of missing seeds.
 
@@ -48,19 +55,23 @@ def average(
         by: factors whose levels get one row each; None: every factor that varies.
         at: factor to level, or to a list of levels: use only those trials.
         pool_over: factors to average over; the decoder is refused.
-        epoch: `last` is the epoch that the study is planned to reach, never an earlier one of an unfinished trial; a number
-            is that epoch; `every` gives one row per epoch, up to the last one stored.
+        epoch: `last` is the epoch that the trials of a row are planned to reach, never an earlier one of an unfinished trial;
+            rows may differ in it, and each names its own. A number is that epoch; `every` gives one row per epoch, up to the
+            last one stored.
         confidence: of the pointwise interval, between 0 and 1.
         threshold: for active_units only: count again from the stored vectors at this threshold; None: the study's.
         layer: for active_units only: count this stochastic layer, from 1, which is next to the data.
+        floor: least variance of one value; None: that of rounding for counts of units, else 0.
 
     Returns:
         The columns of `by`, then epoch, mean, low, high (null where n < 2), n, n_planned, missing (text; empty if n equals
         n_planned), is_balanced (whether all rows of this epoch rest on the same seeds). Sorted as the study's levels.
 
+    The variance of a count of units has a floor of 1/12, divided by the number of pooled cells (docs/statistics.md).
+
     Raises:
-        AverageError: a factor would be pooled without being named, or the decoder at all; or a name, level or epoch does
-            not exist.
+        AverageError: a factor would be pooled without being named, or the decoder at all; a name, level or epoch does not
+            exist; or, at the last epoch, a row would mix trials of different lengths.
         RecordError: with `threshold` or `layer`: see Study.vectors.
     """
     trials = select(study, at)
@@ -79,15 +90,23 @@ def average(
         except LoadError as error:
             raise AverageError(str(error)) from error
         value = counts.reindex(study.epochs.index)
-    epochs, values = values_by_epoch(study, trials, value, epoch)
+    least = floor_of(value if isinstance(value, str) else str(value.name)) if floor is None else floor
+    # At the last epoch each row has its own, so the values are read length by length.
+    alike = [rows for _, rows in trials.groupby("epochs_goal")] if epoch == "last" else [trials]
+    read = {int(rows["epochs_goal"].max()): values_by_epoch(study, rows, value, epoch) for rows in alike}
     reasons = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
     frames = []
     present: list[list[frozenset[int]]] = []
     pooled_cells: dict[Any, list[str]] = {}
     for key, members in _groups(study, trials, keys):
+        if epoch == "last" and members["epochs_goal"].nunique() > 1:
+            where = cell_text(dict(zip(keys, key, strict=True))) or "all cells together"
+            raise AverageError(length_refusal(study, members, f"{where}: the mean is asked for at the last epoch"))
+        epochs, values = read[int((members if epoch == "last" else trials)["epochs_goal"].max())]
         per_seed, why, cells = _pool(study, members, values, pool_over, reasons)
         pooled_cells[key] = cells
-        frame = summarise(per_seed, why, epochs, confidence)
+        goals = members.groupby("seed")["epochs_goal"].min().to_dict()
+        frame = _by_stretch(per_seed, why, goals, epochs, confidence, least / len(cells))
         for position, (name, level) in enumerate(zip(keys, key, strict=True)):
             frame.insert(position, name, [level] * len(frame))
         frames.append(frame)
@@ -170,11 +189,19 @@ def _seeds_of(per_seed: Floats, seeds: Sequence[int]) -> list[frozenset[int]]:
 def values_by_epoch(
     study: Study, trials: pd.DataFrame, value: str | pd.Series, epoch: int | Literal["last", "every"]
 ) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """Return the requested epochs, and values [trial_id, epoch] with NaN where a trial has none."""
+    """Return the requested epochs, and values [trial_id, epoch] with NaN where a trial has none.
+
+    Here `last` is the last epoch that all of these trials are planned to reach.
+
+    Raises:
+        AverageError: the value or epoch does not exist; or the value is measured only at the end, and the ends differ.
+    """
     goal = int(trials["epochs_goal"].max())
     if isinstance(value, str) and value in TRIAL_MEASURES:
         if epoch != "last":
             raise AverageError(f'{value} is measured only at the end of a trial; use epoch="last"')
+        if trials["epochs_goal"].nunique() > 1:
+            raise AverageError(length_refusal(study, trials, f"{value} is measured only at the end of a trial"))
         ends = trials[value].where(trials["status"] == "completed").astype(float)
         return np.array([goal]), pd.DataFrame(ends.to_numpy()[:, None], index=trials["trial_id"])
     if isinstance(value, str):
@@ -190,7 +217,7 @@ def values_by_epoch(
         chosen = np.flatnonzero(row >= 0)
         epochs = np.arange(int(reached[chosen].max(initial=0)) + 1)
     else:
-        epochs = np.array([goal if epoch == "last" else epoch])
+        epochs = np.array([int(trials["epochs_goal"].min()) if epoch == "last" else epoch])
         if not 0 <= epochs[0] <= goal:
             raise AverageError(f"epoch {epoch} is not planned; the first epoch is 0, the last {goal}")
         chosen = np.flatnonzero((row >= 0) & (reached == epochs[0]))
@@ -244,7 +271,7 @@ def _pool(
     # NaN propagates on purpose: a seed that lacks a cell would pull the mean towards the other cells.
     per_seed = stack.mean(axis=0)
     per_seed[~np.isfinite(per_seed)] = np.nan
-    return per_seed, {seed: _short(found) or "no finite value" for seed, found in texts.items()}, names
+    return per_seed, {seed: _short(found) or NO_VALUE for seed, found in texts.items()}, names
 
 
 def _short(reasons: Sequence[str]) -> str:
@@ -252,14 +279,56 @@ def _short(reasons: Sequence[str]) -> str:
     return " and ".join(reasons) if len(reasons) < 3 else f"{reasons[0]} and missing from {len(reasons) - 1} other cells"
 
 
-def summarise(per_seed: Floats, why: Mapping[int, str], epochs: NDArray[np.int64], confidence: float = 0.95) -> pd.DataFrame:
-    """Summarise values [seed, epoch]: mean, t interval, n and missing seeds; `why` gives a reason for each seed."""
+def _by_stretch(
+    per_seed: Floats,
+    why: Mapping[int, str],
+    goals: Mapping[int, int],
+    epochs: NDArray[np.int64],
+    confidence: float,
+    floor: float,
+) -> pd.DataFrame:
+    """Apply `summarise` between planned ends, as beyond its own end a trial lacks a value for that reason alone."""
+    frames = []
+    for part in np.split(epochs, np.searchsorted(epochs, sorted(set(goals.values())), "right")):
+        if len(part):
+            here = {seed: reason_at(int(part[0]), goals.get(seed), reason) for seed, reason in why.items()}
+            frames.append(summarise(per_seed[:, part - epochs[0]], here, part, confidence, floor))
+    return pd.concat(frames, ignore_index=True)
+
+
+def reason_at(epoch: int, goal: int | None, reason: str) -> str:
+    """Return why a trial has no value at an epoch: `reason`, unless it completed and was not planned to train so long."""
+    return f"planned to epoch {goal}" if reason == NO_VALUE and goal is not None and epoch > goal else reason
+
+
+def floor_of(name: str) -> float:
+    """Return the least variance of a value: that of rounding for counts of units, otherwise 0."""
+    return COUNT_FLOOR if unit_of_column(name) == UNITS else 0.0
+
+
+def summarise(
+    per_seed: Floats,
+    why: Mapping[int, str],
+    epochs: NDArray[np.int64],
+    confidence: float = 0.95,
+    floor: float = 0.0,
+) -> pd.DataFrame:
+    """Summarise values [seed, epoch]: mean, t interval, n and missing seeds.
+
+    Args:
+        per_seed: NaN where absent.
+        why: a reason for each seed.
+        epochs: one per column.
+        confidence: of the interval, between 0 and 1.
+        floor: least variance of one value.
+    """
     present = ~np.isnan(per_seed)
     n = present.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(present, per_seed, 0).sum(axis=0) / n
         squares = (np.where(present, per_seed - mean, 0) ** 2).sum(axis=0)
-        half = stdtrit(np.maximum(n - 1, 1), (1 + confidence) / 2) * np.sqrt(squares / (n - 1) / n)
+        variance = np.maximum(squares / (n - 1), floor)
+        half = stdtrit(np.maximum(n - 1, 1), (1 + confidence) / 2) * np.sqrt(variance / n)
     half[n < 2] = np.nan
     return pd.DataFrame(
         {

@@ -43,7 +43,7 @@ def usual_base(study: Study, factor: str | None = None, decoder: str | None = No
     """Return the base cell of the paper's figures in the study's levels, without the factor that is varied.
 
     It has the Bernoulli decoder (or the given one), no batch norm, the shortest warm-up, n_z 50 or else the largest, the
-    largest K (the smallest where decoders are compared), and the first level of any other factor.
+    largest K (the smallest where decoders are compared), objective.kl = auto, and the first level of any other factor.
     """
     base: dict[str, Any] = {}
     for name in study.cell_factors:
@@ -58,6 +58,8 @@ def usual_base(study: Study, factor: str | None = None, decoder: str | None = No
                 base[name] = min(levels)
             case "n_z":
                 base[name] = 50 if 50 in levels else max(levels)
+            case "objective.kl":
+                base[name] = "auto" if "auto" in levels else levels[0]
             case _:
                 base[name] = levels[0]
     return {name: level for name, level in base.items() if name != factor}

@@ -110,7 +110,8 @@ def _marginal(
         pair = is_paired(names) if paired is None else paired
         for key in product(*(table.levels[name][1:] for name in names)):
             steps = {name: {level: 1.0, table.levels[name][0]: -1.0} for name, level in zip(names, key, strict=True)}
-            found = effect(table, table.weights(steps) / count, paired=pair, confidence=confidence, floor=floor)
+            weights = table.weights(steps) / count
+            found = effect(table, weights, paired=pair, confidence=confidence, floor=floor, contrasted=names)
             first = [table.levels[name][0] for name in names]
             words = {"factor": names, "level": key, "reference": first}
             joined = {what: " x ".join(map(str, parts)) if len(names) > 1 else parts[0] for what, parts in words.items()}

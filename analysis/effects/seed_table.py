@@ -7,12 +7,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.averages.average import select, values_by_epoch
-from analysis.loading.labels import cell_text
+from analysis.averages.average import NO_VALUE, AverageError, reason_at, select, values_by_epoch
+from analysis.averages.average import floor_of as floor_of
+from analysis.averages.estimators import kl_estimator
+from analysis.averages.lengths import refusal
+from analysis.loading.labels import PLAIN, Labels, cell_text
 from analysis.loading.study import Study
-from analysis.stats.estimate import COUNT_FLOOR, Floats
-from workers.contract.column import UNITS
-from workers.contract.columns import COLUMNS, unit_of_column
+from analysis.stats.estimate import Floats
+from workers.contract.columns import COLUMNS
 
 _BETTER = {"higher": True, "lower": False}
 
@@ -43,6 +45,11 @@ class SeedTable:
     """The levels of `factors`, one entry per column."""
     levels: Mapping[str, tuple[Any, ...]]
     """For every factor in `factors`, the levels that some cell has, in the study's order."""
+    estimators: tuple[str, ...]
+    """How the trials of each cell take the KL: see `estimators.kl_estimator`."""
+    labels: Labels = PLAIN
+    has_sampled: bool = False
+    """Whether the study has cells at objective.kl = sampled, with which K can be compared."""
 
     @property
     def names(self) -> list[str]:
@@ -68,10 +75,11 @@ def per_seed(
         study: the output of `load`.
         value: what `average` takes, or one number per trial: a Series with trial_id as index (see `convergence`).
         at: factor to level, or to a list of levels: only those cells.
-        epoch: as in `average`.
+        epoch: `last` is the last epoch that all of these cells are planned to reach; a number is that epoch, from which also
+            one number per trial is then said to be.
 
     Raises:
-        AverageError: a name, level or epoch does not exist.
+        AverageError: a name, level or epoch does not exist; or the value is one per trial, and the lengths differ.
     """
     trials = select(study, at)
     name = value if isinstance(value, str) else str(value.name or "value")
@@ -79,7 +87,10 @@ def per_seed(
         epochs, wide = values_by_epoch(study, trials, value, epoch)
         numbers, reached = wide.to_numpy(float)[:, 0], int(epochs[0])
     else:
-        numbers, reached = value.reindex(trials["trial_id"]).to_numpy(float), int(trials["epochs_goal"].max())
+        if epoch == "last" and trials["epochs_goal"].nunique() > 1:
+            raise AverageError(refusal(study, trials, f"{name} is one number per trial, taken at its end"))
+        numbers = value.reindex(trials["trial_id"]).to_numpy(float)
+        reached = int(trials["epochs_goal"].max()) if epoch == "last" else epoch
     numbers = np.where(np.isfinite(numbers), numbers, np.nan)
     factors = tuple(one for one in study.cell_factors if trials[one].nunique() > 1)
     keys = list(zip(*(trials[one].tolist() for one in factors), strict=True)) if factors else [()] * len(trials)
@@ -97,11 +108,11 @@ def per_seed(
     reasons = np.full(shape, "not planned", object)
     diverged, ended = np.zeros(shape, bool), np.zeros(shape, bool)
     why = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
-    columns = (trials["seed"], keys, trials["trial_id"], trials["status"], numbers)
-    for seed, key, trial_id, status, number in zip(*columns, strict=True):
+    columns = (trials["seed"], keys, trials["trial_id"], trials["status"], trials["epochs_goal"], numbers)
+    for seed, key, trial_id, status, goal, number in zip(*columns, strict=True):
         spot = row_of[seed], place[key]
         values[spot] = number
-        reasons[spot] = "" if np.isfinite(number) else why.get(trial_id, "no finite value")
+        reasons[spot] = "" if np.isfinite(number) else reason_at(reached, goal, why.get(trial_id, NO_VALUE))
         diverged[spot] = status == "diverged" and np.isnan(number)
         # If a trial failed for another reason, nobody knows whether it would have diverged.
         ended[spot] = status in ("completed", "diverged")
@@ -111,14 +122,21 @@ def per_seed(
         return pd.DataFrame(array, index=index, columns=names)
 
     levels = {one: tuple(lv for lv in study.factors[one] if lv in set(trials[one])) for one in factors}
+    of_key = dict(zip(keys, kl_estimator(trials), strict=True))
     return SeedTable(
-        name, reached, frame(values), frame(reasons), frame(diverged), frame(ended), factors, tuple(cells), levels
+        name,
+        reached,
+        frame(values),
+        frame(reasons),
+        frame(diverged),
+        frame(ended),
+        factors,
+        tuple(cells),
+        levels,
+        tuple(of_key[key] for key in cells),
+        study.labels,
+        bool((study.trials["objective.kl"] == "sampled").any()),
     )
-
-
-def floor_of(name: str) -> float:
-    """Return the least variance of a value: that of rounding for counts of units, otherwise 0."""
-    return COUNT_FLOOR if unit_of_column(name) == UNITS else 0.0
 
 
 def direction_of(name: str) -> bool | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.averages.average import AverageError, refuse_pooling, select
+from analysis.effects.confounding import remark
 from analysis.effects.seed_table import SeedTable, direction_of, floor_of, is_paired, per_seed
 from analysis.loading.labels import cell_text
 from analysis.loading.study import Study
@@ -44,6 +45,10 @@ class Effect:
     """One record per cell of the contrast."""
     survives: bool
     """Whether sign and significance (at 0.05) stay if diverged trials get the worst rank; True if none diverged."""
+    epoch: int
+    """The epoch at which all cells are compared."""
+    remark: str = ""
+    """How the cells differ in more than the contrasted factors; empty if they do not."""
 
 
 def effect(
@@ -54,6 +59,7 @@ def effect(
     confidence: float = 0.95,
     floor: float | None = None,
     higher_is_better: bool | None = None,
+    contrasted: Sequence[str] = (),
 ) -> Effect:
     """Estimate sum_j w_j mean(cell_j) over seeds.
 
@@ -71,6 +77,7 @@ def effect(
         confidence: of the interval, between 0 and 1.
         floor: least variance of one value; None: that of rounding for counts, else 0.
         higher_is_better: None: as known for the measure, see `direction_of`.
+        contrasted: the factors that the contrast is of, for the remark on the estimator of the KL.
     """
     used = np.flatnonzero(weights)
     floor = floor_of(table.name) if floor is None else floor
@@ -91,7 +98,13 @@ def effect(
         survives = all(_agrees(estimate, np.where(diverged, worst, columns)[:, order], paired) for worst in bad)
     names = [table.names[place] for place in used]
     return Effect(
-        estimate, len(table.values), missing_text(table, names), tuple(divergence(table, name) for name in names), survives
+        estimate,
+        len(table.values),
+        missing_text(table, names),
+        tuple(divergence(table, name) for name in names),
+        survives,
+        table.epoch,
+        remark(table, contrasted, used.tolist()),
     )
 
 
@@ -144,7 +157,7 @@ def simple_effects(
         by: factors whose levels get their own effects; all factors that vary, other than `factor`, must be here or in `at`.
         reference: the level that the others are compared with; None: the first.
         paired: fixed before the data are seen. None: `is_paired`, which depends on the factor alone.
-        epoch: as in `average`.
+        epoch: as in `per_seed`: all cells are compared at one and the same epoch.
         confidence: of the interval, between 0 and 1.
         floor: as in `effect`.
         higher_is_better: as in `effect`.
@@ -153,7 +166,8 @@ def simple_effects(
         The columns of `by`, then factor, level, reference and those of `effect_row`; p_holm over all rows.
 
     Raises:
-        AverageError: a factor varies that is not named, the reference is not a level, or a name does not exist.
+        AverageError: a factor varies that is not named, the reference is not a level, or a name does not exist; or the
+            value is measured only at the end, and the lengths of the cells differ.
     """
     trials = select(study, at)
     varied = [name for name in study.cell_factors if trials[name].nunique() > 1]
@@ -170,7 +184,13 @@ def simple_effects(
             weights = table.weights({**fixed, factor: {level: 1.0, levels[0]: -1.0}})
             if np.count_nonzero(weights) == 2:
                 found = effect(
-                    table, weights, paired=pair, confidence=confidence, floor=floor, higher_is_better=higher_is_better
+                    table,
+                    weights,
+                    paired=pair,
+                    confidence=confidence,
+                    floor=floor,
+                    higher_is_better=higher_is_better,
+                    contrasted=[factor],
                 )
                 rows.append({**here, "factor": factor, "level": level, "reference": levels[0], **effect_row(found)})
     if not rows:
@@ -179,7 +199,7 @@ def simple_effects(
 
 
 def effect_row(found: Effect) -> dict[str, Any]:
-    """Turn an effect into a row: estimate, low, high, n, n_planned, p, sd, kind, missing, diverged, survives.
+    """Turn an effect into a row: estimate, low, high, n, n_planned, p, sd, kind, epoch, missing, diverged, survives, remark.
 
     `diverged` names the cells where trials diverged: 'k=5: 1 of 3 (0.01 to 0.91)', the 95% Clopper-Pearson interval.
     """
@@ -196,9 +216,11 @@ def effect_row(found: Effect) -> dict[str, Any]:
         "p": e.p,
         "sd": e.sd,
         "kind": e.kind,
+        "epoch": found.epoch,
         "missing": found.missing,
         "diverged": diverged,
         "survives": found.survives,
+        "remark": found.remark,
     }
 
 

@@ -1,6 +1,7 @@
 """Reads a study into DataFrames, verifies every file and names what is missing."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         threshold=threshold,
         provenance=_provenance([*plan.footers, *(file.footer for file in (*rows, *ends))]),
         stored=stored,
+        crossed={name: tuple(levels) for name, levels in plan.factors().items()},
         labels=_labels(root, labels),
         left_out={} if problems is None else problems,
     )
@@ -131,7 +133,9 @@ def _factors(plan: Plan, trials: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
     wanted = plan.factors()
     factors = {}
     for name in dict.fromkeys([*FACTORS, *wanted, *varied]):
-        present = list(dict.fromkeys(trials[name].tolist()))
+        # Levels that no grid lists come from cells listed one by one: the level of the most trials is that of the others.
+        counts = Counter(trials[name].tolist())
+        present = sorted(counts, key=lambda level: -counts[level])
         ordered = [level for level in wanted.get(name, []) if level in present]
         factors[name] = (*ordered, *(level for level in present if level not in ordered))
     return factors

@@ -45,6 +45,8 @@ class Study:
     """The provenance recorded in the files: every distinct value, in the order of the files."""
     stored: Vectors = field(repr=False)
     """Where the vectors of `epochs` are."""
+    crossed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The levels that the grid files list under `factors`; levels of cells listed one by one are not among them."""
     labels: Labels = PLAIN
     """The names of factors and levels in figures and tables."""
     left_out: Mapping[str, str] = field(default_factory=dict)

@@ -9,10 +9,12 @@ CONTINUOUS = ("frey_faces",)
 
 def closed_form_kl(settings: Settings) -> bool:
     """Return whether the variational term is computed in closed form (in a deep model: that of its top layer)."""
-    objective = settings.objective
-    if objective.kl == "auto":
-        return settings.k == 1 and objective.gradient == "standard"
-    return objective.kl == "analytic"
+    return is_closed_form(settings.objective.kl, settings.k, settings.objective.gradient)
+
+
+def is_closed_form(kl: str, k: int, gradient: str) -> bool:
+    """Return what `closed_form_kl` does, from objective.kl, k and objective.gradient."""
+    return kl == "analytic" or (kl == "auto" and k == 1 and gradient == "standard")
 
 
 def refusals(settings: Settings) -> list[tuple[str, str]]:
