@@ -10,10 +10,9 @@ from scipy.special import stdtrit
 from analysis.averages.average import average
 from analysis.claims.judge import Verdict, judge, stored_latent
 from analysis.effects.simple import ALPHA
+from analysis.effects.tables import effects_tables
 from analysis.loading.labels import measure_in_words
 from analysis.loading.study import Study
-from analysis.report.completeness import missing_in_words
-from analysis.report.effects import EffectsTable, effects_tables
 from analysis.report.section import Section, Table, text_of
 from workers.contract.columns import COLUMNS
 
@@ -40,8 +39,8 @@ def findings_section(study: Study) -> Section | None:
     verdicts = judge(study, latent=stored_latent(study))
     late = late_change(study)
     points = [
-        missing_in_words(study),
-        *(words for one in effects for words in _effects_in_words(study, one)),
+        _missing_in_words(study),
+        *(words for one in effects for words in _effects_in_words(study, *one)),
         *_claims_in_words(verdicts),
         *_cautions(study, effects, late),
     ]
@@ -65,21 +64,30 @@ def late_change(study: Study) -> pd.DataFrame:
     curves = curves[curves["n"] > 0]
     rows = []
     for _, one in curves.groupby(names, sort=False) if names else [((), curves)]:
-        ends = one.set_index("epoch")
-        last = int(ends.index.max())
+        last = int(one["epoch"].max())
         first = last - max(1, round(LATE_SHARE * last))
-        if first > 0 and first in ends.index and ends.loc[first, "n"] == ends.loc[last, "n"]:
-            change = float(ends.loc[last, "mean"]) - float(ends.loc[first, "mean"])  # type: ignore[arg-type]
-            rows.append({**{name: one[name].iloc[0] for name in names}, "from": first, "to": last, "change": change})
+        ends = one[one["epoch"].isin([first, last])].sort_values("epoch")
+        # A change of n is no change of the bound.
+        if first > 0 and len(ends) == 2 and ends["n"].nunique() == 1:
+            levels = {name: one[name].tolist()[0] for name in names}
+            rows.append({**levels, "from": first, "to": last, "change": float(np.diff(ends["mean"].to_numpy(float))[0])})
     return pd.DataFrame(rows, columns=[*names, "from", "to", "change"])
 
 
-def _effects_in_words(study: Study, table: EffectsTable) -> Iterable[str]:
+def _missing_in_words(study: Study) -> str:
+    """Count the trials that no mean contains."""
+    total, missing = len(study.trials), study.missing
+    if missing.empty:
+        return f"Nothing is missing: all {total} planned trials completed."
+    counts = ", ".join(f"{count} {status}" for status, count in missing["status"].value_counts(sort=False).items())
+    return f"{len(missing)} of {total} planned trials are missing from the means: {counts}. Completeness names them below."
+
+
+def _effects_in_words(study: Study, decoder: str, value: str, frame: pd.DataFrame) -> Iterable[str]:
     """Name the largest effects of one table that are shown, and the factors of which none is."""
-    frame = table.frame
-    better = {"higher": "higher is better", "lower": "lower is better"}.get(COLUMNS[table.value].better, "")
-    head = f"{measure_in_words(table.value)}, {study.labels.label_of('decoder', table.decoder)} decoder"
-    head = f"{head[0].upper()}{head[1:]}" + (f" ({better})" if better else "")
+    better = {"higher": "higher is better", "lower": "lower is better"}.get(COLUMNS[value].better, "")
+    of = f"{study.labels.label_of('decoder', decoder)} decoder"
+    head = f"On {measure_in_words(value)}{f', where {better}' if better else ''}, {of}"
     if not frame["low"].notna().any():
         largest = _largest(frame)
         if len(largest):
@@ -99,7 +107,7 @@ def _effects_in_words(study: Study, table: EffectsTable) -> Iterable[str]:
         row for row in _largest(frame[~frame["factor"].isin(shown["factor"])], most=None) if not np.isnan(row["low"])
     ]
     if open_rows:
-        yield f"Not shown on {measure_in_words(table.value)}, which does not mean absent: " + (
+        yield f"Not shown on {measure_in_words(value)}, {of}, which does not mean absent: " + (
             "; ".join(_difference(study, row) for row in open_rows) + "."
         )
 
@@ -108,11 +116,16 @@ _WORDS = {2: "two", 3: "three"}
 
 
 def _largest(frame: pd.DataFrame, most: int | None = MOST_EFFECTS) -> list[dict[Any, Any]]:
-    """Return one row per factor, that of its largest effect, in descending order."""
+    """Return one row per factor, that of its largest effect, in descending order.
+
+    Where a factor has rows without a remark, such as K with both KLs sampled, its other rows are left to the table.
+    """
     if frame.empty:
         return []
-    order = frame["estimate"].abs().sort_values(ascending=False, kind="stable").index
-    ordered = frame.loc[order].drop_duplicates("factor")
+    has_plain = frame["remark"].eq("").groupby(frame["factor"]).transform("any")
+    kept = frame[~has_plain | frame["remark"].eq("")]
+    order = kept["estimate"].abs().sort_values(ascending=False, kind="stable").index
+    ordered = kept.loc[order].drop_duplicates("factor")
     return ordered.head(len(ordered) if most is None else most).to_dict("records")
 
 
@@ -122,8 +135,11 @@ def _difference(study: Study, row: dict[Any, Any]) -> str:
     way = "higher" if estimate > 0 else "lower"
     size = f"{text_of(abs(estimate), 3)} {way}" if estimate else "no difference"
     interval = f" (95% interval {text_of(low, 3)} to {text_of(high, 3)})" if not np.isnan(low) else ""
-    alone = ", which is not of K alone" if row["remark"] else ""
-    return f"{row['words']}: {size}{interval}{alone}"
+    factor = str(row["factor"])
+    words = " instead of ".join(study.labels.in_words({factor: row[name]}) for name in ("level", "reference"))
+    special = str(row["title"]).removeprefix(study.labels.title_of(factor)).strip()
+    remark = " (see its remark)" if row["remark"] else ""
+    return f"{words}{f' {special}' if special else ''}: {size}{interval}{remark}"
 
 
 def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
@@ -143,8 +159,8 @@ def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
     if needed:
         named = [f"{one.claim} about {one.seeds_needed:,}" for one in needed]
         yield (
-            f"Seeds per cell that would decide a claim, if its effect and spread are as estimated: {_list(named)}. Plan them "
-            "as a new study: seeds that are added because of a result make its p meaningless."
+            f"Seeds per cell that would decide a claim if its effect and spread are as estimated: {_list(named)}. Plan "
+            "them as a new study: seeds that are added because of a result make its p meaningless."
         )
 
 
@@ -159,9 +175,9 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def _cautions(study: Study, effects: Sequence[EffectsTable], late: pd.DataFrame) -> Iterable[str]:
+def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]], late: pd.DataFrame) -> Iterable[str]:
     """Name the conclusions that the tables do not allow."""
-    if any(one.frame["remark"].astype(bool).any() for one in effects):
+    if any((frame["factor"].eq("k") & frame["remark"].str.contains("alone")).any() for _, _, frame in effects):
         yield (
             "Do not read an effect of K as that of K alone where K = 1 takes the KL in closed form and a larger K at its "
             "samples: the row with both sampled, where the study has one, compares like with like."
@@ -174,7 +190,7 @@ def _cautions(study: Study, effects: Sequence[EffectsTable], late: pd.DataFrame)
         "Do not expect other images to give these numbers: intervals are over seeds alone, on one fixed set of test images "
         "(docs/statistics.md)."
     )
-    counts = [int(row) for one in effects for row in one.frame["n"]]
+    counts = [int(n) for _, _, frame in effects for n in frame["n"]]
     if counts and 2 <= min(counts) < FEW_SEEDS:
         few = min(counts)
         yield (
@@ -182,10 +198,10 @@ def _cautions(study: Study, effects: Sequence[EffectsTable], late: pd.DataFrame)
             "standard errors to each side, so only large effects can be shown."
         )
     if len(late) and late["change"].abs().max() > STILL:
-        # Cells of different length have different last epochs.
-        worst = late.loc[late["change"].abs().idxmax()]
+        changes = late["change"].to_numpy(float)
+        worst = float(changes[int(np.abs(changes).argmax())])
         yield (
-            "Do not take the end of training for convergence: over the last tenth of the epochs the test bound changed by "
-            f"{text_of(float(late['change'].median()), 2)} nats per example in the median cell, and by "
-            f"{text_of(float(worst['change']), 2)} in the cell where it changed most."
+            "Do not take the end of training for convergence: over the last tenth of the epochs the test bound changed "
+            f"by {text_of(float(np.median(changes)), 2)} nats per example in the median cell, and by {text_of(worst, 2)} where it "
+            "changed most."
         )
