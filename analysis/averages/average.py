@@ -55,9 +55,9 @@ def average(
         by: factors whose levels get one row each; None: every factor that varies.
         at: factor to level, or to a list of levels: use only those trials.
         pool_over: factors to average over; the decoder is refused.
-        epoch: `last` is the epoch that the trials of a row are planned to reach, never an earlier one of an unfinished trial;
-            rows may differ in it, and each names its own. A number is that epoch; `every` gives one row per epoch, up to the
-            last one stored.
+        epoch: `last` is the epoch that the trials of a row are planned to reach, never an earlier one of an unfinished
+            trial; rows may differ in it, and each names its own. A number is that epoch; `every` gives one row per epoch, up
+            to the last one stored.
         confidence: of the pointwise interval, between 0 and 1.
         threshold: for active_units only: count again from the stored vectors at this threshold; None: the study's.
         layer: for active_units only: count this stochastic layer, from 1, which is next to the data.
@@ -105,7 +105,9 @@ def average(
         epochs, values = read[int((members if epoch == "last" else trials)["epochs_goal"].max())]
         per_seed, why, cells = _pool(study, members, values, pool_over, reasons)
         pooled_cells[key] = cells
-        goals = members.groupby("seed")["epochs_goal"].min().to_dict()
+        goals: dict[int, int] = {}
+        for seed, goal in zip(members["seed"], members["epochs_goal"], strict=True):
+            goals[seed] = min(goal, goals.get(seed, goal))
         frame = _by_stretch(per_seed, why, goals, epochs, confidence, least / len(cells))
         for position, (name, level) in enumerate(zip(keys, key, strict=True)):
             frame.insert(position, name, [level] * len(frame))

@@ -5,29 +5,28 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.averages.average import average
+from analysis.averages.average import AverageError, average, select
+from analysis.averages.crossed import crossed_part, varied_factors
+from analysis.averages.lengths import planned_epochs, refusal
 from analysis.loading.study import Study
 
 
-def varied_factors(study: Study, decoder: str) -> list[str]:
-    """Return the factors that vary among the trials of one decoder, except decoder and seed."""
-    trials = study.trials[study.trials["decoder"] == decoder]
-    return [name for name in study.cell_factors if name != "decoder" and trials[name].nunique() > 1]
-
-
 def main_effects(study: Study, decoder: str, value: str) -> pd.DataFrame:
-    """Compute the mean of every level of every factor over all cells that have it, with equal weight.
+    """Compute the mean of every level of every factor over all crossed cells that have it, with equal weight.
+
+    Cells that the grid lists one by one are left out, see `crossed_part`.
 
     Returns:
         factor, title, level, label, then the columns of `average` at the last planned epoch.
 
     Raises:
-        AverageError: the cells are not a full product, so that means of levels would differ by their cells alone.
+        AverageError: the cells are not a full product, or not of one length, so that means of levels would differ by their
+            cells or epochs alone.
     """
-    names = varied_factors(study, decoder)
+    at, names = _crossed(study, decoder, value)
     frames = []
     for name in names:
-        table = _mean(study, decoder, value, [name], names)
+        table = _mean(study, at, value, [name], names)
         table.insert(0, "factor", name)
         table.insert(1, "title", study.labels.title_of(name))
         table = table.rename(columns={name: "level"}).astype({"level": object})
@@ -45,12 +44,12 @@ def interactions(study: Study, decoder: str, value: str) -> list[tuple[str, pd.D
     Raises:
         AverageError: as in main_effects.
     """
-    names = varied_factors(study, decoder)
+    at, names = _crossed(study, decoder, value)
     tables = []
     for first, second in combinations(names, 2):
         # The factor with more levels lies along the axis; the other gives the lines.
         line, along = sorted((first, second), key=lambda name: len(study.factors[name]))
-        table = _mean(study, decoder, value, [line, along], names).rename(columns={line: "level", along: "x_level"})
+        table = _mean(study, at, value, [line, along], names).rename(columns={line: "level", along: "x_level"})
         table.insert(0, "label", [study.labels.label_of(line, level) for level in table["level"]])
         table.insert(1, "x_label", [_short(study, along, level) for level in table["x_level"]])
         table.insert(2, "x_title", study.labels.title_of(along))
@@ -58,9 +57,18 @@ def interactions(study: Study, decoder: str, value: str) -> list[tuple[str, pd.D
     return tables
 
 
-def _mean(study: Study, decoder: str, value: str, by: list[str], names: list[str]) -> pd.DataFrame:
+def _crossed(study: Study, decoder: str, value: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the crossed cells of a decoder and the factors that vary among them."""
+    at = crossed_part(study, decoder)
+    trials = select(study, at)
+    if len(planned_epochs(trials)) > 1:
+        raise AverageError(refusal(study, trials, f"marginal means of {value} compare cells at one epoch"))
+    return at, varied_factors(study, trials)
+
+
+def _mean(study: Study, at: dict[str, Any], value: str, by: list[str], names: list[str]) -> pd.DataFrame:
     pooled = [name for name in names if name not in by]
-    return average(study, value, by, at={"decoder": decoder}, pool_over=pooled)
+    return average(study, value, by, at=at, pool_over=pooled)
 
 
 def _short(study: Study, name: str, level: Any) -> str:

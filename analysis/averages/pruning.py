@@ -11,6 +11,7 @@ from analysis.averages.activity_map import matrices
 from analysis.averages.average import average, select
 from analysis.averages.one_factor import Cells
 from analysis.loading.study import Study
+from analysis.stats.estimate import COUNT_FLOOR
 
 ON, OFF = 0.1, 0.01
 """A unit is switched on when its activity passes ON and off when it falls below OFF; in between it keeps its state."""
@@ -59,7 +60,7 @@ def pruning(study: Study, cells: Cells, event: str, on: float = ON, off: float =
     frames = []
     for label, cell in cells:
         counts = _counts(study, cell, event, on, off)
-        frames.append(average(study, counts, [], at=cell, epoch="every").assign(label=label))
+        frames.append(average(study, counts, [], at=cell, epoch="every", floor=COUNT_FLOOR).assign(label=label))
     table = pd.concat(frames, ignore_index=True).assign(on=on, off=off)
     return table[["label", *[name for name in table if name != "label"]]]
 

@@ -38,7 +38,8 @@ def remark(table: SeedTable, contrasted: Collection[str], cells: Collection[int]
                 if table.has_sampled
                 else "a cell at objective.kl = sampled would tell them apart"
             )
-            return f"{_levels(table.labels, factor, found)}: the difference is not of {_name(table.labels, factor)} alone; {remedy}"
+            name = _name(table.labels, factor)
+            return f"{_levels(table.labels, factor, found)}: the difference is not of {name} alone; {remedy}"
     return ""
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from analysis.averages.average import AverageError
+from analysis.effects.confounding import remark
 from analysis.effects.factorial import balanced
 from analysis.effects.seed_table import SeedTable
 from analysis.effects.simple import missing_text
@@ -29,7 +30,7 @@ def variance_shares(
 
     Returns:
         term (factors joined by ' x ', then seed and rest), order, df, ss (squared units of the value), share, n (seeds),
-        n_planned, missing.
+        n_planned, missing, epoch, remark (where levels of the term's factors take the KL differently).
 
     Raises:
         AverageError: as in `balanced`, or no seed has every cell.
@@ -46,14 +47,17 @@ def variance_shares(
             effect = _effect(centre, places)
             df = int(np.prod([shape[place] - 1 for place in places]))
             ss = float((effect**2).sum() * array.size / effect.size)
-            rows.append({"term": " x ".join(table.factors[p] for p in places), "order": order, "df": df, "ss": ss})
+            names = [table.factors[place] for place in places]
+            words = {"term": " x ".join(names), "remark": remark(table, names)}
+            rows.append({**words, "order": order, "df": df, "ss": ss})
     seeds, cells = shape[-1], array.size // shape[-1]
     rest = max(0.0, total - seed_ss - sum(row["ss"] for row in rows))
-    rows.append({"term": "seed", "order": 0, "df": seeds - 1, "ss": seed_ss})
-    rows.append({"term": "rest", "order": 0, "df": (seeds - 1) * (cells - 1), "ss": rest})
+    rows.append({"term": "seed", "remark": "", "order": 0, "df": seeds - 1, "ss": seed_ss})
+    rows.append({"term": "rest", "remark": "", "order": 0, "df": (seeds - 1) * (cells - 1), "ss": rest})
     frame = pd.DataFrame(rows)
     frame["share"] = frame["ss"] / total if total > 0 else np.nan
-    return frame.assign(n=seeds, n_planned=len(table.values), missing=missing_text(table))
+    frame = frame.assign(n=seeds, n_planned=len(table.values), missing=missing_text(table), epoch=table.epoch)
+    return frame[[*[name for name in frame if name != "remark"], "remark"]]
 
 
 def secondary(
@@ -72,7 +76,7 @@ def secondary(
 
     Returns:
         factor, level, reference, estimate, low, high, p (by the normal distribution, which is too narrow for few seeds),
-        n (trials), model, converged (whether REML converged).
+        n (trials), epoch, model, converged (whether REML converged), remark.
 
     Raises:
         AverageError: as in `balanced`, or a cell has fewer than two values.
@@ -110,8 +114,10 @@ def secondary(
                     "reference": first,
                     **found,
                     "n": len(y),
+                    "epoch": table.epoch,
                     "model": model,
                     "converged": converged,
+                    "remark": remark(table, [name]),
                 }
             )
     return pd.DataFrame(rows)
@@ -127,7 +133,7 @@ def importance(
 
     Returns:
         factor, fanova (sums to 1), share (of the main effects' sum of squares), share_of_cells (of the variance between
-        cells, interactions included), n (seeds behind the exact shares).
+        cells, interactions included), n (seeds behind the exact shares), epoch, remark.
 
     Raises:
         AverageError: as in `balanced`, or no seed has every cell.
@@ -157,7 +163,8 @@ def importance(
             found = optuna.importance.get_param_importances(search, evaluator=evaluator, normalize=True)
     finally:
         optuna.logging.set_verbosity(level)
-    main = exact.loc[list(table.factors), "ss"]
+    main_rows = exact.loc[list(table.factors)]
+    main = main_rows["ss"]
     between = exact.loc[exact["order"] > 0, "ss"].sum()
     return pd.DataFrame(
         {
@@ -166,6 +173,8 @@ def importance(
             "share": (main / main.sum()).to_numpy(),
             "share_of_cells": (main / between).to_numpy(),
             "n": int(exact["n"].iloc[0]),
+            "epoch": table.epoch,
+            "remark": main_rows["remark"].to_numpy(),
         }
     )
 

@@ -13,7 +13,7 @@ from workers.contract.settings_table import leaves
 from workers.contract.suggestions import close_to
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 
-INTERVAL = "95% t interval over seeds, pointwise"
+INTERVAL = "95% t interval over seeds, pointwise, on one fixed test set"
 """What every band and every half-width in a report shows."""
 
 LABELS_FILE = "labels.yaml"

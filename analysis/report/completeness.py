@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from analysis.averages.lengths import lengths_in_words, planned_epochs
 from analysis.loading.study import Study
 
 
@@ -11,12 +12,18 @@ def state_in_words(study: Study) -> str:
     ended = len(study.trials) - int(counts.get("unfinished", 0))
     fell = " and ".join(f"{counts[how]} of them {how}" for how in ("diverged", "failed") if counts.get(how))
     diverged = f", {fell}" if fell else ""
+    lengths = (
+        f" Trials are planned to different lengths: {lengths_in_words(study, study.trials)}; cells are compared only at an "
+        "epoch that all of them reach."
+        if len(planned_epochs(study.trials)) > 1
+        else ""
+    )
     if study.is_complete:
-        return f"Complete: all {ended} trials have ended{diverged}."
+        return f"Complete: all {ended} trials have ended{diverged}.{lengths}"
     rows = "" if len(study.epochs) else " No epoch has been stored yet."
     return (
         f"INCOMPLETE: {ended} of {len(study.trials)} trials have ended{diverged}. The study is still running or was "
-        f"interrupted; all numbers come from what is stored so far.{rows}"
+        f"interrupted; all numbers come from what is stored so far.{rows}{lengths}"
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.averages.cell_table import MEASURES, cell_table
+from analysis.averages.lengths import planned_epochs
 from analysis.averages.one_factor import usual_base
 from analysis.figures.catalogue import Entry, catalogue
 from analysis.loading.study import Study
@@ -17,7 +18,8 @@ _OPEN_ROWS = 12
 def study_section(study: Study) -> Section:
     """Describe the design and where the numbers come from."""
     cells = len(study.trials[list(study.cell_factors)].drop_duplicates())
-    goal = study.trials["epochs_goal"].max()
+    goals = planned_epochs(study.trials)
+    length = f"{goals[0]} to {goals[-1]}" if len(goals) > 1 else f"{goals[0]}"
     factors = pd.DataFrame(
         {
             "factor": [study.labels.title_of(name) for name in study.factors],
@@ -27,7 +29,7 @@ def study_section(study: Study) -> Section:
     provenance = pd.DataFrame([(name, ", ".join(values)) for name, values in study.provenance.items()])
     provenance.columns = pd.Index(["what", "value"][: provenance.shape[1]])
     words = (
-        f"{len(study.trials)} trials in {cells} cells, planned for {goal} epochs. A unit counts as active if its activity "
+        f"{len(study.trials)} trials in {cells} cells, planned for {length} epochs. A unit counts as active if its activity "
         f"is above {study.threshold:g}."
     )
     if "true" in study.provenance.get("dirty", ()):
@@ -81,11 +83,14 @@ def _figures(title: str, words: str, study: Study, entries: list[Entry]) -> Sect
 def cells_section(study: Study) -> Section:
     """Tabulate the final means of every cell, one table per decoder."""
     words = (
-        "Each value is a mean over seeds \u00b1 the half-width of its 95% t interval, at the last planned epoch. Bound and "
+        "Each value is a mean over seeds \u00b1 the half-width of its 95% t interval, at the last planned epoch. The "
+        "interval is over seeds alone, on the same test images, binarised once (docs/statistics.md). Bound and "
         "nll are in nats per example on the test images; a higher bound and a lower nll are better. The test bound is L_K "
         "at beta 1. As it is a lower bound, a cell whose bound beats the independent-pixel baseline also beats it in "
         "log-likelihood. Open means that the interval contains the baseline."
     )
+    if len(planned_epochs(study.trials)) > 1:
+        words += " Cells differ in length: the column epoch names the end of each. Compare only rows of one epoch."
     tables = []
     for decoder in study.factors["decoder"]:
         frame = cell_table(study, decoder)
@@ -97,6 +102,7 @@ def cells_section(study: Study) -> Section:
 
 def _shown(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     names = list(frame.columns[: frame.columns.get_loc(MEASURES[0])])
+    differ = len(planned_epochs(study.trials)) > 1
     mark = {"beats": "\u2714 ", "below": "\u2718 ", "open": "? "}
     rows = []
     for row in frame.to_dict("records"):
@@ -113,6 +119,7 @@ def _shown(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
                 "nll": _with_half(row, "nll", 2),
                 "active units": _with_half(row, "active_units", 1),
                 "n": f"{row['test_bound_n']} of {row['n_planned']}",
+                **({"epoch": str(row["epoch"])} if differ else {}),
                 "missing": row["missing"],
             }
         )

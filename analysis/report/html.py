@@ -26,16 +26,30 @@ align-items:start}
 figure{margin:0;break-inside:avoid;scroll-margin-top:1rem}figure img{width:100%;height:auto;display:block}
 figure.wide-figure{grid-column:1/-1;max-width:54rem}
 figcaption{font-size:.85rem;color:#333;margin-top:.3rem}
-.wide{overflow-x:auto}
+/* A table that is too wide scrolls in its box. Its edge fades, as a number cut at a digit would read as another number. */
+.wide{overflow-x:auto;padding-right:1.6rem;mask-image:linear-gradient(to left,transparent,#000 1.6rem)}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
-th,td{padding:.2rem .6rem;text-align:left;border-bottom:1px solid #e5e5e5;vertical-align:top}
-th{border-bottom:2px solid #999;white-space:nowrap}td.number,th.number{text-align:right;white-space:nowrap}
-td{overflow-wrap:anywhere;min-width:2.5rem}td.short{white-space:nowrap}
+th,td{padding:.2rem .45rem;text-align:left;border-bottom:1px solid #e5e5e5;vertical-align:top}
+th{border-bottom:2px solid #999;vertical-align:bottom}
+th.number,td.number{text-align:right}td.number,td.short{white-space:nowrap}
+td.text{min-width:14rem}td.long{overflow-wrap:anywhere;min-width:8rem}
+@media (max-width:700px){.wide{overflow:visible;padding:0;mask-image:none}.wide table,.wide tbody{display:block}
+.wide thead{display:none}.wide tr{display:block;border-bottom:2px solid #999;padding:.3rem 0}
+.wide td{display:flex;justify-content:space-between;gap:1rem;padding:.1rem 0;text-align:right;min-width:0;white-space:normal;
+overflow-wrap:anywhere;border:0}.wide td:empty{display:none}
+.wide td::before{content:attr(data-of);color:#555;text-align:left;flex:none;max-width:50%}}
 details{margin:.5rem 0}summary{cursor:pointer}
 @media print{body{font-size:10px;max-width:none;padding:0}.pictures{grid-template-columns:1fr 1fr;gap:.8rem}
-.wide{overflow:visible}h2,h3{break-after:avoid}tr{break-inside:avoid}thead{display:table-header-group}nav{background:none}
+.wide{overflow:visible;padding:0;mask-image:none}table{font-size:.75rem}th,td{padding:.1rem .3rem}
+h2,h3{break-after:avoid}tr{break-inside:avoid}thead{display:table-header-group}nav{background:none}
 .state{border:1px solid #999}a{color:inherit;text-decoration:none}}
 """
+
+_LONG = 30
+"""Letters of a text that gets a column wide enough to be read, and of a word that may be broken anywhere."""
+
+_SHORT = 13
+"""Letters of a text that is not broken, such as 'no batch norm'."""
 
 
 def escape(words: str) -> str:
@@ -108,8 +122,7 @@ def _table(table: Table) -> str:
     kinds = [' class="number"' if is_number else "" for is_number in numeric]
     head = "".join(f"<th{kind}>{escape(str(name))}</th>" for name, kind in zip(texts, kinds, strict=True))
     rows = "".join(
-        f"<tr>{''.join(_cell(str(value), kind) for value, kind in zip(row, kinds, strict=True))}</tr>"
-        for row in texts.itertuples(index=False)
+        f"<tr>{''.join(map(_cell, map(str, row), map(str, texts), numeric))}</tr>" for row in texts.itertuples(index=False)
     )
     words = f"<p>{escape(table.words)}</p>" if table.words else ""
     body = f'{words}<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
@@ -118,6 +131,11 @@ def _table(table: Table) -> str:
     return f"<h3>{escape(table.title)}</h3>{body}"
 
 
-def _cell(value: str, kind: str) -> str:
-    short = ' class="short"' if not kind and len(value) <= 24 else kind
-    return f"<td{short}>{escape(value)}</td>"
+def _cell(value: str, column: str, is_number: bool) -> str:
+    """Render one entry; it names its column, as narrow windows show each row as a list."""
+    longest = max(map(len, value.split()), default=0)
+    kind = "number" if is_number else "long" if longest > _LONG else "text" if len(value) > _LONG else ""
+    if not kind and len(value) <= _SHORT:
+        kind = "short"
+    named = f' class="{kind}"' if kind else ""
+    return f'<td{named} data-of="{plain(column)}">{f"<span>{escape(value)}</span>" if value else ""}</td>'

@@ -64,6 +64,16 @@ def _are_numbers(texts: Sequence[str]) -> bool:
     return bool(texts) and all(text == NONE or text[0] in "\u22120123456789" for text in texts)
 
 
+def interval_text(low: float, high: float) -> str:
+    """Return an interval as a reader sees it; NONE where there is none."""
+    return NONE if np.isnan(low) or np.isnan(high) else f"{text_of(low, 3)} to {text_of(high, 3)}"
+
+
+def p_text(p: float) -> str:
+    """Return a p value as a reader sees it."""
+    return NONE if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def text_of(value: object, digits: int = 4) -> str:
     """Return a value as a reader sees it."""
     if isinstance(value, bool | np.bool_):

@@ -16,9 +16,11 @@ from analysis.report.descriptive import (
     paper_section,
     study_section,
 )
+from analysis.report.effects import effects_section
 from analysis.report.findings import findings_section
 from analysis.report.html import page
-from analysis.report.judging import claims_section, effects_section, latent_section
+from analysis.report.judging import claims_section
+from analysis.report.latent import latent_section
 from analysis.report.latex import latex
 from analysis.report.markdown import markdown
 from analysis.report.section import Section as Section

@@ -1,10 +1,7 @@
 import numpy as np
 import pytest
-from scipy import stats
 
 from analysis.averages.average import AverageError, average
-from analysis.effects import bands
-from analysis.effects.bands import curve_bands, sup_t
 from analysis.effects.convergence import common_target, convergence
 from analysis.effects.seed_table import per_seed
 from analysis.effects.simple import simple_effects
@@ -91,63 +88,3 @@ def test_scalars_are_conditional_on_convergence(study):
     assert convergence(study, target=-200.0).loc[diverged].isna().all(axis=None)
     with pytest.raises(AverageError, match="did you mean"):
         convergence(study, "test_bond")
-
-
-# --- bands --------------------------------------------------------------------------------------------------------------
-
-
-def curves(n, epochs, memory, seed):
-    """Curves with noise that is remembered for so many epochs."""
-    rng = np.random.default_rng(seed)
-    lag = np.abs(np.subtract.outer(np.arange(epochs), np.arange(epochs)))
-    root = np.linalg.cholesky(np.exp(-lag / memory) + 1e-9 * np.eye(epochs))
-    return (root @ rng.standard_normal((epochs, n))).T
-
-
-def test_pointwise_is_that_of_scipy_and_simultaneous_is_wider():
-    rows = curves(25, 30, 5, 0)
-    band = sup_t(rows)
-    low, high = stats.t.interval(0.95, 24, rows.mean(axis=0), stats.sem(rows))
-    assert band["low"].to_numpy() == pytest.approx(low)
-    assert band["high"].to_numpy() == pytest.approx(high)
-    assert (band["sup_low"] < band["low"]).all()
-    assert band["critical"][0] < stats.t.ppf(1 - 0.025 / 30, 24)
-    assert sup_t(rows).equals(band)
-    # One epoch is a plain interval; epochs that always agree are one epoch.
-    assert sup_t(rows[:, :1])["critical"][0] == pytest.approx(stats.t.ppf(0.975, 24), rel=0.03)
-    same = sup_t(np.repeat(rows[:, :1], 40, axis=1))["critical"][0]
-    assert same == pytest.approx(stats.t.ppf(0.975, 24), rel=0.05)
-
-
-@pytest.mark.parametrize(("n", "memory"), [(3, 10), (5, 10), (10, 1), (20, 3), (20, 10)])
-def test_simultaneous_bands_cover_whole_curves_where_pointwise_ones_do_not(n, memory):
-    simulations, pointwise, simultaneous = 250, 0, 0
-    for seed in range(simulations):
-        band = sup_t(curves(n, 40, memory, [seed, n]), draws=400)
-        pointwise += bool(((band["low"] < 0) & (band["high"] > 0)).all())
-        simultaneous += bool(((band["sup_low"] < 0) & (band["sup_high"] > 0)).all())
-    assert simultaneous / simulations >= 0.91
-    assert pointwise / simulations < 0.8
-
-
-def test_bands_of_a_study_name_what_is_missing(study):
-    band = curve_bands(study, "test_bound", at={"k": 1}, versus={"k": 5})
-    assert band["epoch"].tolist() == list(range(LAST + 1))
-    assert (band["n"].unique().tolist(), band["n_planned"].unique().tolist()) == ([4], [5])
-    assert "seed 2 diverged after epoch 6" in band["missing"][0]
-    assert band["mean"][LAST] == pytest.approx(1, abs=0.5)
-    # What is asked of its first epochs does not lose the seed that diverged later.
-    early = curve_bands(study, "test_bound", at={"k": 5}, epochs=[1, 2, 3])
-    assert (early["n"].unique().tolist(), early["missing"].unique().tolist()) == ([5], [""])
-    counts = curve_bands(study, "active_units", at={"k": 1}, epochs=[1, 2])
-    assert counts["high"][0] - counts["mean"][0] == pytest.approx(stats.t.ppf(0.975, 4) * np.sqrt(1 / 12 / 5))
-    with pytest.raises(InferenceError, match="takes one cell"):
-        curve_bands(study, "test_bound", at={})
-    assert np.isnan(sup_t([[1.0, 2.0]])["sup_high"]).all()
-    with pytest.raises(InferenceError, match="shape"):
-        sup_t([1.0, 2.0])
-
-
-def test_few_seeds_get_bonferroni():
-    rows = curves(bands.FEW - 1, 25, 5, 0)
-    assert sup_t(rows)["critical"][0] == pytest.approx(stats.t.ppf(1 - 0.025 / 25, bands.FEW - 2))
