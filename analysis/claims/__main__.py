@@ -4,13 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from analysis.claims.judge import (
-    judge,
-    markdown,
-    stored_latent,
-    to_frame,
-)
+from analysis.claims.judge import judge, stored_latent
 from analysis.claims.reader import paper_claims, read_claims
+from analysis.claims.verdict import markdown, to_frame
 from analysis.loading.load import load
 from workers.contract.errors import DONE, exit_code_of
 

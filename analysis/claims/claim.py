@@ -39,6 +39,8 @@ class Part:
     also: tuple[float, ...] = ()
     large: tuple[tuple[str, str], ...] = ()
     small: tuple[tuple[str, str], ...] = ()
+    zero_in: tuple[str, ...] = ()
+    """Cells in which a trial whose value is undefined counts as 0: nothing is there to be removed, so nothing is lost."""
     decides: bool = True
 
 
@@ -63,3 +65,5 @@ class Claim:
     """Least length in epochs of the study's longest warm-up."""
     settings: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """For each setting, the values at which the claim can be judged."""
+    paper: Mapping[str, int] = field(default_factory=dict)
+    """The lengths that the text speaks of, `epochs` and `warmup`, if its file gives them."""

@@ -1,7 +1,7 @@
 """Computes a claim's p values, for and against it, with and without diverged trials, from the values of its cells."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -9,13 +9,16 @@ from scipy.stats import rankdata, spearmanr
 
 from analysis.claims.claim import Part
 from analysis.claims.samples import Sample
-from analysis.claims.values import Floats, better_of, unit_of
+from analysis.claims.trial import Floats
+from analysis.claims.values import better_of, unit_of
 from analysis.stats.equivalence import equivalence
 from analysis.stats.estimate import Estimate, contrast, linear_contrast, mean_interval, one_sided
 from analysis.stats.multiplicity import rank_contrast
 
 MANY = 1e9
 """Degrees of freedom that stand for a normal distribution."""
+
+FISHER = "Fisher z"
 
 LEAST_PAIRS = 10
 """Least number of pairs for which a rank correlation has a usable interval."""
@@ -26,7 +29,9 @@ class Comparison:
     """One of the tests that a part of a claim consists of.
 
     The p of a direction is twice the one-sided p, so that p <= 0.05 means that the 95% interval lies on the claimed side;
-    the p of an equivalence is that of two one-sided tests.
+    the p of an equivalence is that of two one-sided tests. A direction has two criteria (Neuenschwander et al. 2018): it is
+    confirmed if it is shown to exceed `by` and its estimate is at least `margin`, and refuted if it is shown to fall short
+    of `margin`. As the estimate then lies below `margin`, both can never hold, at any level.
     """
 
     name: str
@@ -43,10 +48,25 @@ class Comparison:
     p_against_worst: float
     unit: str = ""
     margin: float = float("nan")
-    power: float = float("nan")
-    """Power of two one-sided tests if there is no true difference; NaN for other tests."""
+    """The smallest difference that counts, or the limit."""
+    how: str = ""
+    """What is shown if it speaks against the claim."""
+    is_enough: bool = True
+    """For a direction: whether the estimate is at least the smallest difference that counts, which a confirmation needs."""
+    p_opposite: float = float("nan")
+    """For a direction: p of lying on the other side of 0, also with diverged trials at the worst rank."""
+    scaled: Estimate | None = None
+    """The estimate in the direction of the claim and from its null (equivalences: from the middle), on the scale of the
+    test; None without inference."""
+    bound: float = 0.0
+    """On that scale, the least estimate that counts, or the margin of an equivalence."""
     also: str = ""
-    """The results at other margins."""
+    """The results at other margins, or what stands behind the number."""
+
+    @property
+    def is_equivalence(self) -> bool:
+        """Tell whether it consists of two one-sided tests."""
+        return self.test in ("within", "equal", "uncorrelated")
 
 
 def comparisons(part: Part, samples: Mapping[str, Sample]) -> list[Comparison]:
@@ -59,28 +79,47 @@ def _direction(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison
     sign = 1 if part.test == "greater" else -1
     first = samples[part.cells[0]]
     least = max(part.margin, part.by)
+    unit = _unit(part)
     for name in part.cells[1:]:
         other = samples[name]
         for which, (a, b) in _numbers(part, first, other):
             found = contrast(b, a, paired=part.paired, floor=_floor(first, other))
             p, against = _both(found, sign, sign * part.by, sign * least)
+            opposite = _twice(found, -sign)
             worst, against_worst = p, against
             if first.diverged.any() or other.diverged.any():
-                worst = _largest(
-                    _twice(rank_contrast(low + sign * part.by, high, paired=part.paired), sign)
-                    for high, low in _imputed(part, (a, first), (b, other))
+                worst, against_worst, other_side = (
+                    _largest(
+                        _twice(rank_contrast(low + sign * null, high, paired=part.paired), way)
+                        for high, low in _imputed(part, (a, first), (b, other))
+                    )
+                    for null, way in ((part.by, sign), (least, -sign), (0.0, -sign))
                 )
-                against_worst = _largest(
-                    _twice(rank_contrast(low + sign * least, high, paired=part.paired), -sign)
-                    for high, low in _imputed(part, (a, first), (b, other))
-                )
-            title = f"{part.name}, {first.cell} - {name}{which}"
-            yield Comparison(title, part.test, found, p, against, worst, against_worst, _unit(part), part.margin)
+                opposite = float(np.maximum(opposite, other_side))
+            yield Comparison(
+                f"{part.name}, {first.cell} - {name}{which}",
+                part.test,
+                found,
+                p,
+                against,
+                worst,
+                against_worst,
+                unit,
+                least,
+                how=_with_unit("shown to be smaller than the margin of", least, unit),
+                # The same arithmetic as in p_against, so that both can never hold.
+                is_enough=sign * (found.estimate - sign * least) >= 0,
+                p_opposite=opposite,
+                scaled=_moved(found, sign, sign * part.by),
+                bound=least - part.by,
+            )
 
 
 def _limit(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
     """Compare every cell with the limit."""
     sign = 1 if part.test == "above" else -1
+    unit = _unit(part)
+    side = "below" if part.test == "above" else "above"
     for name in part.cells:
         one = samples[name]
         for which, (values,) in _numbers(part, one):
@@ -90,13 +129,25 @@ def _limit(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
             if one.diverged.any():
                 ends = [_signed_ranks(imputed - part.limit) for (imputed,) in _imputed(part, (values, one))]
                 worst, against_worst = (_largest(_twice(rank, way) for rank in ends) for way in (sign, -sign))
-            title = f"{part.name}, {name}{which}"
-            yield Comparison(title, part.test, found, p, against, worst, against_worst, _unit(part), part.limit)
+            yield Comparison(
+                f"{part.name}, {name}{which}",
+                part.test,
+                found,
+                p,
+                against,
+                worst,
+                against_worst,
+                unit,
+                part.limit,
+                how=_with_unit(f"shown to lie {side} the limit of", part.limit, unit),
+                scaled=_moved(found, sign, part.limit),
+            )
 
 
 def _within(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
     """Test whether every cell lies within a range, by two one-sided tests."""
     low, high = part.range
+    unit = _unit(part)
     for name in part.cells:
         one = samples[name]
         for which, (values,) in _numbers(part, one):
@@ -107,15 +158,25 @@ def _within(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
                 edge, sign = (high, 1) if centred.estimate > 0 else (low, -1)
                 ends = [_signed_ranks(imputed - edge) for (imputed,) in _imputed(part, (values, one))]
                 worst, beyond = 1.0, _largest(one_sided(rank, sign) for rank in ends)
-            raw = mean_interval(values, floor=_floor(one))
-            title = f"{part.name}, {name}{which}"
             yield Comparison(
-                title, part.test, raw, found.p, found.p_beyond, worst, beyond, _unit(part), (high - low) / 2, found.power
+                f"{part.name}, {name}{which}",
+                part.test,
+                mean_interval(values, floor=_floor(one)),
+                found.p,
+                found.p_beyond,
+                worst,
+                beyond,
+                unit,
+                (high - low) / 2,
+                how=_with_unit(f"shown to lie outside {low:g} to", high, unit),
+                scaled=centred,
+                bound=(high - low) / 2,
             )
 
 
 def _equal(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
     """Test whether every pair of cells is equal, by two one-sided tests."""
+    unit = _unit(part)
     for one, other in combinations([samples[name] for name in part.cells], 2):
         for which, (a, b) in _numbers(part, one, other):
             raw = contrast(b, a, paired=part.paired, floor=_floor(one, other))
@@ -127,11 +188,9 @@ def _equal(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
                 pairs = _imputed(part, (a, one), (b, other))
                 ranks = [rank_contrast(low + sign * part.margin, high, paired=part.paired) for high, low in pairs]
                 worst, beyond = 1.0, _largest(one_sided(rank, sign) for rank in ranks)
-            unit = _unit(part)
             also = [f"{equivalence(raw, margin).verdict} at {margin:g} {unit}".strip() for margin in part.also]
-            title = f"{part.name}, {one.cell} - {other.cell}{which}"
             yield Comparison(
-                title,
+                f"{part.name}, {one.cell} - {other.cell}{which}",
                 part.test,
                 raw,
                 found.p,
@@ -140,13 +199,16 @@ def _equal(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
                 beyond,
                 unit,
                 part.margin,
-                found.power,
-                ", ".join(also),
+                how=_with_unit("shown to differ by more than the margin of", part.margin, unit),
+                scaled=raw,
+                bound=part.margin,
+                also=", ".join(also),
             )
 
 
 def _uncorrelated(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
     """Test Spearman's rho within every cell, on Fisher's scale with variance 1.06 / (n - 3) (Fieller et al. 1957)."""
+    bound = float(np.arctanh(part.margin))
     for name in part.cells:
         one = samples[name]
         # A cell without any values has a single column.
@@ -157,16 +219,30 @@ def _uncorrelated(part: Part, samples: Mapping[str, Sample]) -> Iterator[Compari
             rho = float(spearmanr(x, y).statistic)
         with np.errstate(divide="ignore"):
             z = float(np.arctanh(rho))
-        se = float(np.sqrt(1.06 / (n - 3))) if n >= LEAST_PAIRS and np.isfinite(z) else float("nan")
+        se = fisher_se(n) if n >= LEAST_PAIRS and np.isfinite(z) else float("nan")
         low, high = np.tanh([z - 1.96 * se, z + 1.96 * se]).tolist()
-        scaled = Estimate(z, z - 1.96 * se, z + 1.96 * se, n, float("nan"), se, "Fisher z", se, MANY)
-        found = equivalence(scaled, float(np.arctanh(part.margin)))
-        worst = 1.0 if one.diverged.any() else found.p
-        beyond = 1.0 if one.diverged.any() else found.p_beyond
-        raw = Estimate(rho, low, high, n, float("nan"), float("nan"), "Spearman", se, MANY)
+        scaled = Estimate(z, z - 1.96 * se, z + 1.96 * se, n, float("nan"), se, FISHER, se, MANY)
+        found = equivalence(scaled, bound)
+        has_diverged = bool(one.diverged.any())
         yield Comparison(
-            f"{part.name}, {name}", part.test, raw, found.p, found.p_beyond, worst, beyond, "rho", part.margin, found.power
+            f"{part.name}, {name}",
+            part.test,
+            Estimate(rho, low, high, n, float("nan"), float("nan"), "Spearman", se, MANY),
+            found.p,
+            found.p_beyond,
+            1.0 if has_diverged else found.p,
+            1.0 if has_diverged else found.p_beyond,
+            "rho",
+            part.margin,
+            how=f"shown to be larger in size than {part.margin:g}",
+            scaled=scaled,
+            bound=bound,
         )
+
+
+def fisher_se(n: int) -> float:
+    """Return the standard error of Spearman's rho on Fisher's scale from n pairs; infinite where it has none."""
+    return float(np.sqrt(1.06 / (n - 3))) if n > 3 else float("inf")
 
 
 def _dominates(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
@@ -187,21 +263,48 @@ def _dominates(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison
             # Differences of differences of ranks mean nothing.
             has_diverged = any(one.diverged.any() for one in cells)
             worst, against_worst = (1.0, 1.0) if has_diverged else (p, against)
-            title = f"{part.name}, |{large[1]} - {large[0]}| - |{small[1]} - {small[0]}|"
-            yield Comparison(title, part.test, found, p, against, worst, against_worst, _unit(part), 0.0)
+            sizes = [f"|{pair[1]} - {pair[0]}|" for pair in (large, small)]
+            yield Comparison(
+                f"{part.name}, {' - '.join(sizes)}",
+                part.test,
+                found,
+                p,
+                against,
+                worst,
+                against_worst,
+                _unit(part),
+                0.0,
+                how=f"{sizes[0]} is shown to be smaller than {sizes[1]}",
+                scaled=found,
+            )
 
 
 def _always(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
-    """Check every trial by itself, without inference."""
+    """Check every trial by itself, without inference: its estimate is the least value and has no interval."""
+    nan, unit = float("nan"), _unit(part)
     for name in part.cells:
-        values = samples[name].values[:, 0]
-        known = values[~np.isnan(values)]
-        least = float(known.min()) if len(known) else float("nan")
-        holds = float("nan") if np.isnan(least) else float(least <= part.limit)
-        found = Estimate(least, least, least, len(known), float("nan"), float("nan"), "least of all trials")
-        yield Comparison(
-            f"{part.name}, {name}", part.test, found, holds, 1 - holds, holds, 1 - holds, _unit(part), part.limit
-        )
+        one = samples[name]
+        for which, (values,) in _numbers(part, one):
+            known = np.flatnonzero(~np.isnan(values))
+            least, holds, words = nan, nan, ""
+            below = int((values[known] <= part.limit).sum())
+            if len(known):
+                place = known[np.argmin(values[known])]
+                least, holds = float(values[place]), float(below > 0)
+                words = f"{one.words[place]} in the least of {len(known)} trials" if one.words[place] else ""
+            yield Comparison(
+                f"{part.name}, {name}{which}",
+                part.test,
+                Estimate(least, nan, nan, len(known), nan, nan, "least of all trials"),
+                holds,
+                1 - holds,
+                holds,
+                1 - holds,
+                unit,
+                part.limit,
+                how=_with_unit(f"{below} of {len(known)} trials do not lie above", part.limit, unit),
+                also=words,
+            )
 
 
 _TESTS = {
@@ -252,6 +355,15 @@ def _both(found: Estimate, sign: int, null: float, contrary: float) -> tuple[flo
 
 def _twice(found: Estimate, sign: int, null: float = 0.0) -> float:
     return float(np.minimum(1.0, 2 * one_sided(found, sign, null)))
+
+
+def _moved(found: Estimate, sign: int, null: float) -> Estimate:
+    """Return an estimate in a direction and from a null."""
+    return replace(found, estimate=sign * (found.estimate - null))
+
+
+def _with_unit(words: str, number: float, unit: str) -> str:
+    return f"{words} {number:g} {unit}".rstrip()
 
 
 def _largest(values: Iterator[float]) -> float:

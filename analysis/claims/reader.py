@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from analysis.claims.claim import BASE, LONGEST, Claim, ClaimsError, Part
-from analysis.claims.values import LATENT_COLUMNS, VALUES
+from analysis.claims.values import ABLATIONS, LATENT_COLUMNS, VALUES
 from workers.contract import yaml_tree as nodes
 from workers.contract.columns import CURVES, TRIAL_MEASURES, VECTORS
 from workers.contract.settings_table import adapter_of, leaves
@@ -49,8 +49,8 @@ _PART_KEYS = ("name", "value", "test", "cells")
 
 _TESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # The keys that a test needs, and those that it may have.
-    "greater": (("margin", "paired"), ("by",)),
-    "less": (("margin", "paired"), ("by",)),
+    "greater": (("margin", "paired"), ("by", "zero_in")),
+    "less": (("margin", "paired"), ("by", "zero_in")),
     "above": (("limit",), ()),
     "below": (("limit",), ()),
     "within": (("range",), ()),
@@ -62,7 +62,7 @@ _TESTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 _OF_ALL_TRIALS = ("greater", "less", "equal")
 
-_STREAM_ONLY = ("slope", "epochs_to_target", "over_epochs")
+_STREAM_ONLY = ("slope", "epochs_to_target", "epochs_to_end", "over_epochs")
 
 
 _CLAIMS_FILE = FileKind(
@@ -80,14 +80,18 @@ class _Reader:
         self.source = source
         self.problems: list[Problem] = []
         self.base: dict[str, Any] = dict(BASE)
+        self.paper: dict[str, int] = {}
 
     def claims(self, text: str) -> list[Claim]:
         root, self.problems = read_nodes(text, self.source, _CLAIMS_FILE)
         if root is None:
             return []
-        top = self._table(root, "the file", ("claims",), ("base",))
+        top = self._table(root, "the file", ("claims",), ("base", "paper"))
         if "base" in top:
             self.base.update(self._cell(top["base"][1], "base"))
+        if "paper" in top:
+            lengths = self._table(top["paper"][1], "paper", (), ("epochs", "warmup"))
+            self.paper = {key: self._of(lengths, key, _WHOLE, 1) for key in lengths if key in ("epochs", "warmup")}
         found: list[Claim] = []
         for node in self._items(top, "claims"):
             claim = self._claim(node)
@@ -119,7 +123,7 @@ class _Reader:
         }
         if len(self.problems) > before:
             return None
-        return Claim(id=name, cells=cells, parts=tuple(part for part in parts if part), **claim, **needs)
+        return Claim(id=name, cells=cells, parts=tuple(part for part in parts if part), paper=self.paper, **claim, **needs)
 
     def _needs(self, table: _Table, name: str) -> dict[str, Any]:
         if "needs" not in table:
@@ -158,6 +162,8 @@ class _Reader:
             self._wrong(table["cells"][0], f"{label}: {test} compares at least two cells, got {len(names)}")
         if (test == "uncorrelated") != (value == "pair"):
             self._wrong(table["test"][0], f"{label}: the test uncorrelated and the value pair need each other")
+        if "zero_in" in table and value != "ablation":
+            self._wrong(table["zero_in"][0], f"{label}: only the value ablation takes zero_in, got {value}")
         fields = {
             "margin": self._of(table, "margin", _NUMBER, 1.0),
             "limit": self._of(table, "limit", _NUMBER, 0.0),
@@ -166,6 +172,7 @@ class _Reader:
             "decides": self._of(table, "decides", _FLAG, True),
             "also": self._numbers(table, "also", label),
             "range": self._numbers(table, "range", label) or (0.0, 0.0),
+            "zero_in": self._names(table, "zero_in", cells, label),
             "large": self._pairs(table, "large", names, label),
             "small": self._pairs(table, "small", names, label),
         }
@@ -196,6 +203,8 @@ class _Reader:
                 known = LATENT_COLUMNS
             elif value == "by_class":
                 known = VECTORS
+            elif value == "ablation":
+                known = ABLATIONS
             elif value in _STREAM_ONLY:
                 known = CURVES
             if how[key] not in known:

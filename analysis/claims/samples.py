@@ -1,6 +1,6 @@
 """Finds the cells of a claim in a study and reads one value per seed from them, or lists what the claim still needs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 
 from analysis.averages.activity_map import matrices
 from analysis.claims.claim import LONGEST, Claim, Part
-from analysis.claims.values import LEAST_DROP, VALUES, Floats, Trial, early_epoch, least_variance, lost
+from analysis.claims.trial import Floats, Trial, Undefined
+from analysis.claims.values import VALUES, early_epoch, least_variance
 from analysis.loading.labels import cell_text
 from analysis.loading.study import Study
 from analysis.stats.curves import EARLY
 from workers.contract.columns import VECTORS
+from workers.contract.combinations import closed_form_kl
 from workers.contract.settings import FACTORS
-from workers.contract.settings_table import default_of, leaves
+from workers.contract.settings_table import default_of, leaves, settings_from
 
 LATENT = "python -m analysis.latent"
+
+KL = "objective.kl"
+
+_KINDS_OF_KL = {"sampled": False, "analytic": True}
+"""Whether the variational term is in closed form, by the levels that say so; `auto` leaves it to K and the gradient."""
 
 _NOTHING = np.zeros((0, 0), np.float32)
 
@@ -41,6 +48,10 @@ class Sample:
     planned: int = 0
     missing: str = ""
     """The seeds without a value, with reasons; empty if there are none."""
+    undefined: str = ""
+    """The seeds of completed trials whose value is undefined, with reasons."""
+    words: tuple[str, ...] = ()
+    """What stands behind each seed's number (Value.words); empty texts where nothing does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +61,23 @@ class Reading:
     part: Part
     samples: Mapping[str, Sample]
     lacks: tuple[str, ...] = ()
-    """What the part needs and the study lacks; empty if the part can be judged."""
+    """What the part needs and the study lacks; with `undefined` empty if the part can be judged."""
+    undefined: tuple[str, ...] = ()
+    """The seeds whose values are undefined, if the part cannot be judged without them."""
     warmup: int = 0
     is_final: bool = True
     """Whether every trial planned in its cells has ended."""
     goal: int = 0
+
+    @property
+    def is_testable(self) -> bool:
+        """Tell whether the part can be judged."""
+        return not self.lacks and not self.undefined
+
+
+def listed(words: Sequence[str], most: int = 4) -> str:
+    """Join the first words and count the others."""
+    return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "")
 
 
 class Reader:
@@ -88,19 +111,22 @@ class Reader:
         # Cells without warm-up are read at the same epochs as those with it.
         warmup = max(int(rows["warmup"].max()) for rows, _ in every.values() if len(rows))
         goal = int(trials["epochs_goal"].min())
-        lacks = [*_needs(claim, part, trials, goal, warmup), *self._lacks_latent(part)]
+        compared = {name: every[name][0] for name in (*part.cells, *_reference(part))}
+        lacks = [*_lengths(compared), *_needs(claim, part, trials, goal, warmup), *self._lacks_latent(part)]
         if lacks:
             return Reading(part, {}, tuple(lacks))
-        has_ended = bool((trials["status"] != "unfinished").all()) and trials["epochs_goal"].nunique() == 1
+        has_ended = bool((trials["status"] != "unfinished").all())
         seeds = tuple(seed for seed in self.study.factors["seed"] if seed in set(trials["seed"]))
         target = self._target(part, every)
         samples = {name: self._sample(part, name, rows, seeds, warmup, target) for name, rows in cells.items()}
         for name, rows in cells.items():
             lacks += self._nulls(part, name, rows)
-        compares = part.test in ("greater", "less") and part.value in ("half_life", "largest_drop")
-        if compares and self._has_no_pruning(cells.values()):
-            lacks.append(f"pruning (fewer than {LEAST_DROP:g} units are lost in {' and in '.join(cells)})")
-        return Reading(part, samples, tuple(lacks), warmup, has_ended and not self.study.left_out, goal)
+        found = [one for one in samples.values() if one.undefined]
+        if not VALUES[part.value].absence_tells:
+            # Such trials only drop out, unless none of the completed ones is left.
+            found = [one for one in found if np.isnan(one.values).all()]
+        is_final = has_ended and not self.study.left_out
+        return Reading(part, samples, tuple(lacks), tuple(one.undefined for one in found), warmup, is_final, goal)
 
     def _cell(self, levels: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
         """Return the planned trials of one cell, and what the study lacks for it; cached, as claims share cells."""
@@ -124,6 +150,8 @@ class Reader:
         trials = self.study.trials
         is_longest = wanted.get("warmup") == LONGEST
         for name, level in wanted.items():
+            if name == KL and level in _KINDS_OF_KL:
+                continue
             if name == "warmup" and is_longest:
                 if not (trials["warmup"] > 0).any():
                     problems.append("warmup above 0 (the study has none)")
@@ -133,15 +161,18 @@ class Reader:
         if problems:
             return trials.iloc[:0], problems
         for name, level in wanted.items():
-            if not (name == "warmup" and is_longest):
+            if not (name == "warmup" and is_longest) and not (name == KL and level in _KINDS_OF_KL):
                 trials = trials[trials[name] == level]
         if is_longest:
             trials = trials[trials["warmup"] > 0]
             trials = trials[trials["warmup"] == trials["warmup"].max()]
-        if trials.empty:
+        kind = wanted.get(KL)
+        of_kind = _of_kind(trials, kind) if kind in _KINDS_OF_KL else trials
+        if of_kind.empty:
             named = {name: level for name, level in wanted.items() if name in FACTORS or name in levels}
-            problems.append(f"a trial at {cell_text(named)}")
-        return trials, problems
+            advice = "" if trials.empty or kind != "sampled" else _bridge(levels)
+            problems.append(f"a trial at {cell_text(named)}{advice}")
+        return of_kind, problems
 
     def _lacks_latent(self, part: Part) -> list[str]:
         if VALUES[part.value].needs_latent and (self._latent is None or part.how["column"] not in _names(self._latent)):
@@ -170,18 +201,15 @@ class Reader:
                 found.append(f"values of {column}, which is null in every trial of {cell}")
         return found
 
-    def _has_no_pruning(self, cells: Iterable[pd.DataFrame]) -> bool:
-        """Tell whether trials have completed, but no cell loses enough units to measure how fast."""
-        found = [[lost(self._trial(row), {})[0] for row in _records(rows) if self._is_whole(row)] for rows in cells]
-        means = [float(np.mean(one)) for one in found if one]
-        return bool(means) and max(means) < LEAST_DROP
-
     def _sample(
         self, part: Part, name: str, rows: pd.DataFrame, seeds: Sequence[int], warmup: int, target: float | None
     ) -> Sample:
         numbers: dict[int, Floats] = {}
+        words: dict[int, str] = {}
         variances = []
         reasons: dict[str, list[int]] = {}
+        undefined: dict[str, list[int]] = {}
+        value_of = VALUES[part.value]
         diverged = []
         for row in _records(rows):
             seed = int(row["seed"])
@@ -191,10 +219,16 @@ class Reader:
                 reason = "its vectors are in a file that cannot be read"
             elif self._is_whole(row):
                 trial = self._trial(row, warmup, float("nan") if target is None else target)
-                value = VALUES[part.value].of(trial, part.how)
+                value = value_of.of(trial, part.how)
+                if isinstance(value, Undefined) and name in part.zero_in:
+                    value = np.zeros(1)
+                if isinstance(value, Undefined):
+                    undefined.setdefault(value.reason, []).append(seed)
+                    continue
                 value = np.where(np.isfinite(value), value, np.nan)
                 variances.append(least_variance(part.value, trial, part.how))
                 numbers[seed] = value
+                words[seed] = value_of.words(trial, part.how) if value_of.words else ""
                 reason = "no finite value" if np.isnan(value).all() else ""
             else:
                 reason = self._reasons.get(row["trial_id"], "no value")
@@ -207,9 +241,19 @@ class Reader:
         for place, seed in enumerate(seeds):
             if seed in numbers:
                 values[place] = numbers[seed]
-        words = [f"seed{'s' * (len(some) > 1)} {', '.join(map(str, some))} {why}" for why, some in reasons.items()]
-        least = float(np.mean(variances)) if variances else 0.0
-        return Sample(name, tuple(seeds), values, np.isin(seeds, diverged), least, len(rows), "; ".join(words))
+        missing = [f"{_named(some)} {why}" for why, some in reasons.items()]
+        missing += [f"{_named(some)} without a value ({why})" for why, some in undefined.items()]
+        return Sample(
+            name,
+            tuple(seeds),
+            values,
+            np.isin(seeds, diverged),
+            float(np.mean(variances)) if variances else 0.0,
+            len(rows),
+            "; ".join(missing),
+            "; ".join(f"{_named(some)} of {name}: {why}" for why, some in undefined.items()),
+            tuple(words.get(seed, "") for seed in seeds),
+        )
 
     def _is_whole(self, row: Mapping[Any, Any]) -> bool:
         """Tell whether a trial completed and all its epochs are stored."""
@@ -236,6 +280,54 @@ class Reader:
         named = {*VALUES[part.value].columns, *(part.how[key] for key in ("column", "minus", "with") if key in part.how)}
         read = [self._vectors(trial_id, column) for column in VECTORS if column in named]
         return any(len(vectors) != len(self._places[trial_id]) for vectors in read)
+
+
+def _named(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _reference(part: Part) -> tuple[str, ...]:
+    return (str(part.how["reference"]),) if "reference" in part.how else ()
+
+
+def _of_kind(trials: pd.DataFrame, kind: Any) -> pd.DataFrame:
+    """Return the trials at a level of objective.kl or, if there are none, those at `auto` that come to the same."""
+    exact: pd.DataFrame = trials[trials[KL] == kind]
+    if len(exact):
+        return exact
+    names = ["k", KL, "objective.gradient"]
+    is_closed = {
+        row: closed_form_kl(settings_from(dict(zip(names, row, strict=True))))
+        for row in set(trials[names].itertuples(index=False, name=None))
+    }
+    kinds = np.array([is_closed[row] for row in trials[names].itertuples(index=False, name=None)], bool)
+    same: pd.DataFrame = trials[kinds == _KINDS_OF_KL[kind]]
+    return same
+
+
+def _bridge(levels: Mapping[str, Any]) -> str:
+    """Say why a difference to the closed form would not do, and which line of the grid file adds the cell."""
+    shown = {
+        name: str(level).lower() if isinstance(level, bool) else level
+        for name, level in levels.items()
+        if name in ("decoder", "k", "n_z") or level != default_of(name)
+    }
+    line = ", ".join(f"{name}: {level}" for name, level in shown.items())
+    return (
+        ", as K = 1 with the KL in closed form differs from larger K in the estimator too; add to the cells of the grid "
+        f"file: - {{{line}}}"
+    )
+
+
+def _lengths(cells: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Ask for cells of one length if their trials end at different epochs."""
+    goals = {name: sorted(set(rows["epochs_goal"].tolist())) for name, rows in cells.items()}
+    every = {goal for some in goals.values() for goal in some}
+    if len(every) < 2:
+        return []
+    ends = [f"{name} ends at epoch {' and '.join(map(str, some))}" for name, some in goals.items()]
+    remedy = f"train the shorter ones on with --set training.epochs={max(every)}"
+    return [f"cells of one length ({', '.join(ends)}); {remedy}"]
 
 
 def _needs(claim: Claim, part: Part, trials: pd.DataFrame, goal: int, warmup: int) -> list[str]:

@@ -2,30 +2,34 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.averages.active_units import gap
+from analysis.claims.trial import Floats, Trial, Undefined
 from analysis.effects.seed_table import direction_of
 from analysis.stats import curves
 from analysis.stats.estimate import COUNT_FLOOR
 from workers.contract.column import UNITS
 from workers.contract.columns import unit_of_column
 
-Floats = NDArray[np.float64]
-
-
 Parameters = Mapping[str, Any]
 
 LEAST_DROP = 2.0
 """If fewer units than this are lost, there is no pruning to take a half-life of."""
 
+LOST_BEFORE = Undefined(
+    f"fewer than {LEAST_DROP:g} units are lost after the early peak, which is below the number of units: whether the others "
+    "were pruned within epoch 1 or never active cannot be told"
+)
+
 EARLY_SHARE = 0.1
 """Share of the warm-up that epoch 10 was of the paper's 100."""
+
+ABLATIONS = ("ablation_between", "ablation_between_elbo")
+"""The columns of `trials` about units whose activity is above 0.01 and at most the study's threshold."""
 
 LATENT_COLUMNS = (
     "share_reference_better",
@@ -40,59 +44,6 @@ They are: the share of test images that the trial with the usual n_z and the sam
 over classes of purity (silhouette) and excess cross-entropy; the share of points of the decoded lattice where the classifier
 reads the class of the nearest code; and that classifier's accuracy.
 """
-
-
-def _no_vectors(column: str) -> NDArray[np.float32]:
-    raise KeyError(column)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Everything known about one completed trial."""
-
-    row: Mapping[str, Any]
-    """Its row of `study.trials`."""
-    stream: pd.DataFrame = field(repr=False)
-    """The rows of all trials: `study.epochs`."""
-    places: NDArray[np.int64] = field(repr=False)
-    """Positions of its own rows in `stream`, by epoch from 0 to its last one."""
-    threshold: float
-    """A unit is active above this."""
-    warmup: int = 0
-    """The longest warm-up among the claim's cells; curves without warm-up are read at the same epochs."""
-    target: float = float("nan")
-    """What a curve has to reach, in the unit of the column."""
-    latent: Mapping[str, Any] = field(default_factory=dict)
-    """Its row of the table of latent pictures (see LATENT_COLUMNS), if there is one."""
-    read: Callable[[str], NDArray[np.float32]] = field(default=_no_vectors, repr=False)
-    """Returns a vector column as [epoch, unit]."""
-
-    def curve(self, column: str) -> Floats:
-        """Return a scalar column of the stream, one entry per epoch from 0."""
-        values: Floats = self.stream[column].to_numpy()[self.places].astype(float)
-        return values
-
-    def vectors(self, column: str) -> Floats:
-        """Return a vector column as [epoch, unit]."""
-        return self.read(column).astype(float)
-
-    @cached_property
-    def active(self) -> Floats:
-        """Active units, one entry per epoch from 0."""
-        return self.curve("active_units")
-
-    @property
-    def peak(self) -> tuple[int, float]:
-        """The early epoch with the most active units (see curves.EARLY), and their number."""
-        at = int(curves.peak_epoch(self.active[None])[0])
-        return at, float(self.active[at])
-
-    def end(self, column: str) -> float:
-        """Return a column at the end: the value measured once, or that of the last epoch in the stream."""
-        if column in self.row and column not in self.stream:
-            value = self.row[column]
-            return float("nan") if pd.isna(value) else float(value)
-        return float(self.curve(column)[-1])
 
 
 def final(trial: Trial, how: Parameters) -> Floats:
@@ -111,12 +62,23 @@ def slope(trial: Trial, how: Parameters) -> Floats:
     return np.array([_slope(curve)])
 
 
-def epochs_to_target(trial: Trial, how: Parameters) -> Floats:
-    """Return the first epoch at which a column has reached the common target; the last one if it never does.
+def epochs_to_target(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return the first epoch at which a column has reached the common target; undefined (censored) if it never does."""
+    if np.isnan(trial.target):
+        return np.array([np.nan])
+    first, has_reached = curves.epochs_to(trial.curve(how["column"])[None], trial.target)
+    return first if has_reached[0] else Undefined(f"{how['column']} never reaches the target of {trial.target:.4g}")
 
-    The mean over trials is then a restricted mean.
+
+def epochs_to_end(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return the first epoch from which a column stays within a distance of its own end; see curves.epochs_to_end.
+
+    It is undefined (censored) where that epoch lies after three quarters of training, as the curve had not converged.
     """
-    return curves.epochs_to(trial.curve(how["column"])[None], trial.target)[0]
+    first, has_converged = curves.epochs_to_end(trial.curve(how["column"])[None], how["within"])
+    if has_converged[0]:
+        return first
+    return Undefined(f"{how['column']} had not converged: it is near its end only in the last quarter of the epochs")
 
 
 def between(trial: Trial, how: Parameters) -> Floats:
@@ -130,34 +92,42 @@ def gap_ratio(trial: Trial, how: Parameters) -> Floats:
     return np.array([float(np.log10(gap(trial.vectors("activity")[-1])[1]))])
 
 
-def lost(trial: Trial, how: Parameters) -> Floats:
-    """Return the active units at the early peak minus those at the end."""
-    return np.array([trial.peak[1] - trial.active[-1]])
+def lost(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return the active units at the early peak minus those at the end.
 
-
-def half_life(trial: Trial, how: Parameters) -> Floats:
-    """Return the epochs from the early peak until half of the units lost by the end are lost; see curves.half_life.
-
-    If fewer than LEAST_DROP units are lost, nothing is pruned in that time, and all remaining epochs are returned.
+    Where fewer than LEAST_DROP are lost although the peak is below the number of units, it is undefined: the others may have
+    been pruned within epoch 1.
     """
-    at, top = trial.peak
-    if top - trial.active[-1] < LEAST_DROP:
-        return np.array([len(trial.active) - 1.0 - at])
+    fall = trial.peak[1] - trial.active[-1]
+    return LOST_BEFORE if _may_be_pruned_before(trial, fall) else np.array([fall])
+
+
+def half_life(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return the epochs from the early peak until half of the units lost by the end are lost; see curves.half_life."""
+    if trial.peak[1] - trial.active[-1] < LEAST_DROP:
+        return Undefined(f"fewer than {LEAST_DROP:g} units are lost, so there is no half-life")
     return curves.half_life(trial.active[None])
 
 
-def largest_drop(trial: Trial, how: Parameters) -> Floats:
-    """Return the largest number of active units lost in a single epoch after the early peak."""
+def largest_drop(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return the largest number of active units lost in a single epoch after the early peak; undefined as `lost` is."""
+    if _may_be_pruned_before(trial, trial.peak[1] - trial.active[-1]):
+        return LOST_BEFORE
     return curves.largest_drop(trial.active[None])
 
 
-def return_rate(trial: Trial, how: Parameters) -> Floats:
-    """Return how often pruned units come back, per unit and epoch in which one could; NaN if none was ever pruned.
+def _may_be_pruned_before(trial: Trial, fall: float) -> bool:
+    """Tell whether hardly any unit falls after the early peak, but some are not active at it."""
+    return fall < LEAST_DROP and trial.peak[1] < sum(trial.row["layer_sizes"])
+
+
+def return_rate(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return how often pruned units come back, per unit and epoch in which one could; undefined if none was ever pruned.
 
     A unit that was above `high` is pruned from the epoch at which it falls below `low` until it is above `high` again.
     """
     returns, chances = _returns(trial, how)
-    return np.array([returns / chances if chances else np.nan])
+    return np.array([returns / chances]) if chances else Undefined("no unit was pruned before the last epoch")
 
 
 def _returns(trial: Trial, how: Parameters) -> tuple[int, int]:
@@ -189,17 +159,33 @@ def rounding_of_peak(trial: Trial, how: Parameters) -> float:
     return rounding(trial, how) / max(1.0, trial.peak[1])
 
 
-def fallen(trial: Trial, how: Parameters) -> Floats:
-    """Count the units that were not above the threshold at some epoch after they first were."""
+def fallen(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Count the units that were not above the threshold at some epoch after they first were.
+
+    If none was, but some unit never was above it, the count is undefined: that unit may have been pruned within epoch 1.
+    """
     is_active = trial.vectors("activity") > trial.threshold
     has_lived = np.logical_or.accumulate(is_active, axis=0)
-    return np.array([float((has_lived & ~is_active).any(axis=0).sum())])
+    count = float((has_lived & ~is_active).any(axis=0).sum())
+    if not count and not has_lived[-1].all():
+        return Undefined("some unit was never active: whether it was pruned within epoch 1 cannot be told")
+    return np.array([count])
 
 
-def kept(trial: Trial, how: Parameters) -> Floats:
-    """Return the active units after a tenth of the warm-up as a share of the early peak."""
-    top = trial.peak[1]
-    return np.array([trial.active[early_epoch(trial.warmup)] / top if top else np.nan])
+def ablation(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return the change of a bound without the units above `low` and at most at the threshold; undefined without any."""
+    activity = trial.vectors("activity")[-1]
+    if not ((activity > how["low"]) & (activity <= trial.threshold)).any():
+        return Undefined(f"no unit's activity lies above {how['low']:g} and at most at {trial.threshold:g}")
+    return final(trial, how)
+
+
+def kept(trial: Trial, how: Parameters) -> Floats | Undefined:
+    """Return the active units after a tenth of the warm-up as a share of the early peak; undefined as `lost` is."""
+    top, now = trial.peak[1], trial.active[early_epoch(trial.warmup)]
+    if not top:
+        return Undefined(f"no unit is active in epochs {curves.EARLY[0]} to {curves.EARLY[1]}")
+    return LOST_BEFORE if _may_be_pruned_before(trial, top - now) else np.array([now / top])
 
 
 def slope_in_warmup(trial: Trial, how: Parameters) -> Floats:
@@ -242,6 +228,14 @@ def latent(trial: Trial, how: Parameters) -> Floats:
     return np.array([np.nan if pd.isna(value) else float(value)])
 
 
+def images_better(trial: Trial, how: Parameters) -> str:
+    """Return the number of images behind a share of them, where the table has it."""
+    images, others = trial.latent.get("images"), trial.latent.get("images_reference_not_better")
+    if how["column"] != "share_reference_better" or pd.isna(images) or pd.isna(others):
+        return ""
+    return f"{int(images) - int(others):,} of {int(images):,} images"
+
+
 def early_epoch(warmup: int) -> int:
     """Return the epoch that stands for epoch 10 of the paper in a study with this length of warm-up."""
     return max(1, round(EARLY_SHARE * warmup))
@@ -257,7 +251,7 @@ def _slope(curve: Floats) -> float:
 class Value:
     """How to compute a number that a claims file names."""
 
-    of: Callable[[Trial, Parameters], Floats]
+    of: Callable[[Trial, Parameters], Floats | Undefined]
     takes: Mapping[str, type] = field(default_factory=dict)
     """The types of its parameters by name; all are required."""
     unit: str = ""
@@ -267,6 +261,11 @@ class Value:
     columns: tuple[str, ...] = ()
     """The columns that it reads besides those that its parameters name."""
     needs_latent: bool = False
+    absence_tells: bool = False
+    """Whether it is undefined because of the very thing that is judged, so that the trials which have it are no fair sample:
+    one undefined trial then leaves the part untestable. Otherwise such a trial only drops out."""
+    words: Callable[[Trial, Parameters], str] | None = None
+    """What stands behind the number of one trial, such as a count."""
 
 
 _COLUMN = {"column": str}
@@ -280,25 +279,33 @@ VALUES: Mapping[str, Value] = {
     "difference": Value(difference, {**_COLUMN, "minus": str}),
     "slope": Value(slope, {**_COLUMN, "last": int}, unit="per epoch"),
     "epochs_to_target": Value(
-        epochs_to_target, {**_COLUMN, "reference": str, "below": float}, unit="epochs", least_sd=rounding
+        epochs_to_target,
+        {**_COLUMN, "reference": str, "below": float},
+        unit="epochs",
+        least_sd=rounding,
+        absence_tells=True,
+    ),
+    "epochs_to_end": Value(
+        epochs_to_end, {**_COLUMN, "within": float}, unit="epochs", least_sd=rounding, absence_tells=True
     ),
     "between": Value(between, _LOW_HIGH, unit="units", least_sd=rounding, columns=("activity",)),
     "gap_ratio": Value(gap_ratio, unit="powers of ten", columns=("activity",)),
-    "lost": Value(lost, unit="units", least_sd=rounding, columns=_ACTIVE),
-    "half_life": Value(half_life, unit="epochs", least_sd=rounding, columns=_ACTIVE),
-    "largest_drop": Value(largest_drop, unit="units", least_sd=rounding, columns=_ACTIVE),
+    "lost": Value(lost, unit="units", least_sd=rounding, columns=_ACTIVE, absence_tells=True),
+    "half_life": Value(half_life, unit="epochs", least_sd=rounding, columns=_ACTIVE, absence_tells=True),
+    "largest_drop": Value(largest_drop, unit="units", least_sd=rounding, columns=_ACTIVE, absence_tells=True),
     "return_rate": Value(
         return_rate, _LOW_HIGH, unit="returns per epoch of a pruned unit", least_sd=one_return, columns=("activity",)
     ),
-    "fallen": Value(fallen, unit="units", least_sd=rounding, columns=("activity",)),
-    "kept": Value(kept, unit="share of the early peak", least_sd=rounding_of_peak, columns=_ACTIVE),
+    "fallen": Value(fallen, unit="units", least_sd=rounding, columns=("activity",), absence_tells=True),
+    "ablation": Value(ablation, {**_COLUMN, "low": float}, columns=("activity",)),
+    "kept": Value(kept, unit="share of the early peak", least_sd=rounding_of_peak, columns=_ACTIVE, absence_tells=True),
     "slope_in_warmup": Value(slope_in_warmup, unit="units per epoch", columns=_ACTIVE),
     "change_after_warmup": Value(change_after_warmup, unit="units", least_sd=rounding, columns=_ACTIVE),
     "over_epochs": Value(over_epochs, {**_COLUMN, "stretches": int}),
     "by_class": Value(by_class, _COLUMN),
     "pair": Value(pair, {**_COLUMN, "with": str}, unit="rho"),
     "smallest_step": Value(smallest_step, unit="nats", columns=("l_1", "l_5", "l_64", "nll")),
-    "latent": Value(latent, _COLUMN, needs_latent=True),
+    "latent": Value(latent, _COLUMN, needs_latent=True, words=images_better),
 }
 
 
@@ -322,4 +329,4 @@ def unit_of(value: str, column: str) -> str:
 
 def better_of(value: str, column: str) -> bool | None:
     """Tell whether a higher value is better; None if neither is, so that a verdict has to survive both extremes."""
-    return direction_of(column) if value in ("final", "by_class") else None
+    return direction_of(column) if value in ("final", "by_class", "ablation") else None

@@ -1,6 +1,6 @@
 """Computes how many more seeds are needed for an interval of a given width, or to show that two cells are equal."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,15 +102,24 @@ def seeds_for_equivalence(
     """
     if not sd >= 0:
         raise InferenceError(f"seeds_for_equivalence: sd is {sd}; it must not be negative")
+    return fewest_seeds(lambda n: equivalence_power(sd, n, margin, alpha, paired=paired, icc=icc), power)
+
+
+def fewest_seeds(chance: Callable[[int], float], power: float = ENOUGH_POWER) -> int | None:
+    """Return the least n from 2 on at which a chance reaches the power, or None if MOST are not enough.
+
+    Args:
+        chance: the probability of the wanted result with n seeds; it grows with n.
+        power: the wanted probability.
+    """
     low, high = 2, 2
-    while equivalence_power(sd, high, margin, alpha, paired=paired, icc=icc) < power:
+    while chance(high) < power:
         if high >= MOST:
             return None
         low, high = high, min(2 * high, MOST)
     while low < high:
         middle = (low + high) // 2
-        enough = equivalence_power(sd, middle, margin, alpha, paired=paired, icc=icc) >= power
-        low, high = (low, middle) if enough else (middle + 1, high)
+        low, high = (low, middle) if chance(middle) >= power else (middle + 1, high)
     return high
 
 

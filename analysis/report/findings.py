@@ -8,7 +8,8 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from analysis.averages.average import average
-from analysis.claims.judge import Verdict, judge, stored_latent
+from analysis.claims.judge import judge, stored_latent
+from analysis.claims.verdict import Verdict
 from analysis.effects.simple import ALPHA
 from analysis.effects.tables import effects_tables
 from analysis.loading.labels import measure_in_words
@@ -202,6 +203,6 @@ def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]], la
         worst = float(changes[int(np.abs(changes).argmax())])
         yield (
             "Do not take the end of training for convergence: over the last tenth of the epochs the test bound changed "
-            f"by {text_of(float(np.median(changes)), 2)} nats per example in the median cell, and by {text_of(worst, 2)} where it "
-            "changed most."
+            f"by {text_of(float(np.median(changes)), 2)} nats per example in the median cell, and by {text_of(worst, 2)} where "
+            "it changed most."
         )

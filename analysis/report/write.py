@@ -8,6 +8,7 @@ from analysis.figures.catalogue import FigureError, chosen
 from analysis.figures.picture import Picture
 from analysis.figures.replace_file import replace
 from analysis.loading.study import Study
+from analysis.report.claims import claims_section
 from analysis.report.descriptive import (
     cells_section,
     completeness_section,
@@ -19,7 +20,6 @@ from analysis.report.descriptive import (
 from analysis.report.effects import effects_section
 from analysis.report.findings import findings_section
 from analysis.report.html import page
-from analysis.report.judging import claims_section
 from analysis.report.latent import latent_section
 from analysis.report.latex import latex
 from analysis.report.markdown import markdown

@@ -1,4 +1,4 @@
-"""Summarises a curve over epochs by one number: epochs to a target, slope, peak, half-life, largest drop."""
+"""Summarises a curve over epochs by one number: epochs to a target or to its end, slope, peak, half-life, largest drop."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,6 +7,36 @@ from analysis.stats.estimate import Floats, InferenceError
 
 EARLY = (1, 5)
 """First and last epoch of those whose largest count is the baseline of pruning; see docs/statistics.md."""
+
+END_SHARE = 0.05
+"""Share of the epochs whose mean is the end of a curve."""
+
+CONVERGED_BY = 0.75
+"""A curve that first stays near its end after this share of the epochs had not converged: its end is not known."""
+
+
+def epochs_to_end(curves: ArrayLike, within: float) -> tuple[Floats, Floats]:
+    """Return the first epoch from which a curve stays near its own end, and whether it had converged (1 or 0).
+
+        min{e : |x(e') - end| <= within for all e' >= e},   end the mean of the last max(1, 5%) of the epochs
+
+    It measures how fast a curve converges and does not depend on where it ends.
+
+    Args:
+        curves: [trial, epoch from 0]; complete rows, or NaN.
+        within: largest distance to the end, in the unit of the curves.
+
+    Returns:
+        The epoch (one more than the last if even that is far from the end), and 1 if it lies within the first three quarters
+        of the epochs, else 0. NaN for a curve with a NaN.
+    """
+    rows = _rows(curves)
+    epochs = rows.shape[1] - 1
+    end = rows[:, -max(1, round(END_SHARE * epochs)) :].mean(axis=1, keepdims=True)
+    is_far = np.abs(rows - end) > within
+    first = np.where(is_far.any(axis=1), rows.shape[1] - is_far[:, ::-1].argmax(axis=1), 0).astype(float)
+    whole = np.isfinite(rows).all(axis=1)
+    return np.where(whole, first, np.nan), np.where(whole, first <= CONVERGED_BY * epochs, np.nan)
 
 
 def epochs_to(curves: ArrayLike, target: float) -> tuple[Floats, Floats]:

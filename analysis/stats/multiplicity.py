@@ -13,7 +13,9 @@ from scipy.stats import rankdata
 from analysis.stats.equivalence import ENOUGH_POWER as ENOUGH_POWER
 from analysis.stats.equivalence import Equivalence as Equivalence
 from analysis.stats.equivalence import equivalence as equivalence
+from analysis.stats.equivalence import equivalence_chance as equivalence_chance
 from analysis.stats.equivalence import equivalence_power as equivalence_power
+from analysis.stats.equivalence import exceedance_chance as exceedance_chance
 from analysis.stats.estimate import COUNT_FLOOR as COUNT_FLOOR
 from analysis.stats.estimate import Estimate as Estimate
 from analysis.stats.estimate import Floats as Floats
@@ -37,6 +39,25 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
         worst = max(worst, min(1.0, (len(p) - place) * p[name]))
         adjusted[name] = worst
     return adjusted
+
+
+def holm_level(p: Mapping[str, float], name: str, alpha: float) -> float:
+    """Return the level that the raw p of one member has to meet, given the p of all others: its rejection is p <= level.
+
+        alpha / (m - R),   R the largest r with q_j <= alpha / (m - j + 1) for all j <= r,   q the sorted p of the others
+
+    It agrees with `holm`: holm(p)[name] <= alpha exactly if p[name] is at most this level.
+
+    Args:
+        p: the family of m members; a NaN still counts as a member.
+        name: one of them.
+        alpha: level of the family.
+    """
+    others = sorted(value for other, value in p.items() if other != name and not np.isnan(value))
+    rejected = 0
+    while rejected < len(others) and others[rejected] <= alpha / (len(p) - rejected):
+        rejected += 1
+    return alpha / (len(p) - rejected)
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -16,6 +16,10 @@ from tests.analysis import planted
 BASE = {"decoder": "bernoulli", "k": 5, "batch_norm": False, "warmup": 0, "n_z": 50}
 WARMUP = 20
 K5, K1, BN, WU, GAUSS = {}, {"k": 1}, {"batch_norm": True}, {"warmup": WARMUP}, {"k": 1, "decoder": "gaussian"}
+SAMPLED = {"k": 1, "objective.kl": "sampled"}
+"""K = 1 with the estimator of the KL that K = 5 has."""
+USUAL = {"data.classes": "all", "data.subset": "classes", "objective.kl": "auto"}
+"""The levels of further factors in cells that do not name them."""
 
 
 def n_z(*sizes):
@@ -59,12 +63,9 @@ class Plant:
 
     def write(self, root: Path, **options) -> Study:
         cells = [{**BASE, **cell} for cell in self.cells]
-        names = list(dict.fromkeys(chain.from_iterable(cells)))
-        cells = (
-            [{"data.classes": "all", "data.subset": "classes", **cell} for cell in cells]
-            if "data.classes" in names
-            else cells
-        )
+        named = set(chain.from_iterable(cells))
+        usual = {name: level for name, level in USUAL.items() if name in named}
+        cells = [{**usual, **cell} for cell in cells]
         names = list(dict.fromkeys(chain.from_iterable(cells)))
         factors = {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in names}
         count = self.activity or (lambda s, e: units(self.active(s, e), s["n_z"]))
@@ -115,7 +116,7 @@ def _last(s, e, plain, warm):
 
 def _gradual(s, e, end=12):
     """Nothing is lost at first, then evenly to the end of the warm-up."""
-    return end + (40 - end) * min(1.0, max(0.0, (WARMUP - e) / (WARMUP - 3)))
+    return end + (50 - end) * min(1.0, max(0.0, (WARMUP - e) / (WARMUP - 3)))
 
 
 def _returns(s, e):
@@ -125,7 +126,28 @@ def _returns(s, e):
 
 
 FIVE, RANDOM = {"data.classes": "1,2,3,4,5"}, {"data.classes": "1,2,3,4,5", "data.subset": "random"}
+TWO, TWO_RANDOM = {"data.classes": "1,2"}, {"data.classes": "1,2", "data.subset": "random"}
 METHODS = [K1, K5, BN, WU]
+
+
+def in_band(s, e):
+    """Ten active units, all others between 0.01 and the threshold."""
+    return units(10, s["n_z"], low=0.05)
+
+
+def better_images(share, images=10_000):
+    """The row of the latent table about the images that 50 units reconstruct better than 2."""
+    return {
+        "share_reference_better": share,
+        "images": images,
+        "images_reference_not_better": round((1 - share) * images),
+    }
+
+
+def absent_classes(s):
+    """How many of the ten classes a subset by class lacks."""
+    return 0 if s["data.classes"] == "all" or s["data.subset"] == "random" else 10 - len(s["data.classes"].split(","))
+
 
 PLANTS: dict[str, tuple[Plant, Plant]] = {
     "C1": tuple(
@@ -133,7 +155,7 @@ PLANTS: dict[str, tuple[Plant, Plant]] = {
     ),
     "C2": tuple(Plant([GAUSS], epochs=300, seeds=5, bound=lambda s, e, rate=rate: -330 + rate * e) for rate in (0, 0.02)),
     "C3": tuple(
-        Plant([K5, K1], final=lambda s, gain=gain: {"l_5": -87 + gain * (s["k"] == 5) + noise(s), "l_1": -88.0})
+        Plant([K5, K1, SAMPLED], final=lambda s, gain=gain: {"l_5": -87 + gain * (s["k"] == 5) + noise(s), "l_1": -88.0})
         for gain in (2, -2)
     ),
     "C4": tuple(
@@ -150,17 +172,22 @@ PLANTS: dict[str, tuple[Plant, Plant]] = {
         Plant(n_z(10, 20, 50, 100), epochs=40, bound=lambda s, e, tau=tau: rising(e, tau if s["n_z"] == 10 else 4))
         for tau in (2, 8)
     ),
-    "C11": tuple(Plant([K5], activity=lambda s, e, low=low: units(10, s["n_z"], low=low)) for low in (0.05, 0.001)),
+    "C11": tuple(
+        Plant([K5], activity=in_band, final=lambda s, cost=cost: {"ablation_between_elbo": cost + noise(s, 0.005)})
+        for cost in (-0.005, -0.5)
+    ),
     "C12": tuple(Plant([K1], epochs=60, active=lambda s, e, tau=tau: falling(s, e, 12, tau=tau)) for tau in (3, 100)),
     "C13": (
         Plant([K5, K1], epochs=80, active=lambda s, e: falling(s, e, 12)),
         Plant([K5, K1], epochs=30, activity=_returns),
     ),
     "C14": tuple(
-        Plant([K5, K1], epochs=40, active=lambda s, e, slow=slow: falling(s, e, 12, tau=9 if s["k"] == slow else 2))
+        Plant([K5, SAMPLED], epochs=40, active=lambda s, e, slow=slow: falling(s, e, 12, tau=9 if s["k"] == slow else 2))
         for slow in (5, 1)
     ),
-    "C15": tuple(Plant([K5, K1], active=lambda s, e, few=few: (10 if s["k"] == few else 16) + jitter(s)) for few in (5, 1)),
+    "C15": tuple(
+        Plant([K5, SAMPLED], active=lambda s, e, few=few: (10 if s["k"] == few else 16) + jitter(s)) for few in (5, 1)
+    ),
     "C16": tuple(
         Plant(
             [K5, BN],
@@ -191,6 +218,7 @@ PLANTS: dict[str, tuple[Plant, Plant]] = {
     "C22": tuple(
         Plant(
             [K5, K1],
+            activity=in_band,
             final=lambda s, cost=cost: {"ablation_low_elbo": -0.001, "ablation_between_elbo": cost + noise(s, 0.01)},
         )
         for cost in (-0.5, -0.005)
@@ -201,9 +229,9 @@ PLANTS: dict[str, tuple[Plant, Plant]] = {
             classes=lambda s, odd=odd: [
                 -80.0 - 20 * (s["n_z"] == 2 and c != odd) - 2 * (s["n_z"] == 50) + noise(s) for c in range(10)
             ],
-            latent=lambda s, share=share: {"share_reference_better": share + noise(s, 0.0001)},
+            latent=lambda s, share=share: better_images(share),
         )
-        for odd, share in ((None, 0.999), (3, 0.9))
+        for odd, share in ((None, 1.0), (3, 0.9))
     ),
     "C24": tuple(Plant(n_z(2, 50), latent=lambda s, rho=rho: {"spearman_purity": rho + noise(s)}) for rho in (-0.7, 0.5)),
     "C25": tuple(
@@ -225,16 +253,14 @@ PLANTS: dict[str, tuple[Plant, Plant]] = {
     ),
     "C27": tuple(
         Plant(
-            [FIVE, RANDOM, K5],
-            active=lambda s, e, few=few: (
-                10 - few * (s["data.subset"] == "classes" and s["data.classes"] != "all") + jitter(s)
-            ),
+            [FIVE, RANDOM, TWO, TWO_RANDOM, K5],
+            active=lambda s, e, share=share: 10 - round(share * absent_classes(s)) + jitter(s),
         )
-        for few in (5, -3)
+        for share in (1, -0.5)
     ),
     "C28": tuple(
         Plant(
-            [GAUSS, *METHODS, *n_z(20, 100)],
+            [GAUSS, *METHODS, SAMPLED, *n_z(20, 100)],
             nll=lambda s, bn=bn: (
                 95.0 + 150 * (s["decoder"] == "gaussian") - 5 * (s["k"] == 5) + bn * s["batch_norm"] + 0.3 * (s["n_z"] == 20)
             ),
@@ -243,7 +269,7 @@ PLANTS: dict[str, tuple[Plant, Plant]] = {
     ),
     "C29": tuple(
         Plant(
-            METHODS,
+            [*METHODS, SAMPLED],
             epochs=20,
             active=lambda s, e, late=late: (
                 10 + 4 * (s["k"] == 5) + 4 * s["batch_norm"] * (1 if e > late else -1) + 4 * (s["warmup"] > 0) + jitter(s)
@@ -252,7 +278,12 @@ PLANTS: dict[str, tuple[Plant, Plant]] = {
         for late in (0, 8)
     ),
     "C30": tuple(
-        Plant([K5], final=lambda s, cost=cost: {"ablation_low_elbo": -0.001, "ablation_between_elbo": cost + noise(s, 0.01)})
+        # At K = 1 there are no such units, so that nothing is lost without them.
+        Plant(
+            [K5, SAMPLED],
+            activity=lambda s, e: units(10, s["n_z"], low=0.05 if s["k"] == 5 else 0.001),
+            final=lambda s, cost=cost: {"ablation_between": (cost + noise(s, 0.01)) * (s["k"] == 5)},
+        )
         for cost in (-0.5, -0.005)
     ),
 }

@@ -19,7 +19,7 @@ def test_the_command(tmp_path, lonely, capsys):
     assert "none.yaml: cannot be read" in capsys.readouterr().err
     assert main([str(lonely.path), "--csv", str(tmp_path / "verdicts.csv")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "27 not testable" in lines[0]
+    assert "30 not testable" in lines[0]
     assert [line.split("**")[1] for line in lines[1:]] == list(CLAIMS)
     assert pd.read_csv(tmp_path / "verdicts.csv")["claim"].tolist() == list(CLAIMS)
     good = tmp_path / "good.yaml"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analysis.claims.claim import Claim, Part
 from analysis.claims.comparisons import comparisons
-from analysis.claims.judge import Case, decide
+from analysis.claims.judge import ALPHA, Case, decide, odds_of, verdict_on
 from analysis.claims.samples import Reading, Sample
 from tests.analysis.claims.verdicts import CLAIMS, LAWS
 
@@ -77,7 +77,7 @@ DIRECTIONAL = [
 
 
 def test_what_is_simulated():
-    assert set(CLAIMS) - set(SIMULATED) == {"C4", "C26", "C28"}
+    assert set(CLAIMS) - set(SIMULATED) == {"C4", "C23", "C26", "C28"}
     assert DIRECTIONAL == ["C1", "C3", "C5", "C8", "C10", "C14", "C15", "C16", "C27", "C29"]
 
 
@@ -106,8 +106,8 @@ def test_equality_is_found_or_refuted_with_a_small_sd(name):
     deciding = [part for part in claim.parts if part.decides]
     assert rate_of(claim, [1] * len(deciding), 0.15, draws=60) >= 0.8
     assert rate_of(claim, [-1] * len(deciding), 0.15, "refuted", draws=60) >= 0.8
-    # At a large sd five seeds say nothing: true or not, it stays undecided.
-    assert rate_of(claim, [1] * len(deciding), 1.3, "undecided", draws=60) >= 0.9
+    # At a large sd five seeds say next to nothing: true or not, it stays undecided.
+    assert rate_of(claim, [1] * len(deciding), 1.3, "undecided", draws=60) >= 0.85
 
 
 @pytest.mark.parametrize("name", DIRECTIONAL)
@@ -117,14 +117,15 @@ def test_a_claim_true_by_its_margin_is_refuted_in_5_percent_at_most(name):
     assert rate_of(CLAIMS[name], [max(1, part.by) for part in deciding], 0.5, "refuted") <= 0.05
 
 
-def test_equality_by_luck_is_not_confirmed():
-    claim, rng, lucky = CLAIMS["C7"], np.random.default_rng(7), 0
+def test_what_passes_its_tests_is_confirmed_whatever_power_was_observed():
+    claim, rng, weak = CLAIMS["C7"], np.random.default_rng(7), 0
     for _ in range(DRAWS):
         case = Case.of(claim, [Reading(claim.parts[0], draw(rng, claim.parts[0], 1, 0.5))])
-        word = decide(case, case.p, case.p_against)[0]
-        assert (word == "confirmed") == (case.p <= 0.05 and case.tests[0].power >= 0.8)
-        lucky += case.p <= 0.05 and case.tests[0].power < 0.8
-    assert lucky > 10
+        (odds,) = odds_of([case])
+        found = verdict_on(case, odds)
+        assert (found.verdict == "confirmed") == (case.p <= ALPHA)
+        weak += case.p <= ALPHA and found.power < 0.8
+    assert weak > 10
 
 
 def test_a_null_without_any_effect_is_not_domination():
@@ -148,6 +149,52 @@ def test_a_correlation_at_the_margin_is_not_absent():
             words.append(decide(case, case.p, case.p_against)[0])
     assert words.count("confirmed") / len(words) <= 0.05
     assert set(words[: DRAWS // 2]) == {"undecided"}
+
+
+PARTS = [
+    Part("x", "final", test, ("a", "b"), {"column": column}, margin=margin, by=by, paired=paired)
+    for test in ("greater", "less", "equal")
+    for column in ("nll", "active_units", "test_kl")
+    for margin, by in ((0.3, 0.0), (1.0, 1.0))
+    for paired in (True, False)
+] + [
+    Part("x", "final", "above", ("a", "b"), {"column": "nll"}, limit=0.2),
+    Part("x", "final", "below", ("a", "b"), {"column": "active_units"}, limit=0.2),
+    Part("x", "final", "within", ("a", "b"), {"column": "nll"}, range=(-0.3, 0.5)),
+    Part("x", "pair", "uncorrelated", ("a", "b"), {"column": "nll", "with": "l_1"}, margin=0.3),
+    Part("x", "final", "dominates", ("a", "b"), {"column": "nll"}, large=(("a", "b"),), small=(("b", "a"),)),
+    Part("x", "final", "always", ("a", "b"), {"column": "nll"}, limit=0.2),
+]
+
+
+@LAWS
+@given(
+    st.sampled_from(PARTS),
+    st.integers(2, 14),
+    st.floats(-2, 2),
+    st.sampled_from([0.0, 0.01, 0.3, 2.0]),
+    st.sets(st.integers(0, 13), max_size=3),
+    st.integers(0, 99),
+)
+def test_no_sample_confirms_and_refutes_at_any_level(part, seeds, shift, sd, diverged, key):
+    rng = np.random.default_rng(key)
+    shape = (seeds, 2 if part.test == "uncorrelated" else 1)
+    values = {name: rng.normal(place * shift, sd, shape) for place, name in enumerate(part.cells)}
+    if sd == 0.0:
+        values = {name: np.round(one, 1) for name, one in values.items()}
+    gone = np.isin(np.arange(seeds), list(diverged))
+    samples = {
+        name: replace(sample(name, np.where(gone[:, None] & (name == "a"), np.nan, one)), diverged=gone & (name == "a"))
+        for name, one in values.items()
+    }
+    for test in comparisons(part, samples):
+        # Confirmed at a level means p_for and its worst at most the level, and an estimate that counts.
+        confirmed_from = max(test.p, test.p_worst) if test.is_enough else np.inf
+        refuted_from = max(test.p_against, test.p_against_worst)
+        if not np.isnan([confirmed_from, refuted_from]).any():
+            # The largest level of an equivalence test is below one half, that of a direction (twice a tail) below 1.
+            highest = 0.5 if test.is_equivalence else 1.0
+            assert max(confirmed_from, refuted_from) >= highest, test
 
 
 @LAWS

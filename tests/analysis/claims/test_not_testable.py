@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.claims.judge import judge, stored_latent
-from tests.analysis.claims.planted_claims import BN, GAUSS, K1, K5, PLANTS, WU, Plant, noise
+from tests.analysis.claims.planted_claims import BN, GAUSS, K1, K5, PLANTS, SAMPLED, WU, Plant, in_band, noise
 from tests.analysis.claims.verdicts import verdict
 
 BERNOULLI_K5 = {
@@ -36,6 +36,10 @@ BERNOULLI_K5 = {
     "C27": ["data.classes = 1,2,3,4,5 (the study has all)", "data.subset = random (the study has classes)"],
     "C28": ["decoder = gaussian", "k = 1", "batch_norm = True", "warmup above 0", "n_z = 20"],
     "C29": ["k = 1", "batch_norm = True", "warmup above 0"],
+    # No unit lies in the band that these claims are about.
+    "C11": ["no unit's activity lies above 0.01"],
+    "C22": ["no unit's activity lies above 0.01"],
+    "C30": ["k = 1 (the study has 5)"],
 }
 
 
@@ -44,7 +48,7 @@ def test_absent_levels_are_named(lonely):
     assert {name for name, one in found.items() if one.verdict == "not testable"} == set(BERNOULLI_K5)
     for name, levels in BERNOULLI_K5.items():
         assert all(level in found[name].reason for level in levels[:4]), found[name].reason
-        assert np.isnan([found[name].p, found[name].p_holm, found[name].estimate]).all()
+        assert np.isnan([found[name].p, found[name].p_for, found[name].estimate]).all()
 
 
 def test_a_planned_level_in_no_such_cell_is_named(tmp_path):
@@ -61,26 +65,32 @@ def test_absent_epochs_warmup_settings_and_columns_are_named(tmp_path):
     assert "a warm-up of 20 epochs or more (its longest is 4)" in verdict(brief, "C17").reason
     grey = Plant([GAUSS, K1], settings={"data.input": "grey"}).write(tmp_path / "grey")
     assert "data.input = dynamic or static or threshold (the study has grey)" in verdict(grey, "C1").reason
-    without = Plant([K5, K1], final=lambda s: {"ablation_between_elbo": None}).write(tmp_path / "without")
+    without = Plant([K5, K1], activity=in_band, final=lambda s: {"ablation_between_elbo": None}).write(tmp_path / "without")
     found = verdict(without, "C22")
     assert found.verdict == "not testable"
     assert "values of ablation_between_elbo, which is null in every trial of K = 5" in found.reason
 
 
 def test_nothing_is_said_of_pruning_where_there_is_none(tmp_path):
-    found = {one.claim: one for one in judge(Plant([K1, K5, BN], epochs=30).write(tmp_path / "s"))}
-    for name, cells in (("C14", "K = 5 and in K = 1"), ("C16", "batch norm and in without")):
-        assert found[name].verdict == "not testable" or name == "C16"
-        assert f"pruning (fewer than 2 units are lost in {cells})" in found[name].reason
-    # That nothing is lost is an answer here.
-    assert found["C12"].verdict == "refuted"
-    assert found["C13"].verdict == "undecided"
+    found = {one.claim: one for one in judge(Plant([K1, SAMPLED, K5, BN], epochs=30).write(tmp_path / "s"))}
+    for name in ("C12", "C14"):
+        assert found[name].verdict == "not testable"
+        assert "fewer than 2 units are lost, so there is no half-life" in found[name].reason
+    assert found["C13"].verdict == "not testable"
+    assert "seeds 0, 1, 2, 3, 4, 5 of K = 5: no unit was pruned before the last epoch" in found["C13"].reason
+    # The third part of C16 is not about pruning.
+    assert found["C16"].how == "shown to be smaller than the margin of 1 units"
+    assert "fewer than 2 units are lost" in found["C16"].reason
+    # That all units are kept is an answer, as none can have been pruned before.
+    kept = verdict(Plant([K1], epochs=30, active=lambda s, e: 50).write(tmp_path / "kept"), "C12")
+    assert (kept.verdict, kept.how) == ("refuted", "shown to lie below the limit of 1 units")
+    assert kept.what.startswith("units lost")
     # No return in a few epochs of a few units is no evidence of a rate below a thousandth.
     few = Plant([K1, K5], epochs=30, active=lambda s, e: 11 - (e > 10)).write(tmp_path / "few")
     assert verdict(few, "C13").verdict == "undecided"
     # Without any active unit there is no share of them.
     dead = Plant([K5, WU], epochs=30, active=lambda s, e: 0).write(tmp_path / "dead")
-    assert "too few seeds have a value for" in verdict(dead, "C17").reason
+    assert "seeds 0, 1, 2, 3, 4, 5 of warm-up: no unit is active in epochs 1 to 5" in verdict(dead, "C17").reason
 
 
 def test_latent_claims_say_what_to_run(tmp_path):
@@ -108,10 +118,10 @@ def test_the_stored_table_of_latent_pictures_is_found(tmp_path):
 
 def test_a_factor_that_the_claim_does_not_name_is_at_its_default(tmp_path):
     gain = {"iwae": 2, "vae": -30}
-    cells = [{**k, "objective.bound": bound} for k in (K1, K5) for bound in gain]
+    cells = [{**k, "objective.bound": bound} for k in (SAMPLED, K5) for bound in gain]
     plant = Plant(cells, final=lambda s: {"l_5": -87 + gain[s["objective.bound"]] * (s["k"] == 5) + noise(s)})
     assert verdict(plant.write(tmp_path / "both"), "C3").verdict == "confirmed"
-    odd = [{**k, "training.beta2": beta2} for k in (K1, K5) for beta2 in (0.99, 0.999)]
+    odd = [{**k, "training.beta2": beta2} for k in (SAMPLED, K5) for beta2 in (0.99, 0.999)]
     found = verdict(replace(plant, cells=odd, final=lambda s: {}).write(tmp_path / "odd"), "C3")
     assert found.verdict == "not testable"
     assert "a level of training.beta2, which varies but is not fixed by the claim" in found.reason

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.claims.values import VALUES, Trial
+from analysis.claims.trial import Trial, Undefined
+from analysis.claims.values import VALUES
 from tests.analysis.claims.verdicts import LAWS
 
 
@@ -16,11 +17,12 @@ def trial_of(active=None, activity=None, warmup=0, threshold=0.1, **row):
         stream["active_units"] = active
     vectors = {} if activity is None else {"activity": np.array(activity, np.float32)}
     frame = pd.DataFrame(stream)
-    return Trial(row, frame, np.arange(len(frame)), threshold, warmup, read=vectors.__getitem__)
+    return Trial({"layer_sizes": (50,), **row}, frame, np.arange(len(frame)), threshold, warmup, read=vectors.__getitem__)
 
 
 def value(name, trial, **how):
-    return VALUES[name].of(trial, how)[0]
+    found = VALUES[name].of(trial, how)
+    return found if isinstance(found, Undefined) else found[0]
 
 
 def test_half_life_is_from_the_early_peak_to_half_of_what_is_lost():
@@ -32,7 +34,7 @@ def test_half_life_is_from_the_early_peak_to_half_of_what_is_lost():
     assert value("largest_drop", trial) == 8
     assert value("lost", trial) == 30
     flat = trial_of([0, 10, 10, 10, 10, 10, 9, 10, 9, 9])
-    assert value("half_life", flat) == 8
+    assert "no half-life" in value("half_life", flat).reason
 
 
 @LAWS
@@ -60,16 +62,61 @@ def test_returns_and_falls_are_counted_by_unit():
     assert value("fallen", trial) == 2
     assert value("between", trial, low=0.01, high=0.1) == 1
     assert VALUES["return_rate"].least_sd(trial, {"low": 0.01, "high": 0.1}) == 0.5
-    assert np.isnan(value("return_rate", trial_of(activity=[[0.5], [0.5]]), low=0.01, high=0.1))
+    assert "no unit was pruned" in value("return_rate", trial_of(activity=[[0.5], [0.5]]), low=0.01, high=0.1).reason
+
+
+def test_what_happened_within_epoch_1_cannot_be_told():
+    """A peak below the number of units and no loss after it: pruned before, or never active."""
+    early = trial_of([50, *[12] * 9])
+    whole = trial_of([0, *[50] * 9])
+    for name in ("lost", "largest_drop", "kept"):
+        assert "within epoch 1" in value(name, early).reason
+        assert value(name, whole) == (1 if name == "kept" else 0)
+    assert value("lost", trial_of([0, *[12] * 5, 10])) == 2
+    dead = [[0.5, 0.01], [0.5, 0.02]]
+    assert "never active" in value("fallen", trial_of(activity=dead)).reason
+    assert value("fallen", trial_of(activity=[*dead, [0.05, 0.01]])) == 1
+    assert value("fallen", trial_of(activity=[[0.5, 0.01], [0.5, 0.2]])) == 0
+    assert "no unit is active" in value("kept", trial_of([3, *[0] * 9])).reason
+
+
+def test_epochs_to_the_own_end_measure_the_rate_and_not_the_level():
+    epochs = np.arange(101)
+    for level in (0, -7):
+        curve = level - 30 * np.exp(-epochs / 6)
+        trial = Trial({}, pd.DataFrame({"test_bound": curve}), epochs, 0.1)
+        end = curve[-5:].mean()
+        expected = next(e for e in epochs if (np.abs(curve[e:] - end) <= 1).all())
+        assert value("epochs_to_end", trial, column="test_bound", within=1.0) == expected == 21
+    # A rise that goes on to the end has not converged, and neither has a curve that is far off in its last quarter.
+    for slow in (0.5 * epochs, np.where(epochs == 80, 5.0, 0.0)):
+        trial = Trial({}, pd.DataFrame({"test_bound": slow}), epochs, 0.1)
+        assert "had not converged" in value("epochs_to_end", trial, column="test_bound", within=1.0).reason
+
+
+def test_a_target_that_is_never_reached_is_no_number():
+    trial = Trial({}, pd.DataFrame({"test_bound": np.arange(9.0)}), np.arange(9), 0.1, target=5.0)
+    how = {"column": "test_bound", "reference": "a", "below": 1.0}
+    assert value("epochs_to_target", trial, **how) == 5
+    never = Trial({}, trial.stream, trial.places, 0.1, target=9.0)
+    assert value("epochs_to_target", never, **how).reason == "test_bound never reaches the target of 9"
+    assert np.isnan(value("epochs_to_target", Trial({}, trial.stream, trial.places, 0.1), **how))
+
+
+def test_an_ablation_without_units_is_undefined():
+    how = {"column": "ablation_between", "low": 0.01}
+    for low, expected in ((0.05, -0.5), (0.0999, -0.5), (0.0099, None), (0.2, None)):
+        found = value("ablation", trial_of(activity=[[0.6, low]], ablation_between=-0.5), **how)
+        assert found == expected if expected else "no unit's activity" in found.reason
 
 
 def test_warm_up_values_scale_with_its_length():
     curve = np.r_[[0.0], np.full(9, 40.0), np.linspace(40, 20, 91), np.full(50, 20.0)]
-    trial = trial_of(curve, warmup=100)
+    trial = trial_of(curve, warmup=100, layer_sizes=(40,))
     assert value("kept", trial) == 1
     assert value("slope_in_warmup", trial) == pytest.approx(-20 / 90)
     assert value("change_after_warmup", trial) == 0
-    assert value("kept", trial_of(curve, warmup=20)) == 1
+    assert value("kept", trial_of(curve, warmup=20, layer_sizes=(30, 10))) == 1
     assert value("change_after_warmup", trial_of(curve, warmup=20)) == 20 - curve[21]
 
 

@@ -7,8 +7,8 @@ from analysis.claims.judge import judge
 from analysis.claims.reader import paper_claims
 from analysis.loading.load import load
 from analysis.report.__main__ import main
+from analysis.report.claims import claims_section
 from analysis.report.effects import effects_section
-from analysis.report.judging import claims_section
 from analysis.report.section import NONE
 from tests.analysis.planted import SMALL, flat_bound, write
 
@@ -29,7 +29,7 @@ def test_claims_are_those_of_the_engine(root):
     def better(s, epoch):
         return flat_bound({**s, "seed": 0}, epoch) + np.random.default_rng([s["seed"], s["k"]]).normal(0, 0.05)
 
-    write(root, {**SMALL, "n_z": [50], "seed": list(range(5))}, bound=better)
+    write(root, {**SMALL, "n_z": [50], "seed": list(range(5))}, bound=better, settings={"objective.kl": "sampled"})
     study = load(root)
     section = claims_section(study)
     verdicts = judge(study)
@@ -38,6 +38,15 @@ def test_claims_are_those_of_the_engine(root):
     judged = [one for one in verdicts if one.verdict != "not testable"]
     assert list(shown["claim"]) == [one.claim for one in judged]
     assert all(word.startswith(one.verdict) for word, one in zip(shown["verdict"], judged, strict=True))
+    for row, one in zip(shown.to_dict("records"), judged, strict=True):
+        # One p, and what it is: C4 is a statement about every trial and has none.
+        assert (row["p"] == NONE) == (row["which p"] == NONE) == (one.side == "")
+        assert row["which p"] in (NONE, f"{one.side}, {one.family.partition(' primary')[0].partition(':')[0]}")
+    assert (shown["which p"].str.count("Holm over") > 0).any()
+    assert shown.set_index("claim").loc["C4", ["p", "95% interval"]].tolist() == [NONE, NONE]
+    assert {"p_for", "p_against", "p_for_adjusted", "p_against_adjusted", "level", "family"} <= set(
+        table(section, "claims").frame
+    )
     untested = table(section, "claims-untested").texts
     assert len(shown) + len(untested) == len(verdicts)
     assert untested["why not"].str.len().gt(0).all()
