@@ -87,36 +87,36 @@ def _missing_in_words(study: Study) -> str:
 def _effects_in_words(study: Study, decoder: str, value: str, frame: pd.DataFrame) -> Iterable[str]:
     """Name the largest effects of one table that are shown, and the factors of which none is."""
     better = {"higher": "higher is better", "lower": "lower is better"}.get(COLUMNS[value].better, "")
-    of = f"{study.labels.label_of('decoder', decoder)} decoder"
-    head = f"On {measure_in_words(value)}{f', where {better}' if better else ''}, {of}"
+    about = measure_in_words(value).removesuffix(")") + f"; {better})" if better else measure_in_words(value)
+    head = f"On {about}, {study.labels.label_of('decoder', decoder)} decoder"
     if not frame["low"].notna().any():
-        largest = _largest(frame)
-        if len(largest):
-            seen = "; ".join(_difference(study, row) for row in largest)
-            yield f"{head}: with one seed per cell no difference can be told from luck. The largest that were seen: {seen}."
+        if seen := [_difference(study, row) for row in _largest(frame, MOST_EFFECTS)]:
+            yield f"{head}: with one seed per cell no difference can be told from luck. The largest seen: {'; '.join(seen)}."
         return
-    shown = frame[(frame["p_holm"] <= ALPHA) & frame["survives"]]
-    largest = _largest(shown)
-    count = min(int(row["n"]) for row in largest) if largest else int(frame["n"].min())
-    with_n = f"n = {count} seeds per cell"
+    frame = frame[frame["low"].notna()]
+    is_shown = (frame["p_holm"] <= ALPHA) & frame["survives"]
+    largest = _largest(frame[is_shown], MOST_EFFECTS)
+    count = min(int(n) for n in frame["n"])
+    words = f"{head}, n = {count} seeds per cell: "
     if largest:
         many = f"the {_WORDS[len(largest)]} largest effects are" if len(largest) > 1 else "one effect is shown:"
-        yield f"{head}, {with_n}: {many} {'; '.join(_difference(study, row) for row in largest)}."
+        words += f"{many} {'; '.join(_difference(study, row) for row in largest)}."
     else:
-        yield f"{head}, {with_n}: no effect is shown."
-    open_rows = [
-        row for row in _largest(frame[~frame["factor"].isin(shown["factor"])], most=None) if not np.isnan(row["low"])
-    ]
-    if open_rows:
-        yield f"Not shown on {measure_in_words(value)}, {of}, which does not mean absent: " + (
-            "; ".join(_difference(study, row) for row in open_rows) + "."
-        )
+        words += "no effect is shown."
+    others = _largest(frame[~frame["factor"].isin(frame["factor"][is_shown])])
+    if others:
+        names = [
+            study.labels.title_of(str(row["factor"])) + (" (only before Holm's adjustment)" if row["p"] <= ALPHA else "")
+            for row in others
+        ]
+        words += f" Not shown, which does not mean absent: {', '.join(names)}."
+    yield words
 
 
 _WORDS = {2: "two", 3: "three"}
 
 
-def _largest(frame: pd.DataFrame, most: int | None = MOST_EFFECTS) -> list[dict[Any, Any]]:
+def _largest(frame: pd.DataFrame, most: int | None = None) -> list[dict[Any, Any]]:
     """Return one row per factor, that of its largest effect, in descending order.
 
     Where a factor has rows without a remark, such as K with both KLs sampled, its other rows are left to the table.
@@ -131,16 +131,19 @@ def _largest(frame: pd.DataFrame, most: int | None = MOST_EFFECTS) -> list[dict[
 
 
 def _difference(study: Study, row: dict[Any, Any]) -> str:
-    """Describe one effect: 'K = 5 instead of K = 1: 1.23 lower (0.9 to 1.56), not of K alone'."""
+    """Describe one effect: 'K = 5 instead of K = 1: lower by 1.23 (95% interval 0.9 to 1.56)'."""
     estimate, low, high = float(row["estimate"]), float(row["low"]), float(row["high"])
-    way = "higher" if estimate > 0 else "lower"
-    size = f"{text_of(abs(estimate), 3)} {way}" if estimate else "no difference"
+    sign = 1 if estimate >= 0 else -1
+    low, high = sorted((sign * low, sign * high))
+    size = f"{'higher' if sign > 0 else 'lower'} by {text_of(abs(estimate), 3)}" if estimate else "no difference"
     interval = f" (95% interval {text_of(low, 3)} to {text_of(high, 3)})" if not np.isnan(low) else ""
-    factor = str(row["factor"])
+    factor, remark = str(row["factor"]), str(row["remark"])
     words = " instead of ".join(study.labels.in_words({factor: row[name]}) for name in ("level", "reference"))
     special = str(row["title"]).removeprefix(study.labels.title_of(factor)).strip()
-    remark = " (see its remark)" if row["remark"] else ""
-    return f"{words}{f' {special}' if special else ''}: {size}{interval}{remark}"
+    # The first words of a remark say where its row is not at the usual base cell.
+    where = f" {remark.partition(',')[0]}" if remark.startswith("at ") else ""
+    alone = ", not of K alone" if factor == "k" and "alone" in remark else ""
+    return f"{words}{f' {special}' if special else ''}{where}: {size}{interval}{alone}"
 
 
 def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
