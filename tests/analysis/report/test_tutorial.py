@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from tests import ROOT
-from tests.analysis.planted import plausible_activity, plausible_bound, write
+from tests.analysis.planted import plausible_bound
+from tests.analysis.quick_start import FACTORS, write_quick_start
 
 NOTEBOOK = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text())
 
@@ -35,15 +35,7 @@ def cells(kind):
 
 @pytest.mark.parametrize("folder", ["docs", "."], ids=["where it lies", "from the top"])
 def test_every_cell_runs(tmp_path, folder):
-    factors = yaml.safe_load((ROOT / "grid.yaml").read_text())["factors"]
-    write(
-        tmp_path / "results" / "quickstart-smoke",
-        {**factors, "seed": factors["seed"][:1]},
-        epochs=2,
-        borders=1,
-        bound=plausible_bound,
-        activity=plausible_activity,
-    )
+    write_quick_start(tmp_path / "results" / "quickstart-smoke", 1, bound=plausible_bound)
     (tmp_path / folder).mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", RUNNER],
@@ -54,7 +46,7 @@ def test_every_cell_runs(tmp_path, folder):
         env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"[] {sorted(factors)}"
+    assert done.stdout.splitlines()[-1] == f"[] {sorted([*FACTORS, 'objective.kl', 'seed'])}"
 
 
 def test_it_is_a_notebook_with_the_outputs_of_its_cells():

@@ -17,22 +17,22 @@ from workers.data.images import KNOWN
 
 def test_the_quick_start():
     grid = read_grid(ROOT / "grid.yaml")
-    assert len(cells_of(grid)) == 48
-    assert len(trials_in(grid)) == 144
+    assert len(cells_of(grid)) == 48 + 1, "the product, and the bridge"
+    assert len(trials_in(grid)) == 3 * 49
     assert set(grid.factors) == set(FACTORS)
 
 
 GRIDS = {
-    "paper": (96, 480),
-    "paper-figures": (10, 50),
-    "paper-figures-short": (10, 20),
+    "paper": (97, 485),
+    "paper-figures": (11, 55),
+    "paper-figures-short": (11, 22),
     "burda": (5, 25),
-    "further": (14, 70),
-    "further-continuous": (16, 80),
+    "further": (15, 75),
+    "further-continuous": (18, 90),
     "deep": (16, 80),
     "burda-two-layers": (5, 25),
     "burda-short": (4, 8),
-    "mnist-check": (4, 8),
+    "mnist-check": (6, 12),
 }
 
 
@@ -50,6 +50,42 @@ def test_no_grid_has_cells_that_are_refused_or_twice_the_same(path):
     cells = cells_by_settings(grid)
     refuse(grid, cells)
     assert notes(grid, cells) == []
+
+
+def bridges(cells):
+    """The cells at K = 1 with a sampled KL that differ from another cell in that alone: there the KL is in closed form."""
+    known = {tuple(flatten(cell).items()) for cell in cells}
+    sampled = [cell for cell in cells if (cell.k, cell.objective.kl) == (1, "sampled")]
+    return [cell for cell in sampled if tuple({**flatten(cell), "objective.kl": "auto"}.items()) in known]
+
+
+def changes_the_estimator_with_k(cells):
+    """Whether some cells take the KL in closed form because K is 1, and others at the samples because it is not."""
+    return {closed_form_kl(cell) for cell in cells if cell.objective.kl == "auto"} == {True, False}
+
+
+COMPARING = {"grid", "paper", "paper-figures", "paper-figures-short", "further", "further-continuous", "mnist-check"}
+
+
+@pytest.mark.parametrize("path", [ROOT / "grid.yaml", *sorted((ROOT / "grids").glob("*.yaml"))], ids=lambda path: path.stem)
+def test_a_grid_that_compares_k_1_with_more_has_a_bridge_between_them(path):
+    cells = list(cells_by_settings(read_grid(path)))
+    assert changes_the_estimator_with_k(cells) == (path.stem in COMPARING)
+    assert bool(bridges(cells)) == (path.stem in COMPARING)
+    for bridge in bridges(cells):
+        assert not closed_form_kl(bridge)
+        cells.remove(bridge)
+    assert bridges(cells) == [], "without them there is none"
+
+
+def test_a_cell_that_differs_in_more_than_the_kl_is_no_bridge():
+    lines = ("factors: {k: [1, 5], n_z: [2, 3], seed: [0]}", "exclude: [{k: 1, n_z: 3}]")
+    found = [
+        list(cells_by_settings(grid_of(*lines, f"cells: [{{k: 1, n_z: {n_z}, objective.kl: {kl}}}]")))
+        for n_z, kl in ((2, "sampled"), (3, "sampled"), (2, "analytic"))
+    ]
+    assert all(changes_the_estimator_with_k(cells) for cells in found)
+    assert [len(bridges(cells)) for cells in found] == [1, 0, 0]
 
 
 def test_the_table_of_burda_is_burdas():
@@ -81,8 +117,8 @@ def test_continuous_data_are_grey_and_both_decoders_see_them():
 
 
 def test_the_figures_of_the_paper_take_trials_of_its_factorial():
-    whole, ten = (trials_of(read_grid(ROOT / f"grids/{name}.yaml"), "0" * 64) for name in ("paper", "paper-figures"))
-    assert {trial.trial_id for trial in ten} < {trial.trial_id for trial in whole}
+    whole, chosen = (trials_of(read_grid(ROOT / f"grids/{name}.yaml"), "0" * 64) for name in ("paper", "paper-figures"))
+    assert {trial.trial_id for trial in chosen} < {trial.trial_id for trial in whole}
 
 
 def test_the_paper_preset_has_the_values_of_the_paper():

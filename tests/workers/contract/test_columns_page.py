@@ -2,7 +2,6 @@
 
 import re
 
-import pandas as pd
 import pytest
 
 from tests import ROOT
@@ -41,24 +40,6 @@ def test_another_page_is_seen(old, new):
     page = PAGE.read_text()
     assert old in page
     assert tables_on(page.replace(old, new)) != expected()
-
-
-def test_the_example_of_the_page_reads_a_study(tmp_path, monkeypatch):
-    """The code between the fences runs on files of these columns."""
-    (code,) = re.findall(r"```python\n(.+?)```", PAGE.read_text(), re.DOTALL)
-    for name in ("epochs", "trials"):
-        folder = tmp_path / "results" / "quickstart" / name
-        folder.mkdir(parents=True)
-        numbers = {column.name: [1.0, 2.0] for column in HEADINGS[name]}
-        vectors = {column.name: [[0.5, 0.0], [0.25, 1.0]] for column in HEADINGS[name] if column.is_vector}
-        rows = {"trial_id": ["a", "b"], "status": ["completed", "diverged"], "epoch": [0, 1], "n_z": [50, 50]}
-        pd.DataFrame(numbers | vectors | {key: rows[key] for key in rows if key in numbers}).to_parquet(folder / "a.parquet")
-    monkeypatch.chdir(tmp_path)
-    found: dict = {}
-    exec(code, found)
-    assert found["last"]["epoch"].tolist() == [0, 1]
-    assert found["activity"].shape == (2, 2)
-    assert found["completed"]["trial_id"].tolist() == ["a"]
 
 
 if __name__ == "__main__":

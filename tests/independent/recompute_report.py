@@ -1,0 +1,61 @@
+"""Recomputes every number of a report from the Parquet files and compares it with the CSV tables of figures/.
+
+python -m tests.independent.recompute_report results/NAME [--only TABLE] [--show 5]
+
+It prints one line per table and exits with 1 if a number differs. Nothing of analysis, study or workers is imported: the
+formulas are those of docs/statistics.md, of the captions and of textbooks.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from tests.independent.claims import claims
+from tests.independent.comparing import Comparison
+from tests.independent.figures import FIGURES
+from tests.independent.stored import stored
+from tests.independent.tables import TABLES
+
+NO_NUMBERS = ("factors", "missing", "provenance", "claims-untested")
+
+
+def compare(folder: Path, only: str = "*") -> tuple[list[Comparison], list[str]]:
+    """Compare every table of a study, or those of this name; return the comparisons, and the names of tables that were not recomputed."""
+    study, found, left = stored(folder), [], []
+    for path in sorted((folder / "figures").glob(f"{only}.csv")):
+        if path.stem in NO_NUMBERS:
+            continue
+        table = pd.read_csv(path)
+        known = next((one for start, one in FIGURES.items() if path.stem.startswith(start)), None)
+        known = known or (claims if path.stem == "claims" else TABLES.get(path.stem.partition("-")[0]))
+        if known is None:
+            left.append(path.name)
+        elif len(table):
+            found.append(known(study, path, table))
+    return found, left + [f"{one.table} {row}" for one in found for row in one.left]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print one line per table and the first differences; return the exit code."""
+    parser = argparse.ArgumentParser(description="Recompute a report from the stored files")
+    parser.add_argument("study", type=Path, help="folder of a study with its figures/")
+    parser.add_argument("--show", type=int, default=3, help="differences to print per table")
+    parser.add_argument("--only", default="*", help="name of a table without .csv; * stands for any letters")
+    asked = parser.parse_args(arguments)
+    found, left = compare(asked.study, asked.only)
+    for one in found:
+        print(one)
+        for line in one.wrong[: asked.show]:
+            print(f"    DIFFERS {line}")
+        if len(one.wrong) > asked.show:
+            print(f"    and {len(one.wrong) - asked.show} more")
+    wrong = sum(len(one.wrong) for one in found)
+    print(f"{len(found)} tables, {sum(one.numbers for one in found)} numbers, {wrong} differ")
+    print("not recomputed:", "; ".join(left) or "none")
+    return 1 if wrong or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
