@@ -77,8 +77,12 @@ def shared_key(figure: Figure, axes: Axes, labels: list[str], place: tuple[float
 
 def key_columns(labels: list[str], width: float) -> int:
     """Return how many names of a key fit side by side into a width in points."""
-    widest = max([width_of(_name(label), 8) for label in labels], default=1.0) + 30
-    return max(1, min(len(labels), int(width // widest)))
+    return max(1, min(len(labels), int(width // width_of_key(labels))))
+
+
+def width_of_key(labels: list[str]) -> float:
+    """Return the width in points of a key with one name per row."""
+    return max([width_of(_name(label), 8) for label in labels], default=1.0) + 30
 
 
 def _name(label: str) -> str:

@@ -4,7 +4,7 @@ Maps, ranked units and effects are drawn in their own files and re-exported here
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.averages.seed_curves import SEED
-from analysis.figures.curve_names import DASHED, Curve, Names, name_curves, reference, thin_lines
+from analysis.figures.curve_names import DASHED, DOTTED, Curve, Names, name_curves, reference, thin_lines
 from analysis.figures.effects import interaction as interaction
 from analysis.figures.effects import main_effects as main_effects
 from analysis.figures.looks import Looks, chosen_looks
@@ -49,8 +49,8 @@ def bound_curves(table: pd.DataFrame, axes: Axes, names: Names = "ends", looks: 
     low, high, notes = _bound_limits(table)
     if low < high:
         axes.set_ylim(low, high)
-    for place, words in baseline_names(table):
-        curves.append(reference(axes, axes.get_xlim(), place, words, DASHED, "baseline"))
+    for (place, words), style in zip(baseline_names(table), cycle((DASHED, DOTTED)), strict=False):
+        curves.append(reference(axes, axes.get_xlim(), place, words, style, "baseline"))
     if notes:
         _below(axes, "\u2193 below the axis: " + "; ".join(notes))
     axes.set_ylabel(measure_in_words("test_bound"))

@@ -1,6 +1,7 @@
 """Draws main effects and interactions of factors from computed means."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.curve_names import Curve, Names, name_curves
 from analysis.figures.looks import BASE, Looks, chosen_looks
-from analysis.figures.style import GREY, typeset, wrap
+from analysis.figures.style import GREY, typeset, width_of, wrap
 
 _GAP = 1.6
 """The distance between the last level of a factor and the first of the next, in distances of levels."""
@@ -40,7 +41,7 @@ def main_effects(
         least: the least difference that fills the axis, so that constants are not drawn on one of rounding errors.
     """
     place, ticks, words = 0.0, [], []
-    span = _width(table)
+    titles = _titles(table, axes.get_window_extent().width * 72 / axes.figure.dpi)
     for title, rows in table.groupby("title", sort=False):
         places = place + np.arange(len(rows))
         means = rows["mean"].to_numpy(float)
@@ -48,12 +49,11 @@ def main_effects(
         for at, mean, half, label in zip(places, means, _halves(rows, between).T, rows["label"], strict=True):
             look = (looks or {}).get(str(title), {}).get(str(label), BASE)
             axes.errorbar([at], [mean], half[:, None], fmt=look.mark, color=look.colour, **_BARS)
-        room = (len(rows) - 1 + _GAP - 0.2) / span * axes.get_window_extent().width * 72 / axes.figure.dpi
         axes.annotate(
-            "\n".join(map(typeset, wrap(str(title), TITLE, room))),
+            "\n".join(map(typeset, titles[str(title)].lines)),
             (float(places.mean()), 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 4),
+            xytext=(0, 4 + titles[str(title)].above),
             textcoords="offset points",
             ha="center",
             va="bottom",
@@ -80,12 +80,33 @@ def main_effects(
 
 def height_of_titles(table: pd.DataFrame, wide: float) -> float:
     """Return the points that the names of the factors take above axes of a width in points."""
-    span = _width(table)
-    lines = [
-        len(wrap(str(title), TITLE, (len(rows) - 1 + _GAP - 0.2) / span * wide))
-        for title, rows in table.groupby("title", sort=False)
-    ]
-    return LINE * max(lines, default=1)
+    return max((title.above + LINE * len(title.lines) for title in _titles(table, wide).values()), default=LINE)
+
+
+@dataclass(frozen=True)
+class _Title:
+    """The name of a factor above its levels."""
+
+    lines: list[str]
+    above: float
+    """Points between the axes and its lowest line."""
+
+
+def _titles(table: pd.DataFrame, wide: float) -> dict[str, _Title]:
+    """Break the names of factors into the room above their levels; where words are wider, names alternate in height."""
+    span = sum(len(rows) - 1 + _GAP for _, rows in table.groupby("title", sort=False))
+    rooms = {str(title): (len(rows) - 0.2 + _GAP - 1) / span * wide for title, rows in table.groupby("title", sort=False)}
+    lines = {title: _broken(title, room) for title, room in rooms.items()}
+    if all(width_of(typeset(line), TITLE) <= rooms[title] for title, found in lines.items() for line in found):
+        return {title: _Title(found, 0.0) for title, found in lines.items()}
+    lines = {title: _broken(title, 1.6 * room) for title, room in rooms.items()}
+    low = LINE * max(len(found) for place, found in enumerate(lines.values()) if place % 2 == 0)
+    return {title: _Title(found, low if place % 2 else 0.0) for place, (title, found) in enumerate(lines.items())}
+
+
+def _broken(title: str, room: float) -> list[str]:
+    """Break a name into lines, after the dot of a setting too."""
+    return [line.replace(". ", ".") for line in wrap(title.replace(".", ". "), TITLE, room)]
 
 
 def interaction(
@@ -132,11 +153,6 @@ def interaction(
 
 
 _BARS: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.2, "capsize": 2.5, "markeredgecolor": "white", "zorder": 3}
-
-
-def _width(table: pd.DataFrame) -> float:
-    """Return the width of the axis of main effects, in distances of levels."""
-    return sum(len(rows) - 1 + _GAP for _, rows in table.groupby("title", sort=False))
 
 
 def _halves(rows: pd.DataFrame, between: Range) -> NDArray[np.float64]:

@@ -209,9 +209,8 @@ def _range(study: Study, decoder: str, value: str) -> dict[str, Any]:
 
 
 def _pooled_note(study: Study, decoder: str) -> str:
-    return kl_note(
-        study, [("", {"decoder": decoder, "k": k}) for k in select(study, {"decoder": decoder})["k"].unique().tolist()]
-    )
+    levels = select(study, {"decoder": decoder})["k"].unique().tolist()
+    return kl_note(study, [(study.labels.label_of("k", k), {"decoder": decoder, "k": k}) for k in levels])
 
 
 def _sizes(study: Study, cell: Mapping[str, Any]) -> tuple[int, ...]:

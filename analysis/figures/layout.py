@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.figures import maps, style
-from analysis.figures.curve_names import Names, key_columns, room_for, shared_key
+from analysis.figures.curve_names import Names, key_columns, room_for, shared_key, width_of_key
 from analysis.figures.style import GREY, SMALL, typeset, width_of, wrap
 
 POINTS_A_MM = 72 / 25.4
@@ -20,7 +20,7 @@ LEFT, BOTTOM, GAP, TITLE = 52.0, 38.0, 10.0, 12.5
 LOWEST = 138.0
 """Least height of axes in points: the label beside them needs it."""
 
-LEAST_COLUMN = 150.0
+LEAST_COLUMN = 130.0
 """Least width in points of a panel with its labels."""
 
 NARROW = 0.5
@@ -79,9 +79,9 @@ def draw(sheet: Sheet, width_mm: float | None = None) -> Figure:
 
 def _drawn(sheet: Sheet, width_mm: float | None) -> Figure:
     width = (width_mm or sheet.default_mm) * POINTS_A_MM
-    columns = max(1, min(sheet.columns, len(sheet.panels), int(width // LEAST_COLUMN)))
-    rows = -(-len(sheet.panels) // columns)
     bar = 62.0 if sheet.bar else 0.0
+    columns = max(1, min(sheet.columns, len(sheet.panels), int((width - bar) // _least_column(sheet))))
+    rows = -(-len(sheet.panels) // columns)
     names = [label for panel in sheet.panels for label in panel.names]
     right = room_for(list(dict.fromkeys(names))) if names else GAP
     at_ends = len(sheet.panels) == 1 and width - LEFT - right > NARROW * width
@@ -167,6 +167,12 @@ def _make_room(figure: Figure, axes: Sequence[Axes]) -> None:
     for one in axes if over > 0 else ():
         box = one.get_position()
         one.set_position((box.x0 + over, box.y0, box.width - over, box.height))
+
+
+def _least_column(sheet: Sheet) -> float:
+    """Return the least width of a panel: that of its labels, and of the key above it."""
+    names = [] if _has_one_key(sheet) else [label for panel in sheet.panels for label in panel.names]
+    return max(LEAST_COLUMN, LEFT + GAP + width_of_key(names)) if names else LEAST_COLUMN
 
 
 def _has_one_key(sheet: Sheet) -> bool:

@@ -86,7 +86,7 @@ def _of_levels(study: Study) -> dict[tuple[str, Any], Look]:
     base = usual_base(study)
     others = [(name, level) for name in base for level in study.factors[name] if level != base[name]]
     looks = (
-        Look(colour, _DASHES[(place + turn) % len(_DASHES)], MARKS[1 + (place + turn) % (len(MARKS) - 1)])
+        Look(colour, _DASHES[(place + 3 * turn) % len(_DASHES)], MARKS[1 + (place + turn) % (len(MARKS) - 1)])
         for turn in count()
         for place, colour in enumerate(_COLOURS)
     )
