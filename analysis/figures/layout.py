@@ -90,8 +90,9 @@ def _drawn(sheet: Sheet, width_mm: float | None) -> Figure:
     shared = names[: len(sheet.panels[0].names)] if _has_one_key(sheet) else []
     wide = (width - bar) / columns - LEFT - right
     high = min(max(sheet.ratio * wide, LOWEST), 205.0)
-    title = wrap(sheet.title, 10.5, width - 12, "bold")
-    foot = wrap(sheet.foot, SMALL, width - 12)
+    # Letters drawn on pixels are up to a few percent wider than their outlines.
+    title = wrap(sheet.title, 10.5, 0.97 * (width - 12), "bold")
+    foot = wrap(sheet.foot, SMALL, 0.97 * (width - 12))
     above = _above(sheet, at_ends, wide, bool(shared))
     shared_rows = -(-len(shared) // key_columns(shared, width - 12)) if shared else 0
     # Where the axes are narrow, the note on what lies below the axis takes two lines.
@@ -172,7 +173,7 @@ def _make_room(figure: Figure, axes: Sequence[Axes]) -> None:
 def _least_column(sheet: Sheet) -> float:
     """Return the least width of a panel: that of its labels, and of the key above it."""
     names = [] if _has_one_key(sheet) else [label for panel in sheet.panels for label in panel.names]
-    return max(LEAST_COLUMN, LEFT + GAP + width_of_key(names)) if names else LEAST_COLUMN
+    return max(LEAST_COLUMN, LEFT + width_of_key(names)) if names else LEAST_COLUMN
 
 
 def _has_one_key(sheet: Sheet) -> bool:
