@@ -1,6 +1,6 @@
-"""Computes the log-activity map of a cell, epoch by unit (the paper's figure 3.3)."""
+"""Computes the log-activity map of one seed of a cell, epoch by unit (the paper's figure 3.3)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,69 +17,88 @@ SORTED_AT = 1
 """The epoch whose activities order the units; those of epoch 0 would only order random projections."""
 
 
-def activity_map(study: Study, cell: Mapping[str, Any], layer: int = 1) -> pd.DataFrame:
-    """Compute the mean over seeds of the log-activity of every unit in every epoch.
+def activity_map(study: Study, cell: Mapping[str, Any], seed: int | None = None, layer: int = 1) -> pd.DataFrame:
+    """Compute the log-activity of every unit of one seed in every epoch.
 
-        mean over seeds of log10(max(A, FLOOR)),    the logarithm of the geometric mean
+        log10(max(A, FLOOR))
 
-    The index of a unit means nothing across seeds. So the units of each seed are sorted by their own activity at epoch
-    SORTED_AT, the most active first, before seeds are averaged.
+    The index of a unit means nothing across seeds, and its rank at an early epoch tells little about its end. Units of
+    different seeds therefore have no common order, and a map is of one seed. Its units are sorted by their activity at
+    epoch SORTED_AT, the most active first, as in the paper.
 
     Args:
         study: the output of `load`.
         cell: a level for every factor that varies, except the seed.
+        seed: which one; None: the one that `map_seed` finds.
         layer: the stochastic layer, from 1, which is next to the data.
 
     Returns:
-        epoch, unit (its rank, from 1), log10_activity, kl (nats, mean over seeds of kl_per_unit in the same order),
-        n (seeds), n_planned, missing, threshold; no rows until a seed has epoch 1.
+        epoch, unit (its rank at SORTED_AT, from 1), log10_activity, kl (nats, kl_per_unit in the same order), seed,
+        n_planned (seeds of the cell), threshold; no rows until the seed has epoch SORTED_AT.
 
     Raises:
-        AverageError: the levels in `cell` leave more than one cell.
+        AverageError: the levels in `cell` leave more than one cell, or it has no such seed.
     """
-    trials = select(study, cell)
-    if trials["seed"].duplicated().any():
-        raise AverageError("activity_map takes one cell, but several match; give a level for every factor that varies")
-    active = matrices(study, trials["trial_id"].tolist())
-    nats = matrices(study, trials["trial_id"].tolist(), "kl_per_unit")
-    sizes = study.layer_sizes()
-    maps = {}
-    for trial_id, (epochs, values) in active.items():
-        units = slice(sum(sizes[trial_id][: layer - 1]), sum(sizes[trial_id][:layer]))
+    trials = _trials_of(study, cell)
+    seed = map_seed(study, [("", cell)]) if seed is None else seed
+    if seed is not None and seed not in trials["seed"].tolist():
+        known = ", ".join(map(str, sorted(trials["seed"])))
+        raise AverageError(f"activity_map: the cell has no seed {seed}; its seeds are {known}")
+    trial_ids = trials["trial_id"][trials["seed"] == seed].tolist()
+    found = matrices(study, trial_ids)
+    for trial_id, (epochs, values) in found.items():
+        sizes = study.layer_sizes()[trial_id]
+        units = slice(sum(sizes[: layer - 1]), sum(sizes[:layer]))
         at = np.flatnonzero(epochs == SORTED_AT)
         if len(at):
             order = np.argsort(-values[at[0], units], kind="stable")
             log = np.log10(np.maximum(values[:, units][:, order].astype(float), FLOOR))
-            maps[trial_id] = (epochs, log, nats[trial_id][1][:, units][:, order].astype(float))
-    if not maps:
-        return pd.DataFrame(columns=["epoch", "unit", "log10_activity", "kl", "n", "n_planned", "missing", "threshold"])
-    every = np.unique(np.concatenate([epochs for epochs, _, _ in maps.values()]))
-    units = max(log.shape[1] for _, log, _ in maps.values())
-    has = np.zeros((len(maps), len(every)), bool)
-    sums = np.zeros((2, len(every), units))
-    for row, (epochs, log, kl) in enumerate(maps.values()):
-        at = np.searchsorted(every, epochs)
-        has[row, at] = True
-        sums[:, at] += (log, kl)
-    n = has.sum(axis=0)
-    means = sums / n[:, None]
-    absent = _Absent(study, trials)
-    ids = np.array(list(maps))
-    # There are few patterns and many epochs.
-    patterns, place = np.unique(has, axis=1, return_inverse=True)
-    words = np.array([absent.from_epoch(set(ids[pattern])) for pattern in patterns.T], object)
-    return pd.DataFrame(
-        {
-            "epoch": every.repeat(units),
-            "unit": np.tile(np.arange(1, units + 1), len(every)),
-            "log10_activity": means[0].ravel(),
-            "kl": means[1].ravel(),
-            "n": n.repeat(units),
-            "n_planned": len(trials),
-            "missing": words[np.ravel(place)].repeat(units),
-            "threshold": study.threshold,
-        }
-    )
+            kl = matrices(study, trial_ids, "kl_per_unit")[trial_id][1][:, units][:, order].astype(float)
+            return pd.DataFrame(
+                {
+                    "epoch": epochs.repeat(log.shape[1]),
+                    "unit": np.tile(np.arange(1, log.shape[1] + 1), len(epochs)),
+                    "log10_activity": log.ravel(),
+                    "kl": kl.ravel(),
+                    "seed": seed,
+                    "n_planned": len(trials),
+                    "threshold": study.threshold,
+                }
+            )
+    return pd.DataFrame(columns=["epoch", "unit", "log10_activity", "kl", "seed", "n_planned", "threshold"])
+
+
+def map_seed(study: Study, cells: Sequence[tuple[str, Mapping[str, Any]]]) -> int | None:
+    """Return the seed whose maps of some cells can be compared: the lowest one that completed in all of them.
+
+    Without one it is the lowest seed that has epoch SORTED_AT in all of them, then the lowest that has it in any of them;
+    None if there is none.
+    """
+    trials = [_trials_of(study, cell) for _, cell in cells]
+    started = set(study.epochs["trial_id"][study.epochs["epoch"] == SORTED_AT])
+    completed = [set(rows["seed"][rows["status"] == "completed"]) for rows in trials]
+    begun = [set(rows["seed"][rows["trial_id"].isin(started)]) for rows in trials]
+    ranks = [set.intersection(*completed) & set.intersection(*begun), set.intersection(*begun), set.union(*begun)]
+    return next((int(min(seeds)) for seeds in ranks if seeds), None)
+
+
+def passed_over(study: Study, cells: Sequence[tuple[str, Mapping[str, Any]]], seed: int) -> str:
+    """Name the lower seeds that the maps of some cells do not show, and why; empty if there are none."""
+    reasons = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
+    said = []
+    for label, cell in cells:
+        trials = _trials_of(study, cell).sort_values("seed")
+        for trial_id, other in zip(trials["trial_id"], trials["seed"], strict=True):
+            if trial_id in reasons and other <= seed:
+                said.append(f"{label}: seed {other} {reasons[trial_id]}")
+    return "; ".join(said)
+
+
+def _trials_of(study: Study, cell: Mapping[str, Any]) -> pd.DataFrame:
+    trials = select(study, cell)
+    if trials["seed"].duplicated().any():
+        raise AverageError("activity_map takes one cell, but several match; give a level for every factor that varies")
+    return trials
 
 
 def matrices(
@@ -102,19 +121,3 @@ def matrices(
         entries = starts[some][:, None] + np.arange(lengths[some[0]])
         found[str(trials.categories[codes[some[0]]])] = (epochs[some], values[entries])
     return found
-
-
-class _Absent:
-    """Tells which seeds of a cell are missing from the map of an epoch, and why."""
-
-    def __init__(self, study: Study, trials: pd.DataFrame) -> None:
-        reasons = dict(zip(study.missing["trial_id"], study.missing["reason"], strict=True))
-        ordered = trials.sort_values("seed")
-        self._words = {
-            trial_id: f"seed {seed} {reasons.get(trial_id, 'no finite value')}"
-            for seed, trial_id in zip(ordered["seed"], ordered["trial_id"], strict=True)
-        }
-
-    def from_epoch(self, present: Collection[str]) -> str:
-        """Name the seeds that are not among `present`; empty if there are none."""
-        return "; ".join(words for trial_id, words in self._words.items() if trial_id not in present)

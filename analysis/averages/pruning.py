@@ -59,14 +59,14 @@ def pruning(study: Study, cells: Cells, event: str, on: float = ON, off: float =
     """
     frames = []
     for label, cell in cells:
-        counts = _counts(study, cell, event, on, off)
+        counts = event_counts(study, cell, event, on, off)
         frames.append(average(study, counts, [], at=cell, epoch="every", floor=COUNT_FLOOR).assign(label=label))
     table = pd.concat(frames, ignore_index=True).assign(on=on, off=off)
     return table[["label", *[name for name in table if name != "label"]]]
 
 
-def _counts(study: Study, cell: Mapping[str, Any], event: str, on: float, off: float) -> pd.Series:
-    """Return one value per row of the stream; NaN outside the cell."""
+def event_counts(study: Study, cell: Mapping[str, Any], event: str, on: float = ON, off: float = OFF) -> pd.Series:
+    """Return the number of events so far for every row of the stream; NaN outside the cell."""
     counts = pd.Series(np.nan, index=study.epochs.index)
     trial_ids = select(study, cell)["trial_id"].tolist()
     rows = study.epochs.loc[study.epochs["trial_id"].isin(trial_ids), ["trial_id", "epoch"]].sort_values("epoch")

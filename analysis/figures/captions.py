@@ -5,6 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.averages.average import select
+from analysis.averages.estimators import kl_estimators
+from analysis.averages.one_factor import Cells
+from analysis.averages.seed_curves import FEW
 from analysis.loading.labels import INTERVAL
 from analysis.loading.study import Study
 
@@ -24,7 +28,7 @@ def n_text(table: pd.DataFrame) -> str:
 
 
 def drawn_labels(table: pd.DataFrame) -> list[str]:
-    """The curves of which a point is drawn, in the order of the table."""
+    """Return the curves of which a point is drawn, in the order of the table."""
     return list(dict.fromkeys(table["label"][table["n"] > 0]))
 
 
@@ -56,10 +60,72 @@ def evidence(table: pd.DataFrame, item: str = "curve") -> str:
     return " ".join(parts)
 
 
-def foot(base: str, table: pd.DataFrame, band: str = f"band: {INTERVAL}") -> str:
-    """Return the small print below the figure itself, so that the figure can be used outside the report."""
+def lines_in_words(table: pd.DataFrame) -> str:
+    """Return the sentence on what is drawn: bands where there are seeds enough, else the seeds."""
+    n = table["n"][table["n"] > 0]
+    if n.empty or n.max() == 1:
+        return "Lines: the one seed that each curve has."
+    if n.min() >= FEW:
+        return f"Lines: mean over seeds; bands: {INTERVAL}."
+    if n.max() < FEW:
+        return "Thick lines: mean over seeds; thin lines: the seeds themselves, all on one fixed test set."
+    return f"Thick lines: mean over seeds; bands: {INTERVAL}, where n is at least {FEW}; thin lines: the seeds, elsewhere."
+
+
+def foot(base: str, table: pd.DataFrame, around: str = "") -> str:
+    """Return the small print below the figure itself, so that the figure can be used outside the report.
+
+    Args:
+        base: the base cell in words.
+        table: what is drawn, with n and n_planned.
+        around: what is drawn around the means; empty: bands or seeds, as in lines_in_words.
+    """
     gone = absent(table)
-    return f"Base: {base}\nMean over seeds, n = {n_text(table)}; {band}" + (f"\nMissing: {gone}" if gone else "")
+    n = table["n"][table["n"] > 0]
+    if n.empty or n.max() == 1:
+        said = f"One seed, n = {n_text(table)}; no interval"
+    else:
+        bands = (
+            f"band: {INTERVAL}" if n.min() >= FEW else f"band where n is at least {FEW}: {INTERVAL}; else thin: the seeds"
+        )
+        drawn = around or ("thin: the seeds" if n.max() < FEW else bands)
+        said = f"Mean over seeds, n = {n_text(table)}; {drawn}"
+    return f"Base: {base}\n{said}" + (f"\nMissing: {gone}" if gone else "")
+
+
+def kl_note(study: Study, cells: Cells) -> str:
+    """Say that cells of different K also take the KL differently; empty where they do not, or where K does not differ.
+
+    Args:
+        study: the output of `load`.
+        cells: the cells that the figure contrasts, and their names; a cell may leave factors out, which then are pooled.
+    """
+    trials = {label: select(study, cell) for label, cell in cells}
+    levels_of: dict[str, list[Any]] = {}
+    for rows in trials.values():
+        for k, of_k in rows.groupby("k", sort=False):
+            for estimator in kl_estimators(of_k):
+                levels_of.setdefault(estimator, []).append(k)
+    levels = {one: list(dict.fromkeys(found)) for one, found in levels_of.items()}
+    closed = levels.get("closed form", [])
+    sampled = [k for k in levels.get("sampled", []) if k not in closed]
+    if not closed or not sampled:
+        return ""
+    first, second = (" and ".join(study.labels.label_of("k", k) for k in found) for found in (closed, sampled))
+    said = (
+        f"{first} {'takes' if len(closed) == 1 else 'take'} the KL in closed form, {second} at the samples: what differs "
+        "between them is not K alone."
+    )
+    if bridges := [
+        label for label, rows in trials.items() if set(rows["k"]) <= {*closed} and kl_estimators(rows) == {"sampled"}
+    ]:
+        said += f" {bridges[0]} takes it at the samples too and is the one to compare with {second}."
+    return said
+
+
+def title_with(study: Study, title: str, decoder: str | None) -> str:
+    """Return the title of a figure with its decoder: 'Test bound by warm-up, Bernoulli decoder'."""
+    return title if decoder is None else f"{title}, {study.labels.in_words({'decoder': decoder})}"
 
 
 def methods_base(study: Study, base: Mapping[str, Any], without: Sequence[str] = ("k", "batch_norm", "warmup")) -> str:

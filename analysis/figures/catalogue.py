@@ -15,7 +15,8 @@ from analysis.figures.further import (
     spectrum_picture,
     thresholds_picture,
 )
-from analysis.figures.paper import Methods, curve_picture, map_picture, panels_picture
+from analysis.figures.map_pictures import map_picture, seeds_picture
+from analysis.figures.paper import Methods, curve_picture, panels_picture
 from analysis.figures.picture import Picture
 from analysis.loading.study import Study
 from workers.contract.errors import UserError
@@ -31,14 +32,14 @@ class Entry:
     """A figure that can be drawn."""
 
     key: str
-    """The name that `--figure` takes: 2.2, 2.2-gaussian, 3.1a, spectrum, main-effects-gaussian ..."""
+    """The name that `--figure` takes: 2.2, 2.2-gaussian, 3.1a, 3.3-seeds, spectrum, main-effects-gaussian ..."""
     decoder: str | None
     """None if the figure compares decoders."""
     make: Callable[[], Picture | None]
     """Computes the figure and lays it out; returns None where the study has nothing to show."""
     of_paper: bool = False
     is_part: bool = False
-    """Whether it is a panel of another figure, drawn alone only on request."""
+    """Whether it is drawn only on request: a panel of another figure, or all seeds of one."""
 
 
 class FigureError(UserError):
@@ -104,6 +105,8 @@ def _of_paper(study: Study, decoder: str, suffix: str) -> Iterable[Entry]:
             number = f"3.3{letters[title]}"
             make_map = partial(map_picture, study, [(title, cell)], decoder, f"figure-{number}{suffix}", number + of)
             yield Entry(f"{number}{suffix}", decoder, make_map, of_paper=True, is_part=True)
+        make_map = partial(seeds_picture, study, cells, decoder, f"figure-3.3-seeds{suffix}", "3.3-seeds" + of)
+        yield Entry(f"3.3-seeds{suffix}", decoder, make_map, of_paper=True, is_part=True)
 
 
 def _unit_panels(study: Study, decoder: str, suffix: str, contrasts: dict[str, Contrast], cells: Cells) -> Iterable[Entry]:
@@ -116,11 +119,11 @@ def _unit_panels(study: Study, decoder: str, suffix: str, contrasts: dict[str, C
         parts["d"] = ("all methods together", Methods(cells, methods_base(study, usual_base(study, "k", decoder))))
     if parts:
         lettered = [(f"{letter}  {title}", part) for letter, (title, part) in parts.items()]
-        make = partial(panels_picture, study, lettered, "active_units", f"figure-3.1{suffix}", "3.1" + of)
+        make = partial(panels_picture, study, lettered, "active_units", f"figure-3.1{suffix}", "3.1" + of, decoder)
         yield Entry(f"3.1{suffix}", decoder, make, of_paper=True)
     for letter, part in parts.items():
         number = f"3.1{letter}"
-        make = partial(panels_picture, study, [part], "active_units", f"figure-{number}{suffix}", number + of)
+        make = partial(panels_picture, study, [part], "active_units", f"figure-{number}{suffix}", number + of, decoder)
         yield Entry(f"{number}{suffix}", decoder, make, of_paper=True, is_part=True)
 
 
@@ -141,6 +144,8 @@ def _beyond(study: Study, decoder: str, suffix: str) -> Iterable[Entry]:
         ):
             yield Entry(f"{key}{suffix}", decoder, partial(make, study, cells, decoder, f"{key}{suffix}"))
         yield Entry(f"kl-map{suffix}", decoder, partial(map_picture, study, cells, decoder, f"kl-map{suffix}", kl=True))
+        make_map = partial(seeds_picture, study, cells, decoder, f"kl-map-seeds{suffix}", kl=True)
+        yield Entry(f"kl-map-seeds{suffix}", decoder, make_map, is_part=True)
     key = f"main-effects{suffix}"
     yield Entry(key, decoder, partial(_if_full, partial(effects_picture, study, decoder, key)))
     for value in ("nll", "active_units"):

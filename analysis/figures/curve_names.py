@@ -1,14 +1,16 @@
-"""Names the curves of a figure: at their ends, each in its colour after a piece of its line, or in a key above them."""
+"""Names the curves of a figure, at their ends or in a key above, and draws what goes with them: seeds, levels to compare."""
 
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from analysis.figures.style import typeset, width_of
+from analysis.averages.seed_curves import SEED
+from analysis.figures.style import GREY, typeset, width_of
 
 Names = Literal["ends", "key", "none"]
 
@@ -29,6 +31,24 @@ _KEY: dict[str, Any] = {
 
 Curve = tuple[Line2D, Any]
 """A line and the style that it was given."""
+
+
+DASHED, DOTTED = (0, (4, 3)), (0, (1, 1.5))
+"""The lines of what a curve is compared with: a baseline, a threshold."""
+
+
+def reference(axes: Axes, across: tuple[float, float], height: float, label: str, style: Any, gid: str) -> Curve:
+    """Draw a level to compare with; it is named like a curve, outside the data, so that its name hides nothing."""
+    look: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": style, "zorder": 1, "gid": gid}
+    (line,) = axes.plot(across, (height, height), label=label, **look)
+    return line, style
+
+
+def thin_lines(rows: pd.DataFrame, along: str, axes: Axes, colour: str) -> None:
+    """Draw the seeds of one curve; a single seed is its own mean."""
+    seeds = [name for name in rows if str(name).startswith(SEED) and rows[name].notna().any()]
+    for name in seeds if len(seeds) > 1 else ():
+        axes.plot(rows[along], rows[name], color=colour, linewidth=0.6, alpha=0.55, label="_seed", gid="seed")
 
 
 def room_for(labels: list[str]) -> float:
@@ -57,8 +77,12 @@ def shared_key(figure: Figure, axes: Axes, labels: list[str], place: tuple[float
 
 def key_columns(labels: list[str], width: float) -> int:
     """Return how many names of a key fit side by side into a width in points."""
-    widest = max([width_of(_name(label), 8) for label in labels], default=1.0) + 30
-    return max(1, min(len(labels), int(width // widest)))
+    return max(1, min(len(labels), int(width // width_of_key(labels))))
+
+
+def width_of_key(labels: list[str]) -> float:
+    """Return the width in points of a key with one name per row."""
+    return max([width_of(_name(label), 8) for label in labels], default=1.0) + 30
 
 
 def _name(label: str) -> str:

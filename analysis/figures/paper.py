@@ -1,25 +1,26 @@
-"""Makes the figures of the paper: curves of one contrast, curves in panels, and maps of units."""
+"""Makes the paper's figures of curves: those of one contrast, and curves in panels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
-from analysis.averages.activity_map import FLOOR, activity_map
-from analysis.averages.one_factor import Cells, Contrast, cell_curves, curves, usual_base
+from analysis.averages.one_factor import Cells, Contrast, cell_curves, curves
+from analysis.averages.seed_curves import with_seeds
 from analysis.figures import curves as figures
-from analysis.figures import maps as map_figures
-from analysis.figures.captions import absent, drawn_labels, evidence, foot, methods_base, n_text
-from analysis.figures.layout import Bar, Panel, Sheet
+from analysis.figures.captions import drawn_labels, evidence, foot, kl_note, lines_in_words, title_with
+from analysis.figures.layout import Panel, Sheet
+from analysis.figures.looks import RULE, Looks, cell_looks
 from analysis.figures.picture import WIDE_MM, Picture, picture
-from analysis.loading.labels import INTERVAL
 from analysis.loading.study import Study
-from workers.contract.column import NATS
 
 VALUES = {
     "test_bound": ("Test bound", "bound", figures.bound_curves),
     "active_units": ("Active units", "active-units", figures.active_unit_curves),
 }
+
+SAMPLED = "sampled KL"
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,43 @@ class Methods:
     base: str
 
 
+def contrast_cells(study: Study, one: Contrast) -> Cells:
+    """Return the cells of a contrast by label; with K = 1, also at a sampled KL where K = 1 has it in closed form."""
+    cells = [(study.labels.label_of(one.factor, level), {**one.base, one.factor: level}) for level in one.levels]
+    bridge = {**one.base, "k": 1, "objective.kl": "sampled"}
+    if one.factor == "k" and 1 in one.levels and one.base.get("objective.kl") == "auto":
+        have = study.trials[list(study.cell_factors)].drop_duplicates().to_dict("records")
+        cells += [(f"{study.labels.label_of('k', 1)}, {SAMPLED}", bridge)] if bridge in have else []
+    return cells
+
+
+def _part(study: Study, part: Contrast | Methods, value: str) -> tuple[pd.DataFrame, Looks, str, str]:
+    """Return the table of a part with its seeds, the look of each curve, the base in words, and the note on the KL."""
+    if isinstance(part, Methods):
+        cells, base, varied = part.cells, part.base, None
+    else:
+        cells, base, varied = contrast_cells(study, part), part.base_in_words, part.factor
+    looks = dict(cell_looks(study, cells, varied))
+    if isinstance(part, Contrast) and len(cells) == len(part.levels):
+        table = curves(study, part, value)
+    else:
+        table = cell_curves(study, cells, value)
+        looks |= cell_looks(study, [one for one in cells if one[0].endswith(SAMPLED)], "objective.kl")
+    return with_seeds(study, table, cells, value), looks, base, kl_note(study, cells)
+
+
 def curve_picture(study: Study, one: Contrast, value: str, name: str = "", number: str = "") -> Picture:
     """Make the figure of one contrast over epochs; `value` is test_bound or active_units."""
     words, stem, function = VALUES[value]
-    table = curves(study, one, value)
-    title = f"{words} by {study.labels.title_of(one.factor)}"
-    panel = Panel(table, function, names=drawn_labels(table))
-    base = one.base_in_words
+    table, looks, base, note = _part(study, one, value)
     decoder = one.base.get("decoder")
+    title = title_with(study, f"{words} by {study.labels.title_of(one.factor)}", decoder)
+    names = drawn_labels(table)
+    if value == "test_bound":
+        names += [words for _, words in figures.baseline_names(table)]
+    panel = Panel(table, partial(function, looks=looks), names=names)
     name = name or f"{stem}-by-{one.factor.replace('.', '-')}" + (f"-{decoder}" if decoder else "")
-    parts = [f"{title}, over epochs. Base cell: {base}. Lines: mean over seeds; bands: {INTERVAL}.", evidence(table)]
+    parts = [f"{title}, over epochs. Base cell: {base}. {lines_in_words(table)} {RULE}", evidence(table), note]
     if value == "test_bound":
         parts.append("Nats per example on the test images, at beta 1; higher is better.")
         if one.factor == "k":
@@ -49,63 +77,33 @@ def curve_picture(study: Study, one: Contrast, value: str, name: str = "", numbe
             )
         if one.factor == "decoder":
             parts.append("Nats of a density are not nats of a probability: compare each decoder with its own baseline.")
-    return picture(name, " ".join(parts), table, Sheet(title, [panel], foot(base, table)), number)
+    return picture(name, " ".join(filter(None, parts)), table, Sheet(title, [panel], foot(base, table)), number)
 
 
 def panels_picture(
-    study: Study, parts: Sequence[tuple[str, Contrast | Methods]], value: str, name: str, number: str
+    study: Study,
+    parts: Sequence[tuple[str, Contrast | Methods]],
+    value: str,
+    name: str,
+    number: str,
+    decoder: str | None = None,
 ) -> Picture:
     """Make a figure of curves in panels side by side; each panel shows a contrast, or cells named one by one."""
     words, _, function = VALUES[value]
-    panels, tables, said, bases = [], [], [], []
+    panels, tables, said, bases, notes = [], [], [], [], []
     for title, part in parts:
-        if isinstance(part, Contrast):
-            table, base = curves(study, part, value), part.base_in_words
-        else:
-            table, base = cell_curves(study, part.cells, value), part.base
-        panels.append(Panel(table, function, title, drawn_labels(table)))
+        table, looks, base, note = _part(study, part, value)
+        shown = title if len(parts) > 1 else ""
+        panels.append(Panel(table, partial(function, looks=looks), shown, drawn_labels(table)))
         tables.append(table.assign(panel=title))
         said.append(f"{title}: base cell {base}; {evidence(table)}")
         bases.append(f"{title.split('  ')[0]}: {base}" if len(parts) > 1 else base)
+        notes.append(note)
     whole = pd.concat(tables, ignore_index=True)
-    caption = f"{words} over epochs. Lines: mean over seeds; bands: {INTERVAL}. {' '.join(said)}"
-    if len(parts) == 1:
-        panels = [Panel(panels[0].table, function, "", panels[0].names)]
-    title = f"{words} over epochs" if len(parts) > 1 else f"{words}: {parts[0][0]}"
-    sheet = Sheet(title, panels, foot("; ".join(bases), whole), default_mm=WIDE_MM if len(panels) > 1 else 142.0)
-    return picture(name, caption, whole, sheet, number)
-
-
-def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str = "", kl: bool = False) -> Picture | None:
-    """Make maps of single cells, epoch by unit: log-activity, or KL in nats; None if nothing is stored."""
-    maps = [(title, activity_map(study, cell)) for title, cell in cells]
-    maps = [(title, table) for title, table in maps if len(table)]
-    if not maps:
-        return None
-    base = methods_base(study, usual_base(study, "k", decoder))
-    function = map_figures.kl_map if kl else map_figures.activity_map
-    whole = pd.concat([table.assign(panel=title, label=title) for title, table in maps], ignore_index=True)
-    # All panels share the scale of trained models: before training a unit's KL can have any size.
-    end = whole[whole["epoch"] == whole["epoch"].max()]
-    options = {"top": float(min(max(end["kl"].max(), 0.1), map_figures.KL_TOP))} if kl else {}
-    panels = [Panel(table, function, f"{title}  (n = {n_text(table)})", (), options) for title, table in maps]
-    what = "KL of every latent unit" if kl else "Activity of every latent unit"
-    colour = (
-        "mean over seeds of the KL to the prior, in nats per example"
-        if kl
-        else f"mean over seeds of log10 activity (floor {FLOOR:g}), which is the logarithm of the geometric mean"
-    )
-    caption = (
-        f"{what} over epochs. Base cell: {base}; batch norm and warm-up are each added alone. Colour: {colour}. Units are "
-        "sorted within each seed by their activity at epoch 1, before seeds are averaged. "
-        + f"Panels: {'; '.join(f'{title} (n = {n_text(table)})' for title, table in maps)}."
-    )
-    if gone := absent(whole):
-        caption += f" Missing: {gone}."
-    bar = Bar(f"KL ({NATS})", None) if kl else Bar("log10 activity, mean over seeds", study.threshold)
-    sorting = "rows: units, sorted within each seed by their activity at epoch 1"
-    title = what if len(maps) > 1 else f"{what}: {maps[0][0]}"
-    sheet = Sheet(
-        title, panels, foot(base, whole, sorting), bar, ratio=0.8, default_mm=WIDE_MM if len(panels) > 1 else 110.0
-    )
+    # The note that names a cell to compare with says the most.
+    note = max(notes, key=len)
+    caption = f"{words} over epochs. {lines_in_words(whole)} {RULE} {' '.join(said)} {note}".strip()
+    title = title_with(study, f"{words} over epochs" if len(parts) > 1 else f"{words}: {parts[0][0]}", decoder)
+    mm = WIDE_MM if len(panels) > 1 else 142.0
+    sheet = Sheet(title, panels, foot("; ".join(bases), whole), default_mm=mm, shares_y=True)
     return picture(name, caption, whole, sheet, number)

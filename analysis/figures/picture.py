@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -58,7 +57,7 @@ def render(figure: Figure, title: str, kinds: Sequence[str]) -> dict[str, bytes]
     files = {}
     for kind in kinds:
         sink = io.BytesIO()
-        with matplotlib.rc_context(style.STYLE):
+        with style.our_style():
             figure.savefig(sink, format=kind, dpi=180, metadata=metadata[kind])
         files[kind] = sink.getvalue()
     return files

@@ -1,10 +1,11 @@
 """What all figures share: colours with line styles, type sizes and typesetting."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from itertools import count
 from typing import Any
 
+import matplotlib
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
@@ -23,14 +24,12 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 GREY = "#6b6b6b"
 
-VEIL: Any = {"facecolor": "white", "edgecolor": "none", "alpha": 0.65, "pad": 0.6}
-"""The background of text that may lie on a curve."""
-
 SMALL = 7.0
 """Size in points of the smallest text, used for notes."""
 
 STYLE: Any = {
     "font.size": 9.0,
+    "axes.formatter.useoffset": False,  # a tick says its number, not a difference from one that stands elsewhere
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -47,11 +46,13 @@ STYLE: Any = {
 }
 
 
-def looks() -> Iterator[tuple[str, Any]]:
-    """Yield colours with line styles without end; no pair repeats until every colour has had every style."""
-    for turn in count():
-        for place, (colour, _) in enumerate(LINES):
-            yield colour, LINES[(place + turn) % len(LINES)][1]
+@contextmanager
+def our_style() -> Iterator[None]:
+    """Draw in matplotlib's defaults and STYLE, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
 
 
 def typeset(words: str) -> str:
@@ -62,9 +63,10 @@ def typeset(words: str) -> str:
 @cache
 def width_of(words: str, size: float, weight: str = "normal") -> float:
     """Return the width of one line of text in points."""
-    return (
-        float(TextPath((0, 0), words, size=size, prop=FontProperties(weight=weight)).get_extents().width) if words else 0.0
-    )
+    if not words:
+        return 0.0
+    font = FontProperties(family="DejaVu Sans", weight=weight)
+    return float(TextPath((0, 0), words, size=size, prop=font).get_extents().width)
 
 
 def wrap(words: str, size: float, width: float, weight: str = "normal") -> list[str]:

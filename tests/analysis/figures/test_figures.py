@@ -1,16 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis import load
-from analysis.averages.activity_map import FLOOR, activity_map
-from analysis.averages.average import AverageError
-from analysis.averages.one_factor import contrast, contrasts, curves, map_cells, usual_base
+from analysis.averages.one_factor import contrast, contrasts, curves, usual_base
 from analysis.figures import curves as figures
-from analysis.figures import maps
 from analysis.figures.curve_names import spread
 from tests.analysis.planted import BASELINE, SMALL, write
 
@@ -131,7 +127,7 @@ def test_a_change_of_n_is_visible(axes):
     assert list(mark.get_xdata()) == [2]
     assert "n = 2" in [text.get_text() for text in axes.texts]
     assert axes.get_ylabel() == "active units (activity > 0.1)"
-    assert axes.get_ylim()[0] == 0
+    assert -0.1 < axes.get_ylim()[0] < 0, "a curve at 0 is visible above the frame"
 
 
 def test_epochs_without_any_seed_are_not_drawn(axes):
@@ -159,46 +155,3 @@ def _table(epochs, mean):
             "missing": "",
         }
     ).assign(baseline=np.nan, threshold=0.1)
-
-
-# --- maps ---------------------------------------------------------------------------------------------------------------
-
-
-def test_units_of_each_seed_are_sorted_by_themselves_before_the_mean(study):
-    # Each seed has its active units at other places: sorted by themselves they agree exactly.
-    table = activity_map(study, {"decoder": "bernoulli", "k": 1, "batch_norm": False, "warmup": 0, "n_z": 3})
-    last = table[table["epoch"] == 4].set_index("unit")["log10_activity"]
-    assert last.tolist() == pytest.approx(np.log10([0.9, 0.5, 0.001]).tolist(), abs=1e-6)
-    assert set(table["n"]) == {3}
-
-
-def test_the_floor_keeps_dead_units_finite(tmp_path):
-    write(tmp_path / "s", activity=lambda s, e: np.zeros(s["n_z"]))
-    table = activity_map(load(tmp_path / "s"), {"k": 1})
-    assert set(table["log10_activity"]) == {np.log10(FLOOR)}
-
-
-def test_a_map_is_of_one_cell(study):
-    with pytest.raises(AverageError, match="takes one cell"):
-        activity_map(study, {"k": 1})
-
-
-def test_the_mesh_is_the_table_with_unit_1_on_top(study, axes):
-    table = activity_map(study, map_cells(study, "bernoulli")[0][1])
-    maps.activity_map(table, axes)
-    (mesh,) = [item for item in axes.collections if isinstance(item, QuadMesh)]
-    assert mesh.get_array().shape == (3, 5)
-    assert float(mesh.get_array()[0, 4]) == pytest.approx(np.log10(0.9), abs=1e-6)
-    bottom, top = axes.get_ylim()
-    assert (bottom, top) == (3.5, 0.5)
-
-
-def test_panels_are_those_of_the_paper_as_far_as_they_exist(study, tmp_path):
-    assert [title for title, _ in map_cells(study, "gaussian")] == [
-        "vanilla: K = 1",
-        "importance weighted: K = 5",
-        "K = 5, batch norm",
-        "K = 5, warm-up 2 epochs",
-    ]
-    write(tmp_path / "s", {**SMALL, "k": [1]})
-    assert [title for title, _ in map_cells(load(tmp_path / "s"), "bernoulli")] == ["vanilla: K = 1"]
