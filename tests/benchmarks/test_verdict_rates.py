@@ -44,7 +44,7 @@ def test_verdicts_follow_the_true_effect():
 
 
 def test_power_is_what_is_seen():
-    draws = 400
+    draws = 200
     for case, _, quoted, seen in power_table(draws)[2]:
         error = 4 * np.sqrt(0.25 / draws)
         if "said to decide" in case:

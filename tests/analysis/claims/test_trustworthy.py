@@ -130,6 +130,8 @@ def test_cells_of_different_lengths_are_not_compared(tmp_path):
     assert found.verdict == "not testable", markdown(found)
     assert "cells of one length (K = 5 ends at epoch 3, K = 1 ends at epoch 30)" in found.reason
     assert "--set training.epochs=30" in found.reason
+    # A statement about every single trial compares none.
+    assert verdict(study, "C4").verdict == "confirmed"
 
 
 # --- what is told -------------------------------------------------------------------------------------------------------
