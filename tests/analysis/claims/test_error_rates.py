@@ -10,47 +10,11 @@ from hypothesis import strategies as st
 from analysis.claims.claim import Claim, Part
 from analysis.claims.comparisons import comparisons
 from analysis.claims.judge import ALPHA, Case, decide, odds_of, verdict_on
-from analysis.claims.samples import Reading, Sample
+from analysis.claims.samples import Reading
+from benchmarks.verdict_rates import draw, sample
 from tests.analysis.claims.verdicts import CLAIMS, LAWS
 
 DRAWS, SEEDS = 300, 5
-
-
-def sample(cell, values):
-    values = np.asarray(values, float)
-    values = values[:, None] if values.ndim == 1 else values
-    return Sample(cell, tuple(range(len(values))), values, np.zeros(len(values), bool), planned=len(values))
-
-
-def size_of(part: Part) -> float:
-    """The difference that counts, in the unit of the value."""
-    if part.test in ("greater", "less"):
-        return part.margin
-    if part.test == "within":
-        return (part.range[1] - part.range[0]) / 2
-    return part.margin if part.test == "equal" else 1.0
-
-
-def numbers_of(part: Part) -> int:
-    return {"over_epochs": 5, "by_class": 10}.get(part.value, 1)
-
-
-def draw(rng, part, effect, sd, seeds=SEEDS):
-    """Cells where the part is at the edge of being true (effect 0), or true (above 0), at a seed sd in units of `size_of`."""
-    size = size_of(part)
-    sign = 1 if part.test in ("greater", "above") else -1
-    shape = (seeds, numbers_of(part))
-    noises = {name: rng.normal(0, sd * size, shape) for name in part.cells}
-    match part.test:
-        case "greater" | "less":
-            noises[part.cells[0]] += sign * (part.by + effect * size)
-        case "above" | "below":
-            noises = {name: one + part.limit + sign * effect * size for name, one in noises.items()}
-        case "within":
-            noises = {name: one + part.range[1] - effect * size for name, one in noises.items()}
-        case "equal":
-            noises[part.cells[0]] += (1 - effect) * size
-    return {name: sample(name, one) for name, one in noises.items()}
 
 
 def rate_of(claim: Claim, effects, sd, word="confirmed", seeds=SEEDS, draws=DRAWS):
@@ -120,7 +84,7 @@ def test_a_claim_true_by_its_margin_is_refuted_in_5_percent_at_most(name):
 def test_what_passes_its_tests_is_confirmed_whatever_power_was_observed():
     claim, rng, weak = CLAIMS["C7"], np.random.default_rng(7), 0
     for _ in range(DRAWS):
-        case = Case.of(claim, [Reading(claim.parts[0], draw(rng, claim.parts[0], 1, 0.5))])
+        case = Case.of(claim, [Reading(claim.parts[0], draw(rng, claim.parts[0], 1, 0.5, SEEDS))])
         (odds,) = odds_of([case])
         found = verdict_on(case, odds)
         assert (found.verdict == "confirmed") == (case.p <= ALPHA)

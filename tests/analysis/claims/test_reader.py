@@ -61,6 +61,20 @@ def test_every_mistake_is_named_with_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (GOOD + "paper: {epochs: 0}\n", "9:17: epochs takes a whole number above 0, got 0"),
+        (GOOD + "paper: {epoch: 9}\n", "9:9: paper: epoch is not a key here; did you mean epochs?"),
+        (
+            GOOD.replace("equal,", "greater,").replace("paired: false", "paired: false, zero_in: [many]"),
+            "8:111: mine: nll: only the value ablation takes zero_in, got final",
+        ),
+        (
+            GOOD.replace("final, column: nll", "ablation, low: 0.01, column: ablation_low"),
+            "8:49: mine: nll: ablation cannot read column ablation_low; did you mean ablation_between?",
+        ),
+        (
+            GOOD.replace("final, column: nll", "epochs_to_end, within: 1, column: nll"),
+            "8:54: mine: nll: epochs_to_end cannot read column nll",
+        ),
         ("", "1:1: is empty; analysis/claims/paper.yaml shows a file of claims"),
         ("claims: [", "1:10: is not valid YAML"),
         ("- a\n", "1:1: the file: must be a table of keys and values"),

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.stats.equivalence import equivalence, equivalence_power
+from analysis.stats.equivalence import equivalence, equivalence_chance, equivalence_power, exceedance_chance
 from analysis.stats.estimate import COUNT_FLOOR, InferenceError, contrast, linear_contrast, mean_interval, one_sided
-from analysis.stats.multiplicity import clopper_pearson, holm, icc, rank_contrast, worst_rank
+from analysis.stats.multiplicity import clopper_pearson, holm, holm_level, icc, rank_contrast, worst_rank
 from tests.analysis.effects.planted_effects import seeds
 
 NAN = float("nan")
@@ -198,6 +198,38 @@ def test_holm_counts_what_could_not_be_tested():
     found = holm({"a": 0.01, "b": NAN, "c": 0.04})
     assert (found["a"], found["c"]) == pytest.approx((0.03, 0.08))
     assert np.isnan(found["b"])
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 1), st.floats(0, 0.02), st.just(NAN)), min_size=1, max_size=9),
+    st.sampled_from([0.01, 0.05, 0.2]),
+)
+def test_the_level_of_one_member_rejects_exactly_what_holm_rejects(p, alpha):
+    family = {str(place): one for place, one in enumerate(p)}
+    adjusted = holm(family)
+    for name, one in family.items():
+        level = holm_level(family, name, alpha)
+        assert alpha / len(p) <= level <= alpha
+        # The level depends on the others alone.
+        assert holm_level({**family, name: 0.5}, name, alpha) == level
+        if not np.isnan(one) and abs(one - level) > 1e-12:
+            assert (adjusted[name] <= alpha) == (one <= level)
+
+
+@pytest.mark.parametrize(("truth", "sd", "n"), [(0.0, 0.2, 5), (0.15, 0.2, 12), (0.45, 0.3, 8), (-0.4, 0.2, 6)])
+def test_chances_at_any_effect_are_those_of_a_simulation(truth, sd, n):
+    alpha, margin, least = 0.01, 0.3, 0.2
+    d = truth + seeds(n, [sd], 20000, n)[:, 0]
+    mean, half = d.mean(axis=1), stats.t.ppf(1 - alpha, n - 1) * d.std(axis=1, ddof=1) / np.sqrt(n)
+    se = sd / np.sqrt(n)
+    for quoted, shown in (
+        (equivalence_chance(truth, se, n - 1, margin, alpha), np.abs(mean) < margin - half),
+        (exceedance_chance(truth, 0.0, se, n - 1, alpha), mean > half),
+        (exceedance_chance(truth, least, se, n - 1, alpha), (mean > half) & (mean >= least)),
+    ):
+        assert quoted == pytest.approx(shown.mean(), abs=4 * np.sqrt(0.25 / 20000))
+    assert equivalence_chance(0.2, 0.0, 4, 0.3, alpha) == exceedance_chance(0.2, 0.2, 0.0, 4, alpha) == 1
+    assert equivalence_chance(0.3, 0.0, 4, 0.3, alpha) == exceedance_chance(0.1, 0.2, 0.0, 4, alpha) == 0
 
 
 def test_clopper_pearson_is_that_of_scipy_and_covers():
