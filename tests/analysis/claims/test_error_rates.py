@@ -42,7 +42,7 @@ DIRECTIONAL = [
 
 def test_what_is_simulated():
     assert set(CLAIMS) - set(SIMULATED) == {"C4", "C23", "C26", "C28"}
-    assert DIRECTIONAL == ["C1", "C3", "C5", "C8", "C10", "C14", "C15", "C16", "C27", "C29"]
+    assert DIRECTIONAL == ["C1", "C3", "C5", "C8", "C10", "C14", "C15", "C16", "C27", "C29", "C30"]
 
 
 @pytest.mark.parametrize("name", SIMULATED)

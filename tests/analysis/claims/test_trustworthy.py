@@ -131,7 +131,9 @@ def test_cells_of_different_lengths_are_not_compared(tmp_path):
     assert "cells of one length (K = 5 ends at epoch 3, K = 1 ends at epoch 30)" in found.reason
     assert "--set training.epochs=30" in found.reason
     # A statement about every single trial compares none.
-    assert verdict(study, "C4").verdict == "confirmed"
+    replace(PLANTS["C4"][0], cells=[K1], epochs=30).write(tmp_path / "t")
+    every = replace(PLANTS["C4"][0], cells=[K5], epochs=3).write(tmp_path / "t", entry=2)
+    assert verdict(every, "C4").verdict == "confirmed"
 
 
 # --- what is told -------------------------------------------------------------------------------------------------------
