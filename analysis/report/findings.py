@@ -206,6 +206,6 @@ def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]], la
         worst = float(changes[int(np.abs(changes).argmax())])
         yield (
             "Do not take the end of training for convergence: over the last tenth of the epochs the test bound changed "
-            f"by {text_of(float(np.median(changes)), 2)} nats per example in the median cell and by {text_of(worst, 2)} in the "
-            "cell of the largest change."
+            f"by {text_of(float(np.median(changes)), 2)} nats per example in the median cell and by {text_of(worst, 2)} in "
+            "the cell of the largest change."
         )
