@@ -49,7 +49,7 @@ class SeedTable:
     """How the trials of each cell take the KL: see `estimators.kl_estimator`."""
     labels: Labels = PLAIN
     has_sampled: bool = False
-    """Whether the study has cells at objective.kl = sampled, with which K can be compared."""
+    """Whether the study has cells of the decoder at objective.kl = sampled, with which K can be compared."""
 
     @property
     def names(self) -> list[str]:
@@ -135,7 +135,7 @@ def per_seed(
         levels,
         tuple(of_key[key] for key in cells),
         study.labels,
-        bool((study.trials["objective.kl"] == "sampled").any()),
+        bool((study.trials["objective.kl"] == "sampled")[study.trials["decoder"].isin(trials["decoder"])].any()),
     )
 
 

@@ -61,7 +61,7 @@ class Section:
 
 
 def _are_numbers(texts: Sequence[str]) -> bool:
-    return bool(texts) and all(text == NONE or text[0] in "\u22120123456789" for text in texts)
+    return bool(texts) and all(text == NONE or text[0] in "<\u22120123456789" for text in texts)
 
 
 def interval_text(low: float, high: float) -> str:

@@ -124,8 +124,11 @@ def test_nothing_is_remarked_where_all_cells_take_the_kl_alike(tmp_path):
 
 
 def test_without_a_cell_to_compare_with_the_remark_says_what_would_tell(tmp_path):
-    write(tmp_path / "s", FACTORS)
-    row = simple_effects(load(tmp_path / "s"), "nll", "k", at=HERE).iloc[0]
+    write(tmp_path / "s", {**FACTORS, "decoder": ["bernoulli", "gaussian"]})
+    # A cell of the other decoder is of no use.
+    write(tmp_path / "s", {**SMALL, "k": [1]}, settings={"objective.kl": "sampled"}, entry=2)
+    at = {**HERE, "decoder": "gaussian"}
+    row = simple_effects(load(tmp_path / "s"), "nll", "k", at=at).iloc[0]
     assert row["remark"].endswith("a cell at objective.kl = sampled would tell them apart")
 
 
