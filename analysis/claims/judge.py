@@ -12,12 +12,12 @@ from analysis.claims.comparisons import Comparison, comparisons
 from analysis.claims.reader import paper_claims
 from analysis.claims.samples import LATENT, Reader, Reading
 from analysis.claims.values import EARLY_SHARE, VALUES
+from analysis.loading.figure_files import figure_files, read_figure_table
 from analysis.loading.study import Study
 from analysis.stats.curves import EARLY
 from analysis.stats.equivalence import ENOUGH_POWER
 from analysis.stats.multiplicity import holm
 from workers.contract.errors import RecordError
-from workers.store.keys import FIGURES_FOLDER
 from workers.store.open import open_store
 from workers.store.plan_log import read_plan
 
@@ -102,8 +102,9 @@ def judge(study: Study, claims: Sequence[Claim] | None = None, latent: pd.DataFr
 
 def stored_latent(study: Study) -> pd.DataFrame | None:
     """Return the tables that `python -m analysis.latent` wrote for this study, one row per trial; None without any."""
-    paths = sorted((study.path / FIGURES_FOLDER).glob("latent-trials-*.csv"))
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True) if paths else None
+    names = figure_files(study, "latent-trials-", ".csv")
+    tables = [table for name in names if (table := read_figure_table(study, name, ("trial_id",))) is not None]
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def to_frame(verdicts: Iterable[Verdict]) -> pd.DataFrame:

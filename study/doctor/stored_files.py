@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from study.doctor.links import WithoutLinks, links_out
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
 from workers.contract.errors import DAMAGED, RecordError
@@ -69,6 +70,11 @@ class Examined:
 def examine(store: Store) -> Examined:
     """Read every file of a study and check it."""
     found = Examined()
+    links = links_out(store)
+    found.faults += [
+        Fault(key, text, "replace it by the file that it leads to, or remove it") for key, text in links.items()
+    ]
+    store = WithoutLinks(store, links)
     # A running study grows in the order plan, epochs, trials. Listing in the opposite order finds no file without its plan.
     listed = {folder: store.list(folder) for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER)}
     ended_in = {trials_key(*ended) for ended in ended_packs(store)}
@@ -193,6 +199,9 @@ def _checkpoints(
             content = hashlib.sha256(store.read(key)).hexdigest()
         except FileNotFoundError:
             continue  # a driver has deleted it in the meantime
+        except OSError as error:
+            found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "delete it: " + _ANEW))
+            continue
         if content != named[key]["checkpoint_sha256"]:
             found.faults.append(Fault(key, "damaged: its hash is not the one in its rows file", "delete it: " + _ANEW))
     for pack_id, (last, key) in newest.items():
