@@ -1,5 +1,6 @@
 """Names factors and levels in figures, captions and messages, and reads the file that renames them."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +169,9 @@ def _labels_of(table: _Table, label: str, problems: list[Problem]) -> dict[str, 
     for key, (_, node) in table.items():
         if isinstance(node, Scalar) and node.value is not None and not isinstance(node.value, bool) and node.text.strip():
             found[key] = node.text
+            if odd := next((letter for letter in node.text if _controls(letter)), None):
+                text = f"{label}.{key}: contains the control character {odd!a}; a label is one line of plain text"
+                problems.append(Problem(node.place, text))
         else:
             problems.append(Problem(node.place, f"{label}.{key}: got {plain(node)!r}, must be a text"))
     return found
@@ -183,3 +187,9 @@ def _is_same(key: str, level: Any) -> bool:
         return float(key) == float(level)
     except (TypeError, ValueError):
         return False
+
+
+def _controls(letter: str) -> bool:
+    """Tell whether a character is none that is read: the end of a line, a code for a terminal, a change of direction."""
+    # Python takes no space but the usual one for printable.
+    return not (letter.isprintable() or unicodedata.category(letter) == "Zs")

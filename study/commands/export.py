@@ -14,7 +14,7 @@ from typing import Any
 
 from study.forecast.amounts import in_bytes
 from study.status.found_study import Found, files_below, find_study
-from workers.contract.errors import CommandError
+from workers.contract.errors import CommandError, say
 from workers.contract.version import PACKAGE
 from workers.store.keys import EPOCHS_FOLDER, FIGURES_FOLDER, PLAN_FOLDER, REPORT, TRIALS_FOLDER
 from workers.store.listing import trained_models
@@ -47,9 +47,9 @@ def carry_out(words: argparse.Namespace) -> int:
     beside, left_out = _beside(found)
     count = write_archive(found, target, words.weights, beside)
     for line in left_out:
-        print(line)
-    print(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}, all verified")
-    print(f'once unpacked, it can be read with analysis.load("{found.name}")')
+        say(line)
+    say(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}, all verified")
+    say(f'once unpacked, it can be read with analysis.load("{found.name}")')
     return 0
 
 

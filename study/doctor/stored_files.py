@@ -225,7 +225,8 @@ def _weights(store: Store, found: Examined) -> None:
         except OSError as error:
             found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "restore it from a copy"))
             continue
-        if facts.get("trial_id") != trial_id or int(facts.get("epoch", -1)) > epochs:
+        epoch = facts.get("epoch", -1)
+        if facts.get("trial_id") != trial_id or not isinstance(epoch, int) or epoch > epochs:
             found.faults.append(Fault(key, f"holds the model of trial {facts.get('trial_id')}", "restore it from a copy"))
 
 
