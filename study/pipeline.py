@@ -7,6 +7,7 @@ from pathlib import Path
 from study.drive.executors import DEFAULT, executor_named
 from study.forecast.amounts import counted
 from study.forecast.calibrate import calibrate_for
+from study.forecast.memory import machine_bytes, memory_notes
 from study.forecast.rates import find_rates
 from study.forecast.wording import outlook
 from study.grid.checks import Cells, notes, refuse
@@ -55,6 +56,9 @@ def run_grid(
     _say_plan(grid, len(cells), work, wanted, plan_only)
     rates = find_rates(site.machine.device, grid.run.precision, here=site.is_here)
     for line in outlook(request, work, rates, runner.overhead, path):
+        say(line)
+    slots = runner.overhead.slots_of(site.machine.slots)
+    for line in memory_notes(work.missing, data, site.machine.device, slots, machine_bytes() if site.is_here else None):
         say(line)
     if plan_only:
         return 0

@@ -13,6 +13,7 @@ from workers.contract.errors import UserError
 from workers.contract.settings_table import leaves
 from workers.contract.suggestions import close_to
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
+from workers.store.folder import FileTooLargeError, read_limited
 
 INTERVAL = "95% t interval over seeds, pointwise"
 """What every band and every half-width in a report shows."""
@@ -121,7 +122,9 @@ def read_labels(path: Path) -> Labels:
         LabelError: the file cannot be read, or renames what cannot exist; names every problem with its place.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_limited(path, _LABELS_KIND).decode()
+    except FileTooLargeError as error:
+        raise LabelError(f"{error.problem}\n{path}: {_MEANT}") from error
     except (OSError, ValueError) as error:
         # ValueError: a name with a NUL, or bytes that are not text.
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"

@@ -104,6 +104,7 @@ def _run_command(found: Found, now: Standing) -> str:
 
 def _has_text(path: Path, text: str) -> bool:
     try:
-        return path.read_bytes() == text.encode()
+        # The current folder may hold anything: a file of another size is not read.
+        return path.stat().st_size == len(text.encode()) and path.is_file() and path.read_bytes() == text.encode()
     except OSError:
         return False

@@ -14,6 +14,7 @@ from study.doctor.links import WithoutLinks, links_out
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
 from workers.contract.errors import DAMAGED, RecordError
+from workers.store.closing import closing_reason
 from workers.store.ends import last_epochs
 from workers.store.keys import (
     CHECKPOINTS_FOLDER,
@@ -96,6 +97,7 @@ def examine(store: Store) -> Examined:
     _once(streams, last_epochs(rows), plan, found)
     packs_ended = set(zip(rows["pack_id"].to_pylist(), rows["epochs"].to_pylist(), strict=True))
     _checkpoints(store, streams, packs_ended, plan, found)
+    _marks(store, found)
     _weights(store, found)
     _strays(store, found)
     return found
@@ -211,6 +213,17 @@ def _checkpoints(
 
 
 _ANEW = "its epochs are computed again from the previous border and compared with what is stored"
+
+
+def _marks(store: Store, found: Examined) -> None:
+    """Check that every mark of a closed pack gives a reason: a run reads all of them first."""
+    for pack_id in closed_packs(store):
+        try:
+            closing_reason(store, pack_id)
+        except RecordError as error:
+            found.faults.append(_fault(error))
+        except OSError as error:
+            found.faults.append(Fault(closed_key(pack_id), f"cannot be read ({error.strerror})", "restore it from a copy"))
 
 
 def _weights(store: Store, found: Examined) -> None:

@@ -65,7 +65,7 @@ def test_a_cell_is_no_option_of_the_end_of_the_row_before(text, made):
 
 
 def test_a_harmless_text_is_printed_as_before():
-    assert escape("K = 5, 50% & n_z_x \u2212 a*b [c]") == r"K = 5, 50\% \& n\_z\_x $-$ a*b [c]"
+    assert escape("K = 5, 50% & n_z \u2212 a_b*c [d]") == r"K = 5, 50\% \& $n_z$ $-$ a\_b*c [d]"
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from workers.contract.yaml_tree import FileKind, Place, Problem
+
 
 class FolderStore:
     """A Store in a folder; each write survives a crash: write a temporary file, fsync it, link it, fsync the folder."""
@@ -112,6 +114,31 @@ def open_regular(path: str | Path) -> BinaryIO:
         OSError: it cannot be opened, or is a pipe, a socket or a device.
     """
     return open(path, "rb", opener=_regular)
+
+
+class FileTooLargeError(OSError):
+    """A file that a user names is larger than its kind allows; `problem` is the sentence, with the file's name."""
+
+    def __init__(self, path: str | Path, kind: FileKind, size: int) -> None:
+        """Name the file, its size and the largest one."""
+        super().__init__(errno.EFBIG, kind.too_large(size), str(path))
+        self.problem = Problem(Place(str(path), 1, 1), kind.too_large(size))
+
+
+def read_limited(path: str | Path, kind: FileKind) -> bytes:
+    """Return the bytes of a file that a user names; no more than its kind allows are read, however large it is.
+
+    Raises:
+        FileTooLargeError: it is larger.
+        OSError: see open_regular.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        # Some files of the system have more bytes than their size says.
+        raw = b"" if size > kind.max_bytes else file.read(kind.max_bytes + 1)
+    if max(size, len(raw)) > kind.max_bytes:
+        raise FileTooLargeError(path, kind, max(size, len(raw)))
+    return raw
 
 
 def _regular(path: str, flags: int) -> int:
