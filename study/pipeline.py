@@ -7,6 +7,7 @@ from pathlib import Path
 from study.drive.executors import DEFAULT, executor_named
 from study.forecast.amounts import counted
 from study.forecast.calibrate import calibrate_for
+from study.forecast.memory import machine_bytes, memory_notes
 from study.forecast.rates import find_rates
 from study.forecast.wording import outlook
 from study.grid.checks import Cells, notes, refuse
@@ -16,7 +17,7 @@ from study.grid.hints import shown_level
 from study.grid.selection import select, smoke
 from study.plan.planning import Work, find_work
 from study.plan.request import Request
-from workers.contract.errors import DataError
+from workers.contract.errors import DataError, say
 from workers.data.images import known, load_images
 from workers.store.keys import study_url
 from workers.store.open import open_store
@@ -39,9 +40,9 @@ def run_grid(
     runner = executor_named(executor)
     grid, cells = read_checked(path, sets, out, is_smoke)
     if is_calibrating:
-        calibrate_for(grid.run, _say)
+        calibrate_for(grid.run, say)
     site = runner.find_site(grid.run, address)
-    print("\n".join([f"study {grid.study} on {site.words}", *site.notes]), flush=True)
+    say("\n".join([f"study {grid.study} on {site.words}", *site.notes]))
     data = known(grid.base.data)
     trials = trials_of(grid, data.fingerprint)
     wanted = select(trials, only) if only else trials
@@ -49,13 +50,16 @@ def run_grid(
     if most >= data.n_train:
         raise DataError(f"data.n_valid: {most} leaves none of the {data.n_train} images to train on; set a smaller one")
     for line in notes(grid, cells):
-        print(line)
+        say(line)
     request = Request(open_store(study_url(grid.run.out, grid.study)), grid, wanted, site.machine, data)
     work = find_work(request, retry_failed)
     _say_plan(grid, len(cells), work, wanted, plan_only)
     rates = find_rates(site.machine.device, grid.run.precision, here=site.is_here)
     for line in outlook(request, work, rates, runner.overhead, path):
-        print(line, flush=True)
+        say(line)
+    slots = runner.overhead.slots_of(site.machine.slots)
+    for line in memory_notes(work.missing, data, site.machine.device, slots, machine_bytes() if site.is_here else None):
+        say(line)
     if plan_only:
         return 0
     if work.missing:
@@ -65,9 +69,9 @@ def run_grid(
         runner.prepare(site, grid.run.out)
     from study.drive.driver import drive
 
-    ending = drive(request, runner, say=_say, retry_failed=retry_failed, rates=rates)
+    ending = drive(request, runner, say=say, retry_failed=retry_failed, rates=rates)
     if site.farewell:
-        print(site.farewell)
+        say(site.farewell)
     return ending.exit_code
 
 
@@ -84,30 +88,26 @@ def read_checked(path: str | Path, sets: Iterable[str], out: str | None, is_smok
     return grid, cells
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
 def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], whole: bool) -> None:
     counts = {name: len(levels) for name, levels in grid.factors.items()} | ({"seed": 1} if grid.one_seed else {})
     levels = ", ".join(f"{name} {count}" for name, count in counts.items())
     new = sum(len(pack.trials) for pack in work.new)
     epochs = counted(grid.base.training.epochs, "epoch")
-    print(f"{counted(n_cells, 'cell')}, {counted(len(wanted), 'trial')} ({levels}), {epochs} each")
+    say(f"{counted(n_cells, 'cell')}, {counted(len(wanted), 'trial')} ({levels}), {epochs} each")
     to_do = f"{len(wanted) - len(work.done)} to do in {counted(len(work.missing), 'pack')}"
-    print(f"{counted(len(work.done), 'trial')} done, {to_do}; {counted(new, 'trial')} {'is' if new == 1 else 'are'} new")
+    say(f"{counted(len(work.done), 'trial')} done, {to_do}; {counted(new, 'trial')} {'is' if new == 1 else 'are'} new")
     if whole:
         _say_packs(grid, work)
 
 
 def _say_packs(grid: Grid, work: Work) -> None:
     for name, levels in grid.factors.items():
-        print(f"  {name}: {', '.join(shown_level(name, level) for level in levels)}")
+        say(f"  {name}: {', '.join(shown_level(name, level) for level in levels)}")
     sizes = sorted({len(pack.trials) for pack in work.missing})
     if sizes:
         borders = sorted({pack.borders[0] - pack.from_epoch for pack in work.missing})
-        print(f"packs of {_span(sizes)} trials, stored every {_span(borders)} epochs")
-    print(f"results in {study_url(grid.run.out, grid.study)}")
+        say(f"packs of {_span(sizes)} trials, stored every {_span(borders)} epochs")
+    say(f"results in {study_url(grid.run.out, grid.study)}")
 
 
 def _span(numbers: Sequence[int]) -> str:

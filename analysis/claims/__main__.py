@@ -3,12 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from analysis.claims.judge import judge, stored_latent
 from analysis.claims.reader import paper_claims, read_claims
 from analysis.claims.verdict import markdown, to_frame
+from analysis.loading.csv_text import csv_of
 from analysis.loading.load import load
-from workers.contract.errors import DONE, exit_code_of
+from workers.contract.errors import DONE, exit_code_of, one_line, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,13 +32,13 @@ def _carry_out(asked: argparse.Namespace) -> int:
     study = load(asked.study, vectors=True)
     verdicts = judge(study, claims, stored_latent(study))
     if asked.csv:
-        to_frame(verdicts).to_csv(asked.csv, index=False)
+        Path(asked.csv).write_bytes(csv_of(to_frame(verdicts)))
     counts = {
         word: sum(one.verdict == word for one in verdicts) for word in ("confirmed", "refuted", "undecided", "not testable")
     }
-    print(f"{study.name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
+    say(f"{study.name}: " + ", ".join(f"{count} {word}" for word, count in counts.items()))
     for one in verdicts:
-        print(markdown(one))
+        say(one_line(markdown(one)))
     return DONE
 
 

@@ -363,7 +363,8 @@ def _moved(found: Estimate, sign: int, null: float) -> Estimate:
 
 
 def _with_unit(words: str, number: float, unit: str) -> str:
-    return f"{words} {number:g} {unit}".rstrip()
+    # "0.8 share" and "0.3 rho" are not English.
+    return f"{words} {number:g}" if unit in ("share", "rho") else f"{words} {number:g} {unit}".rstrip()
 
 
 def _largest(values: Iterator[float]) -> float:

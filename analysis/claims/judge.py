@@ -13,9 +13,9 @@ from analysis.claims.power import power_at_no_difference, seeds_to_decide
 from analysis.claims.reader import paper_claims
 from analysis.claims.samples import Reader, Reading, listed
 from analysis.claims.verdict import Side, Verdict, Word
+from analysis.loading.figure_files import figure_files, read_figure_table
 from analysis.loading.study import Study
 from analysis.stats.multiplicity import holm, holm_level
-from workers.store.keys import FIGURES_FOLDER
 
 ALPHA = 0.05
 """Level of every verdict: for twice the one-sided p of a direction, and the larger one-sided p of an equivalence."""
@@ -46,8 +46,9 @@ def judge(study: Study, claims: Sequence[Claim] | None = None, latent: pd.DataFr
 
 def stored_latent(study: Study) -> pd.DataFrame | None:
     """Return the tables that `python -m analysis.latent` wrote for this study, one row per trial; None without any."""
-    paths = sorted((study.path / FIGURES_FOLDER).glob("latent-trials-*.csv"))
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True) if paths else None
+    names = figure_files(study, "latent-trials-", ".csv")
+    tables = [table for name in names if (table := read_figure_table(study, name, ("trial_id",))) is not None]
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 @dataclass(frozen=True, eq=False)

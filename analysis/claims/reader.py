@@ -13,6 +13,7 @@ from workers.contract.columns import CURVES, TRIAL_MEASURES, VECTORS
 from workers.contract.settings_table import adapter_of, leaves
 from workers.contract.suggestions import close_to
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
+from workers.store.folder import FileTooLargeError, read_limited
 
 PAPER = Path(__file__).with_name("paper.yaml")
 
@@ -29,7 +30,9 @@ def read_claims(path: str | Path) -> list[Claim]:
         ClaimsError: the file cannot be read or has problems; names every problem with its place.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_limited(path, _CLAIMS_FILE).decode()
+    except FileTooLargeError as error:
+        raise ClaimsError([str(error.problem)]) from error
     except (OSError, ValueError) as error:
         # ValueError: a name with a NUL, or bytes that are not text.
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"

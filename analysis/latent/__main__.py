@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.latent.make import write_latent
 from analysis.loading.load import load
-from workers.contract.errors import DONE, exit_code_of
+from workers.contract.errors import DONE, exit_code_of, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +26,9 @@ def _parser() -> argparse.ArgumentParser:
 def _carry_out(given: argparse.Namespace) -> int:
     study = load(given.study)
     written, lines = write_latent(study, given.root, given.seed)
-    print("\n".join(f"{study.name}: {line}" for line in lines))
+    say("\n".join(f"{study.name}: {line}" for line in lines))
     for path in written:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
     return DONE
 
 

@@ -32,6 +32,7 @@ from analysis.latent.numbers import (
 )
 from analysis.latent.pictures import Panel, Scene, scene_pictures
 from analysis.latent.trials import cells_of, measure_all
+from analysis.loading.csv_text import csv_of
 from analysis.loading.study import LoadError, Study
 from workers.contract.errors import RecordError
 from workers.contract.trial import trial_of
@@ -171,11 +172,11 @@ def write_latent(study: Study, root: str | None = None, seed: int | None = None)
             files |= {f"{picture.name}.{kind}": raw for kind, raw in picture.render().items()}
             tables[picture.name] = picture.table
             captions.append((picture.name, picture.title, picture.caption, picture.number))
-        files |= {f"{name}.csv": table.to_csv(index=False).encode() for name, table in tables.items()}
+        files |= {f"{name}.csv": csv_of(table) for name, table in tables.items()}
     if absent and not files:
         raise absent[0]
     table_of_captions = pd.DataFrame(captions, columns=["name", "title", "caption", "number"])
-    files[LATENT_CAPTIONS] = table_of_captions.to_csv(index=False).encode()
+    files[LATENT_CAPTIONS] = csv_of(table_of_captions)
     for name, raw in files.items():
         replace(study.path / FIGURES_FOLDER / name, raw)
     return [study.path / FIGURES_FOLDER / name for name in files], [*lines, *map(str, absent)]

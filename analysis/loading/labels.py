@@ -1,5 +1,6 @@
 """Names factors and levels in figures, captions and messages, and reads the file that renames them."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from workers.contract.errors import UserError
 from workers.contract.settings_table import leaves
 from workers.contract.suggestions import close_to
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
+from workers.store.folder import FileTooLargeError, read_limited
 
 INTERVAL = "95% t interval over seeds, pointwise, on one fixed test set"
 """What every band and every half-width in a report shows."""
@@ -120,7 +122,9 @@ def read_labels(path: Path) -> Labels:
         LabelError: the file cannot be read, or renames what cannot exist; names every problem with its place.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_limited(path, _LABELS_KIND).decode()
+    except FileTooLargeError as error:
+        raise LabelError(f"{error.problem}\n{path}: {_MEANT}") from error
     except (OSError, ValueError) as error:
         # ValueError: a name with a NUL, or bytes that are not text.
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
@@ -168,6 +172,9 @@ def _labels_of(table: _Table, label: str, problems: list[Problem]) -> dict[str, 
     for key, (_, node) in table.items():
         if isinstance(node, Scalar) and node.value is not None and not isinstance(node.value, bool) and node.text.strip():
             found[key] = node.text
+            if odd := next((letter for letter in node.text if _controls(letter)), None):
+                text = f"{label}.{key}: contains the control character {odd!a}; a label is one line of plain text"
+                problems.append(Problem(node.place, text))
         else:
             problems.append(Problem(node.place, f"{label}.{key}: got {plain(node)!r}, must be a text"))
     return found
@@ -183,3 +190,9 @@ def _is_same(key: str, level: Any) -> bool:
         return float(key) == float(level)
     except (TypeError, ValueError):
         return False
+
+
+def _controls(letter: str) -> bool:
+    """Tell whether a character is none that is read: the end of a line, a code for a terminal, a change of direction."""
+    # Python takes no space but the usual one for printable.
+    return not (letter.isprintable() or unicodedata.category(letter) == "Zs")

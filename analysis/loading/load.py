@@ -19,13 +19,14 @@ from analysis.loading.files import (
     trials_frame,
 )
 from analysis.loading.frame import by_trial, stream_frame
-from analysis.loading.labels import LABELS_FILE, PLAIN, Labels, cell_text, read_labels
+from analysis.loading.labels import LABELS_FILE, PLAIN, LabelError, Labels, cell_text, read_labels
 from analysis.loading.study import LoadError, Study, errors_of
 from workers.contract.columns import EPOCHS, TRIALS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS, NOT_IDENTITY
 from workers.contract.settings_table import flatten
 from workers.store.ends import ends_among, last_epochs
+from workers.store.folder import leads_out, link_in_words
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER
 from workers.store.open import open_store
 from workers.store.placement import Checked, Entries
@@ -91,7 +92,10 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
 def _labels(root: Path, given: str | Path | None) -> Labels:
     if given is not None:
         return read_labels(Path(given))
-    return read_labels(root / LABELS_FILE) if (root / LABELS_FILE).is_file() else PLAIN
+    path = root / LABELS_FILE
+    if leads_out(path, root):
+        raise LabelError(f"{path}: {link_in_words(path)}; replace it by the file, or name that file with --labels")
+    return read_labels(path) if path.is_file() else PLAIN
 
 
 def _read_whole_plan(store: Store, problems: dict[str, str]) -> Plan:

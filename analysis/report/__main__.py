@@ -12,7 +12,7 @@ from analysis.report.completeness import left_out_in_words, state_in_words
 from analysis.report.section import Section as Section
 from analysis.report.section import Table as Table
 from analysis.report.write import write_figures, write_report
-from workers.contract.errors import DONE, INCOMPLETE, CommandError, RecordError, VersionError, exit_code_of
+from workers.contract.errors import DONE, INCOMPLETE, CommandError, RecordError, VersionError, exit_code_of, printable, say
 from workers.store.keys import FIGURES_FOLDER
 
 
@@ -78,18 +78,18 @@ def _carry_out(asked: argparse.Namespace) -> int:
         raise
     finally:
         progress.end()
-    print(f"{study.name}: {state_in_words(study)}")
+    say(f"{study.name}: {state_in_words(study)}")
     for line in left_out_in_words(study):
-        print(line)
+        say(line)
     if asked.figure:
-        print("\n".join(f"wrote {path}" for path in written))
+        say("\n".join(f"wrote {path}" for path in written))
         return INCOMPLETE if study.left_out else DONE
     if len(study.missing):
         named = study.path / FIGURES_FOLDER / "missing.csv"
-        print(f"{len(study.missing)} trials are missing from the means; {named} and the report list them")
-    print(f"wrote {len(written) - 2} files to {study.path / FIGURES_FOLDER}")
-    print(f"wrote {written[-2]}")
-    print(f"wrote {written[-1]}")
+        say(f"{len(study.missing)} trials are missing from the means; {named} and the report list them")
+    say(f"wrote {len(written) - 2} files to {study.path / FIGURES_FOLDER}")
+    say(f"wrote {written[-2]}")
+    say(f"wrote {written[-1]}")
     return INCOMPLETE if study.left_out else DONE
 
 
@@ -103,7 +103,7 @@ class Progress:
     def say(self, words: str) -> None:
         """Show the next step."""
         if self.is_terminal:
-            print(f"\r\x1b[2K{words[:100]}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[2K{printable(words[:100])}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Clear the line."""

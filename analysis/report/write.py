@@ -7,6 +7,7 @@ from pathlib import Path
 from analysis.figures.catalogue import FigureError, chosen
 from analysis.figures.picture import Picture
 from analysis.figures.replace_file import replace
+from analysis.loading.csv_text import csv_of
 from analysis.loading.study import Study
 from analysis.report.claims import claims_section
 from analysis.report.descriptive import (
@@ -80,10 +81,10 @@ def write_report(
         written += _write_picture(folder, picture, raw)
     for section in sections:
         for table in section.tables:
-            written.append(replace(folder / f"{table.name}.csv", table.frame.to_csv(index=False).encode()))
+            written.append(replace(folder / f"{table.name}.csv", csv_of(table.frame)))
             written.append(replace(folder / f"{table.name}.tex", latex(table).encode()))
     if study.missing.empty:
-        written.append(replace(folder / "missing.csv", study.missing.to_csv(index=False).encode()))
+        written.append(replace(folder / "missing.csv", csv_of(study.missing)))
     made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {study.url}."
     written.append(replace(study.path / SUMMARY, markdown(study, sections, made).encode()))
     written.append(replace(study.path / REPORT, page(study, sections, images, made).encode()))
@@ -112,4 +113,4 @@ def write_figures(
 
 def _write_picture(folder: Path, picture: Picture, raw: dict[str, bytes]) -> list[Path]:
     files = [replace(folder / f"{picture.name}.{kind}", data) for kind, data in raw.items()]
-    return [*files, replace(folder / f"{picture.name}.csv", picture.table.to_csv(index=False).encode())]
+    return [*files, replace(folder / f"{picture.name}.csv", csv_of(picture.table))]

@@ -10,6 +10,10 @@ import yaml
 
 from study.cluster.join import ray_folder
 from workers.contract.errors import CommandError
+from workers.contract.yaml_tree import FileKind
+from workers.store.folder import read_limited
+
+_CLUSTER_FILE = FileKind("a cluster file", "some pages of text", "cluster.yaml is one", max_bytes=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ def read_cluster(path: str) -> ClusterFile:
         CommandError: the file cannot be read, or is not a cluster file of `ray up`.
     """
     try:
-        said = yaml.safe_load(Path(path).read_text())
+        said = yaml.safe_load(read_limited(path, _CLUSTER_FILE).decode())
     except OSError as error:
         raise CommandError(f"--cluster {path}: cannot be read ({error.strerror}); name the file of `ray up`") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

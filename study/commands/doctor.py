@@ -16,6 +16,7 @@ from study.doctor.stored_files import Examined, Fault, examine
 from study.forecast.amounts import in_bytes
 from study.grid.grid import Grid, read_grid
 from study.status.found_study import Found, find_study
+from workers.contract.errors import say
 
 BAD_SETUP, DAMAGED = 2, 3
 
@@ -34,7 +35,7 @@ def carry_out(words: argparse.Namespace) -> int:
     grid = read_grid(words.data) if words.data else None
     code = 0
     for check in _checks(words.out, found, grid):
-        print(f"{'ok     ' if check.code == 0 else 'problem'}  {check.text}", flush=True)
+        say(f"{'ok     ' if check.code == 0 else 'problem'}  {check.text}")
         code = max(code, check.code)
     return code
 

@@ -8,13 +8,13 @@ import json
 import os
 import secrets
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from study.forecast.amounts import in_bytes
 from study.status.found_study import Found, files_below, find_study
-from workers.contract.errors import CommandError
+from workers.contract.errors import CommandError, say
 from workers.contract.version import PACKAGE
 from workers.store.keys import EPOCHS_FOLDER, FIGURES_FOLDER, PLAN_FOLDER, REPORT, TRIALS_FOLDER
 from workers.store.listing import trained_models
@@ -44,17 +44,27 @@ def carry_out(words: argparse.Namespace) -> int:
         raise CommandError(f"{target}: already exists; move it away, or name another file with --to")
     if not target.parent.is_dir():
         raise CommandError(f"--to {target}: the folder {target.parent} does not exist; create it first")
-    count = write_archive(found, target, words.weights)
-    print(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}, all verified")
-    print(f'once unpacked, it can be read with analysis.load("{found.name}")')
+    beside, left_out = _beside(found)
+    count = write_archive(found, target, words.weights, beside)
+    for line in left_out:
+        say(line)
+    say(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}, all verified")
+    say(f'once unpacked, it can be read with analysis.load("{found.name}")')
     return 0
 
 
-def write_archive(found: Found, target: Path, with_weights: bool) -> int:
+def write_archive(found: Found, target: Path, with_weights: bool, beside: Sequence[str]) -> int:
     """Write an archive of a study under a temporary name, then rename it; return the number of files in it.
+
+    Args:
+        found: the study.
+        target: the archive.
+        with_weights: whether trained models go into it.
+        beside: the names of the other files that go into it; see _beside.
 
     Raises:
         RecordError: a file is damaged; no part of the archive is left.
+        OSError: a file cannot be read, or is a link that leads out of the study's folder; no part of the archive is left.
     """
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     count = 0
@@ -65,7 +75,7 @@ def write_archive(found: Found, target: Path, with_weights: bool) -> int:
             gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped,
             tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
-            for name, raw in _files(found, with_weights):
+            for name, raw in _files(found, with_weights, beside):
                 entry = tarfile.TarInfo(f"{found.name}/{name}")
                 entry.size, entry.mode = len(raw), 0o644
                 archive.addfile(entry, io.BytesIO(raw))
@@ -78,7 +88,7 @@ def write_archive(found: Found, target: Path, with_weights: bool) -> int:
     return count
 
 
-def _files(found: Found, with_weights: bool) -> Iterator[tuple[str, bytes]]:
+def _files(found: Found, with_weights: bool, beside: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of every file, in the order of the archive."""
     sums: dict[str, str] = {}
     origins: dict[str, set[str]] = {}
@@ -96,9 +106,8 @@ def _files(found: Found, with_weights: bool) -> Iterator[tuple[str, bytes]]:
         raw = _verified_weights(found.store, key)
         sums[key] = hashlib.sha256(raw).hexdigest()
         yield key, raw
-    # The report of a study in a bucket is wherever somebody made it.
-    for name in [] if found.is_in_bucket else _beside(found.folder):
-        raw = (found.folder / name).read_bytes()
+    for name in beside:
+        raw = found.store.read(name)
         sums[name] = hashlib.sha256(raw).hexdigest()
         yield name, raw
     yield GRID, grid.encode()
@@ -127,10 +136,19 @@ def _verified_weights(store: Store, key: str) -> bytes:
     return raw
 
 
-def _beside(folder: Path) -> list[str]:
-    figures = [path for path in files_below(folder / FIGURES_FOLDER) if not path.is_symlink() and path.name[0] != "."]
-    reports = [folder / name for name in _BESIDE if (folder / name).is_file()]
-    return [str(path.relative_to(folder)) for path in sorted([*figures, *reports])]
+def _beside(found: Found) -> tuple[list[str], list[str]]:
+    """Return the names of the report, its figures and the labels, and one line per link among them, which is left out."""
+    if found.is_in_bucket:
+        return [], []  # the report of a study in a bucket is wherever somebody made it
+    folder = found.folder
+    there = sorted([*files_below(folder / FIGURES_FOLDER), *(folder / name for name in _BESIDE)])
+    # Not even a link to another file of the study: the archive holds files, and its reader cannot tell where they lay.
+    links = [path for path in there if path.is_symlink()]
+    files = [path for path in there if path not in links and path.is_file() and path.name[0] != "."]
+    return (
+        [str(path.relative_to(folder)) for path in files],
+        [f"left out: {path} is a link to {os.readlink(path)}; an archive holds no links" for path in links],
+    )
 
 
 def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,12 @@
 """`study list`: list the studies on a cluster, or those below a folder of results."""
 
 import argparse
-import time
 from pathlib import Path
 
 from study.cluster.service import add_place, jobs_at
+from study.forecast.amounts import moment
 from study.status.found_study import studies_in
-from workers.contract.errors import CommandError
+from workers.contract.errors import CommandError, say
 from workers.store.keys import study_url
 
 
@@ -26,11 +26,11 @@ def carry_out(words: argparse.Namespace) -> int:
     newest = {(job.study, job.out): job for job in sorted(jobs, key=lambda job: job.is_running)}
     # Every running job; of a study that nobody is running, the last one.
     for job in [job for job in jobs if job.is_running or job is newest[job.study, job.out]]:
-        since = time.strftime("since %Y-%m-%d %H:%M:%S", time.localtime(job.started)) if job.started else "not started yet"
+        since = f"since {moment(job.started)}" if job.started else "not started yet"
         ended = "" if job.exit_code is None else f" (exit code {job.exit_code})"
-        print(f"{job.study}  {job.state.lower()}{ended}  {since}  job {job.job_id}  {study_url(job.out, job.study)}")
+        say(f"{job.study}  {job.state.lower()}{ended}  {since}  job {job.job_id}  {study_url(job.out, job.study)}")
     if not jobs:
-        print("no study has been submitted to this cluster; submit one with study submit GRID")
+        say("no study has been submitted to this cluster; submit one with study submit GRID")
     return 0
 
 
@@ -39,7 +39,7 @@ def _in_folder(out: str) -> int:
         raise CommandError(f"--out {out}: studies in a bucket cannot be listed; study status {out}/NAME shows one")
     names = studies_in(Path(out))
     for name in names:
-        print(f"{name}  {study_url(out, name)}")
+        say(f"{name}  {study_url(out, name)}")
     if not names:
-        print(f"there is no study in {out}; start one with study run GRID")
+        say(f"there is no study in {out}; start one with study run GRID")
     return 0

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from study.cluster.service import add_place, jobs_at
+from workers.contract.errors import printable_lines
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +29,5 @@ def carry_out(words: argparse.Namespace) -> int:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable_lines(text))
     sys.stdout.flush()

@@ -11,7 +11,7 @@ from pathlib import Path
 from study.drive.lease import holder, sentence
 from study.forecast.amounts import counted, in_bytes
 from study.status.found_study import Found, find_study, sizes
-from workers.contract.errors import CommandError, RecordError
+from workers.contract.errors import CommandError, RecordError, say
 from workers.store.plan_log import read_plan
 
 
@@ -30,21 +30,21 @@ def carry_out(words: argparse.Namespace) -> int:
             raise
         for folder in left:
             _delete(folder)
-            print(f"removed {folder}, left by an interrupted removal")
+            say(f"removed {folder}, left by an interrupted removal")
         return 0
     _refuse(found)
     for line in _what_goes(found):
-        print(line)
+        say(line)
     if not words.yes:
         if not sys.stdin.isatty():
             raise CommandError(f"study rm {words.name}: cannot ask without a terminal; add --yes to remove it")
         if input(f"remove study {found.name}? type its name: ").strip() != found.name:
-            print("nothing was removed")
+            say("nothing was removed")
             return 0
         # Somebody may have started it while the question was waiting.
         _refuse(found)
     remove(found.folder)
-    print(f"study {found.name} was removed")
+    say(f"study {found.name} was removed")
     return 0
 
 

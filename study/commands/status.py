@@ -1,13 +1,13 @@
 """`study status`: show how far a study has come, who drives it, how large it is, and what to do next."""
 
 import argparse
-import time
 from pathlib import Path
 
 from study.drive.lease import Holder, holder, sentence
-from study.forecast.amounts import counted, in_bytes
+from study.forecast.amounts import counted, in_bytes, moment
 from study.status.found_study import Found, find_study, sizes, sizes_in_bucket
 from study.status.standing import Standing, standing
+from workers.contract.errors import say
 from workers.store.bucket import BucketStore
 
 
@@ -23,7 +23,7 @@ def carry_out(words: argparse.Namespace) -> int:
     now = standing(found.store)
     driver = holder(found.store)
     for line in lines_of(found, now, driver, words.packs):
-        print(line)
+        say(line)
     return 0
 
 
@@ -58,9 +58,8 @@ def _counts(now: Standing, is_driven: bool) -> str:
 def _epochs(now: Standing) -> str:
     if now.newest is None:
         return "no rows stored yet"
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now.newest))
     most = "up to " if now.rows_at_most else ""
-    return f"{most}{now.rows:,} rows (one per trial and epoch) stored, the newest at {at}"
+    return f"{most}{now.rows:,} rows (one per trial and epoch) stored, the newest at {moment(now.newest)}"
 
 
 def _driver(driver: Holder | None) -> str:
@@ -105,6 +104,7 @@ def _run_command(found: Found, now: Standing) -> str:
 
 def _has_text(path: Path, text: str) -> bool:
     try:
-        return path.read_bytes() == text.encode()
+        # The current folder may hold anything: a file of another size is not read.
+        return path.stat().st_size == len(text.encode()) and path.is_file() and path.read_bytes() == text.encode()
     except OSError:
         return False

@@ -5,7 +5,7 @@ import argparse
 from study.cluster.service import add_place, jobs_at
 from study.drive.lease import holder, sentence
 from study.status.found_study import find_study, refuse_links
-from workers.contract.errors import CommandError
+from workers.contract.errors import CommandError, say
 from workers.store.keys import stop_key, study_url
 
 
@@ -25,17 +25,17 @@ def carry_out(words: argparse.Namespace) -> int:
     refuse_links(found)
     driver = holder(found.store)
     if driver is None:
-        print(f"nobody is running study {found.name}; there is nothing to stop")
+        say(f"nobody is running study {found.name}; there is nothing to stop")
     elif not driver.alive:
-        print(f"nobody is running study {found.name}; its last driver ended without notice ({sentence(driver)})")
+        say(f"nobody is running study {found.name}; its last driver ended without notice ({sentence(driver)})")
     elif found.store.create(stop_key(driver.lease.run_id), b""):
-        print(
+        say(
             f"asked the driver of study {found.name} to stop ({sentence(driver)}): every running pack continues to its "
             f"next border, then the command ends; study status {found.url} shows when; "
             "to continue later, run the study again"
         )
     else:
-        print(f"study {found.name} was already asked to stop ({sentence(driver)}); its packs continue to their next borders")
+        say(f"study {found.name} was already asked to stop ({sentence(driver)}); its packs continue to their next borders")
     return 0
 
 
@@ -54,11 +54,11 @@ def _through_cluster(words: argparse.Namespace) -> int:
         # Jobs that wait for another one come first: they would take its place.
         for job in reversed(running):
             jobs.stop(client, job.job_id)
-            print(
+            say(
                 f"asked job {job.job_id} to stop: every running pack of study {job.study} continues to its next border, "
                 f"then the driver ends; study status {study_url(job.out, job.study)} shows when; "
                 "to continue later, run the study again"
             )
         if not running:
-            print(f"nobody is running study {newest.study} on this cluster; there is nothing to stop")
+            say(f"nobody is running study {newest.study} on this cluster; there is nothing to stop")
     return 0

@@ -14,7 +14,7 @@ from study.drive.executors import DEFAULT
 from study.grid.design import trials_of
 from study.grid.grid import Grid
 from study.grid.selection import select
-from workers.contract.errors import CommandError, DataError
+from workers.contract.errors import CommandError, DataError, printable_lines, say
 from workers.data.images import known
 from workers.store.keys import study_url
 
@@ -58,26 +58,26 @@ def run_there(words: argparse.Namespace) -> int:
             raise CommandError(f"--cluster {words.cluster} and {option}: leave one of them out")
     grid = _checked(words)
     cluster = read_cluster(words.cluster)
-    print(f"study {grid.study} on cluster {cluster.name} ({cluster.path}), head {head_of(cluster)}", flush=True)
+    say(f"study {grid.study} on cluster {cluster.name} ({cluster.path}), head {head_of(cluster)}")
     where = place_words(None, words.cluster)
     with jobs_at(None, words.cluster) as client:
         job_id = _submitted(client, grid, words, where)
         try:
             job = follow(client, job_id, _write)
         except KeyboardInterrupt:
-            print(
+            say(
                 f"\nstudy {grid.study} continues on the cluster; run the same command again to follow it; "
                 f"`study stop {grid.study}{where}` stops it at its next borders; "
                 f"`ray down {words.cluster}` takes the cluster down"
             )
             return INTERRUPTED
     refuse_unstarted(job)
-    print(f"take the cluster down with `ray down {words.cluster}`")
+    say(f"take the cluster down with `ray down {words.cluster}`")
     return job.code
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable_lines(text))
     sys.stdout.flush()
 
 
@@ -107,19 +107,19 @@ def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -
     stopping = [job.job_id for job in running if STOPPING in jobs.log_of(client, job.job_id)]
     for job in running:
         if job.asked == asked and job.job_id not in stopping:
-            print(f"study {grid.study} is already running as job {job.job_id}; nothing is submitted")
-            _next_commands(grid, where, print)
+            say(f"study {grid.study} is already running as job {job.job_id}; nothing is submitted")
+            _next_commands(grid, where, say)
             return job.job_id
     job_id = f"{grid.study}-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="study-submit-") as folder:
         sent = pack_up(Path(folder), Path(words.grid))
         about = {"study": grid.study, "out": out, "asked": asked}
         jobs.submit(client, job_id, entrypoint(sent, options, out), Path(folder), about)
-    print(f"study {grid.study} is submitted to {client.get_address()} as job {job_id}")
+    say(f"study {grid.study} is submitted to {client.get_address()} as job {job_id}")
     if running:
         state = "is stopping" if running[0].job_id in stopping else "runs the study with other options"
-        print(f"job {running[0].job_id} {state}; this one waits until it has ended, then runs what is left")
-    _next_commands(grid, where, print)
+        say(f"job {running[0].job_id} {state}; this one waits until it has ended, then runs what is left")
+    _next_commands(grid, where, say)
     return job_id
 
 

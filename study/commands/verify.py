@@ -14,7 +14,7 @@ from study.provenance import code_provenance
 from study.status.found_study import Found, find_study, refuse_links
 from study.verify.verdict import DIFFERENT, WITHIN, Verdict, ends_of, judge, origin_of
 from study.verify.what_to_rerun import reruns_of
-from workers.contract.errors import CONFLICT, CommandError
+from workers.contract.errors import CONFLICT, CommandError, say
 from workers.contract.settings import RunSettings
 from workers.store.keys import verify_url
 from workers.store.open import open_store
@@ -52,7 +52,7 @@ def carry_out(words: argparse.Namespace) -> int:
     reruns = reruns_of(plan, ended, chosen, words.alone)
     store = _fresh(found)
     for line in _announcement(found, words, chosen, [len(rerun.members) for rerun in reruns], store):
-        print(line, flush=True)
+        say(line)
     from study.verify.rerun import rerun_all
 
     was = origin_of(found.store, *ended[chosen[0]])
@@ -69,9 +69,9 @@ def carry_out(words: argparse.Namespace) -> int:
     verdicts = [verdict for rerun in reruns for verdict in judge(found.store, store, plan, rerun)]
     _store_summary(store, words, chosen, verdicts)
     for line in _table(verdicts, plan):
-        print(line)
+        say(line)
     for line in _ending(verdicts, store):
-        print(line)
+        say(line)
     return CONFLICT if any(verdict.name == DIFFERENT for verdict in verdicts) else 0
 
 

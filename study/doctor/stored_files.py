@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from study.doctor.links import WithoutLinks, links_out
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
 from workers.contract.errors import DAMAGED, RecordError
+from workers.store.closing import closing_reason
 from workers.store.ends import last_epochs
 from workers.store.keys import (
     CHECKPOINTS_FOLDER,
@@ -69,6 +71,11 @@ class Examined:
 def examine(store: Store) -> Examined:
     """Read every file of a study and check it."""
     found = Examined()
+    links = links_out(store)
+    found.faults += [
+        Fault(key, text, "replace it by the file that it leads to, or remove it") for key, text in links.items()
+    ]
+    store = WithoutLinks(store, links)
     # A running study grows in the order plan, epochs, trials. Listing in the opposite order finds no file without its plan.
     listed = {folder: store.list(folder) for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER)}
     ended_in = {trials_key(*ended) for ended in ended_packs(store)}
@@ -90,6 +97,7 @@ def examine(store: Store) -> Examined:
     _once(streams, last_epochs(rows), plan, found)
     packs_ended = set(zip(rows["pack_id"].to_pylist(), rows["epochs"].to_pylist(), strict=True))
     _checkpoints(store, streams, packs_ended, plan, found)
+    _marks(store, found)
     _weights(store, found)
     _strays(store, found)
     return found
@@ -193,6 +201,9 @@ def _checkpoints(
             content = hashlib.sha256(store.read(key)).hexdigest()
         except FileNotFoundError:
             continue  # a driver has deleted it in the meantime
+        except OSError as error:
+            found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "delete it: " + _ANEW))
+            continue
         if content != named[key]["checkpoint_sha256"]:
             found.faults.append(Fault(key, "damaged: its hash is not the one in its rows file", "delete it: " + _ANEW))
     for pack_id, (last, key) in newest.items():
@@ -202,6 +213,17 @@ def _checkpoints(
 
 
 _ANEW = "its epochs are computed again from the previous border and compared with what is stored"
+
+
+def _marks(store: Store, found: Examined) -> None:
+    """Check that every mark of a closed pack gives a reason: a run reads all of them first."""
+    for pack_id in closed_packs(store):
+        try:
+            closing_reason(store, pack_id)
+        except RecordError as error:
+            found.faults.append(_fault(error))
+        except OSError as error:
+            found.faults.append(Fault(closed_key(pack_id), f"cannot be read ({error.strerror})", "restore it from a copy"))
 
 
 def _weights(store: Store, found: Examined) -> None:
@@ -216,7 +238,8 @@ def _weights(store: Store, found: Examined) -> None:
         except OSError as error:
             found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "restore it from a copy"))
             continue
-        if facts.get("trial_id") != trial_id or int(facts.get("epoch", -1)) > epochs:
+        epoch = facts.get("epoch", -1)
+        if facts.get("trial_id") != trial_id or not isinstance(epoch, int) or epoch > epochs:
             found.faults.append(Fault(key, f"holds the model of trial {facts.get('trial_id')}", "restore it from a copy"))
 
 

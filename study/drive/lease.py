@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from study.forecast.amounts import moment
+from workers.contract.errors import printable
 from workers.store.keys import lease_key
 from workers.store.listing import leases
 from workers.store.protocol import Store
@@ -20,6 +22,12 @@ BEAT_EVERY_S = 10.0
 
 SILENT_AFTER_S = 60.0
 """A driver on another machine counts as gone if its last heartbeat is older than this."""
+
+MOST_BYTES = 10_000
+"""Most bytes of a heartbeat that are read."""
+
+LATEST = 253402300799.0
+"""The last second of the year 9999, in seconds since 1970; no heartbeat is later."""
 
 LOOK_EVERY_S = 1.0
 
@@ -86,8 +94,8 @@ def hold(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[None
 
 def sentence(one: Holder) -> str:
     """Return in words the host, process and start of a driver, and the age of its last heartbeat."""
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.lease.started))
-    return f"host {one.lease.host}, pid {one.lease.pid}, since {since}, last heartbeat {max(0, round(one.age_s))} s ago"
+    since, age_s = moment(one.lease.started), max(0, round(one.age_s))
+    return f"host {printable(one.lease.host)}, pid {one.lease.pid}, since {since}, last heartbeat {age_s} s ago"
 
 
 def _take(store: Store, process: Lease, say: Callable[[str], None]) -> bool:
@@ -190,11 +198,25 @@ def _holders(store: Store) -> list[Holder]:
 
 def _read(store: Store, number: int, key: str) -> Holder | None:
     try:
-        lease = Lease(**json.loads(store.read(key)))
+        # A heartbeat is short; whoever wrote more than this wrote something else.
+        lease = Lease(**json.loads(store.read_range(key, 0, MOST_BYTES)[0]))
+        if not _is_possible(lease) or lease_key(number, lease.run_id) != key:
+            return None  # or the key holds another run's id, which would become a part of another key
         age = time.time() - lease.beat
         return Holder(lease, key, number, age, _is_alive(lease, age))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None  # of another version, or damaged: ignoring it may repeat work, but does no harm
+
+
+def _is_possible(lease: Lease) -> bool:
+    """Return whether every value has the type and range of a heartbeat; a file can hold anything, such as a pid of 1e999."""
+    texts, times = (lease.run_id, lease.host, lease.machine, lease.process_start), (lease.started, lease.beat)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and type(lease.pid) is int
+        and 0 < lease.pid < 2**31
+        and all(type(time) in (int, float) and 0 <= time <= LATEST for time in times)
+    )
 
 
 def _is_alive(lease: Lease, age_s: float) -> bool:

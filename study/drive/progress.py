@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from study.forecast.amounts import counted
 from study.grid.hints import words_of_trial
+from workers.contract.errors import printable_lines, say
 from workers.contract.trial import Pack
 
 PLAIN_LINE_EVERY_S = 10.0
@@ -49,9 +50,9 @@ class Display:
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if self._live:
-            self._live.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+            self._live.console.print(printable_lines(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
-            print(text, flush=True)
+            say(text)
 
     def epoch(self, pack_id: str, epoch: int, diverged: Mapping[str, int]) -> None:
         """Record that a pack has finished an epoch, and report its newly diverged trials."""
@@ -92,7 +93,7 @@ class Display:
         if self._live:
             self._live.update(self._task, description=text, completed=done, total=whole)
         else:
-            print(f"[{_clock(elapsed)}] {text}", flush=True)
+            say(f"[{_clock(elapsed)}] {text}")
 
     def _behind(self, pack_id: str) -> float:
         """Return the part of a pack that was done before this run."""

@@ -8,7 +8,7 @@ from study.forecast.amounts import counted
 from study.grid.hints import words_of_trial
 from study.plan.planning import find_work, statuses_of
 from study.plan.request import Request
-from workers.contract.errors import CONFLICT, DAMAGED, DONE, INCOMPLETE, INTERRUPTED
+from workers.contract.errors import CONFLICT, DAMAGED, DONE, INCOMPLETE, INTERRUPTED, printable_lines
 from workers.contract.failure import Failure
 
 STOPPING = (
@@ -73,7 +73,7 @@ def say_ending(
         for sentence in dict.fromkeys(failure.sentence for failure in failures.values() if failure.kind != "closed"):
             say(f"why: {sentence}")
         for details in dict.fromkeys(failure.details for failure in failures.values() if failure.kind == "error"):
-            print(details, file=sys.stderr)
+            print(printable_lines(details), file=sys.stderr)
     say(f'rows: pandas.read_parquet("{ending.out}/epochs")')
     say(f"figures: python -m analysis.report {ending.out}")
 

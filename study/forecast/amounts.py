@@ -1,5 +1,7 @@
 """Format times and sizes for people to read."""
 
+import time
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 trial`, `2 trials`."""
@@ -35,3 +37,11 @@ def in_bytes(count: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def moment(seconds: float) -> str:
+    """Return the local date and time of a moment in seconds since 1970; a file can hold one that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "an impossible time"

@@ -32,13 +32,15 @@ def cells_by_settings(grid: Grid) -> dict[Settings, Mapping[str, Level]]:
         DesignError: no cell is left, or there are more than MAX_TRIALS trials.
     """
     factors = {name: levels for name, levels in grid.factors.items() if name != "seed"}
-    size = math.prod(map(len, factors.values())) * len(grid.factors["seed"])
+    has_product = bool(factors) or not grid.cells
+    by_factors = math.prod(map(len, factors.values())) * has_product
+    # Before anything is built, so that a cell that is excluded or named twice counts too.
+    size = (by_factors + len(grid.cells)) * len(grid.factors["seed"])
     if size > MAX_TRIALS:
-        raise DesignError(
-            f"{grid.place('factors')}: factors: {size:,} trials; at most {MAX_TRIALS:,} are allowed; remove levels"
-        )
+        key, what = ("factors", "levels") if by_factors >= len(grid.cells) else ("cells", "cells or seeds")
+        raise DesignError(f"{grid.place(key)}: {key}: {size:,} trials; at most {MAX_TRIALS:,} are allowed; remove {what}")
     product: list[Mapping[str, Level]] = []
-    if factors or not grid.cells:
+    if has_product:
         product = [dict(zip(factors, levels, strict=True)) for levels in itertools.product(*factors.values())]
     unique: dict[Settings, Mapping[str, Level]] = {}
     base = flatten(grid.base)

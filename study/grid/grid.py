@@ -11,6 +11,7 @@ from workers.contract.errors import UserError, printable
 from workers.contract.settings import Level, RunSettings, Settings, SettingValue
 from workers.contract.settings_table import build, flatten, settings_from
 from workers.contract.yaml_tree import Place, Problem
+from workers.store.folder import FileTooLargeError, read_limited
 
 MAX_SHOWN = 100
 
@@ -75,7 +76,9 @@ def read_grid(path: str | Path, sets: Iterable[str] = ()) -> Grid:
     """
     source = str(path)
     try:
-        text = Path(path).read_bytes().decode()
+        text = read_limited(path, nodes.GRID_FILE).decode()
+    except FileTooLargeError as error:
+        raise GridError(source, [error.problem]) from error
     except UnicodeDecodeError as error:
         raise GridError(source, [Problem(Place(source, 1, 1), f"is not UTF-8 text (byte {error.start})")]) from error
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from workers.store.folder import leads_out
 from workers.store.keys import FOLDERS, study_url
 
 
@@ -16,8 +17,8 @@ def wrong_with(out: str, study: str) -> str:
     if "://" in out:
         return ""  # workers.store.open.open_store checks it
     root, folder = Path(out), Path(study_url(out, study))
-    for path in (folder, *(folder / name for name in FOLDERS)):
-        # The folder of all results may itself be a link, to a bigger disk for example.
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            return f"{path} is a link to {path.resolve()}, outside {out}; remove it, or name another folder"
+    # The folder of all results may itself be a link, to a bigger disk for example.
+    for path, around in ((folder, root), *((folder / name, folder) for name in FOLDERS)):
+        if leads_out(path, around):
+            return f"{path} is a link to {path.resolve()}, outside {around}; remove it, or name another folder"
     return ""

@@ -110,7 +110,10 @@ def sizes_in_bucket(store: BucketStore) -> dict[str, tuple[int, int]]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every file at any depth; links are yielded themselves and not followed."""
+    """Yield every file at any depth; links are yielded themselves and not followed, not even if the folder is one."""
+    if folder.is_symlink():
+        yield folder
+        return
     for parent, folders, names in os.walk(folder):
         yield from (Path(parent, name) for name in [*names, *(n for n in folders if Path(parent, n).is_symlink())])
 

@@ -1,8 +1,8 @@
 """Find out how far a study has come from its files alone, without torch or Ray."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from workers.contract.trial import Pack
 from workers.store.bucket import BucketStore
 from workers.store.ends import end_rows, ends_among, is_over
+from workers.store.folder import FolderStore
 from workers.store.keys import EPOCHS_FOLDER
 from workers.store.listing import Segment, segments
 from workers.store.plan_log import Plan, read_plan
@@ -84,12 +85,13 @@ def standing(store: Store) -> Standing:
 
 def _rows(store: Store, stored: list[Segment], unreadable: list[str]) -> tuple[int, float | None]:
     count, newest = 0, None
+    folder = FolderStore(store.url)
     for segment in stored:
-        path = Path(store.url, segment.key)
         try:
             # Only the footer is read, because a study has gigabytes of rows.
-            count += pq.read_metadata(path).num_rows
-            newest = max(path.stat().st_mtime, newest or 0.0)
+            with folder.open(segment.key) as file:
+                count += pq.read_metadata(file).num_rows
+                newest = max(os.fstat(file.fileno()).st_mtime, newest or 0.0)
         except (pa.ArrowException, OSError):
             unreadable.append(segment.key)
     return count, newest

@@ -73,6 +73,25 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def one_line(text: str) -> str:
+    """Return the text as one printable line, in which any white space, also a new line, is a single space."""
+    return printable(" ".join(text.split()))
+
+
+def printable_lines(text: str) -> str:
+    """Return the text with its lines and tabs, and without any other character that a terminal would interpret."""
+    return "\n".join("\t".join(printable(part) for part in line.split("\t")) for line in text.split("\n"))
+
+
+def say(text: str) -> None:
+    """Print lines for the user on stdout.
+
+    Every command prints with this function: names, reasons and hosts come out of files that somebody else may have written,
+    and their escape codes would act on the terminal.
+    """
+    print(printable_lines(text), flush=True)
+
+
 def damaged(path: str, problem: str) -> RecordError:
     """Return the error for a file whose content is not what was written."""
     return RecordError(path, f"damaged: {problem}", "restore it from a copy, or move it away and run the study again")
@@ -109,4 +128,6 @@ def report_error(sentence: str) -> None:
     # Imported late, because many modules import this one only for its errors.
     from rich.console import Console
 
-    Console(stderr=True, soft_wrap=True, emoji=False).print(sentence, markup=False, highlight=False, style="red")
+    Console(stderr=True, soft_wrap=True, emoji=False).print(
+        printable_lines(sentence), markup=False, highlight=False, style="red"
+    )

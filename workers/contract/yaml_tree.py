@@ -32,6 +32,10 @@ class FileKind:
     max_bytes: int = MAX_BYTES
     may_be_empty: bool = False
 
+    def too_large(self, size: int) -> str:
+        """Return what is wrong with a file of this many bytes."""
+        return f"is {size:,} bytes; at most {self.max_bytes:,} are allowed: {self.name} is {self.size}"
+
 
 GRID_FILE = FileKind("a grid file", "a page of text", "the README shows a grid file")
 
@@ -103,8 +107,7 @@ def read_nodes(text: str, source: str, kind: FileKind = GRID_FILE) -> tuple[Node
     """
     start = Place(source, 1, 1)
     if (size := len(text.encode("utf-8", "surrogatepass"))) > kind.max_bytes:
-        text = f"is {size:,} bytes; at most {kind.max_bytes:,} are allowed: {kind.name} is {kind.size}"
-        return None, [Problem(start, text)]
+        return None, [Problem(start, kind.too_large(size))]
     try:
         events, problems = _allowed(text, source, kind)
     except yaml.MarkedYAMLError as error:

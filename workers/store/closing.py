@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
+from workers.contract.errors import damaged
 from workers.contract.settings import FACTORS
 from workers.contract.settings_table import value_of
 from workers.contract.trial import Pack, Trial, next_border
@@ -21,6 +22,9 @@ from workers.store.keys import closed_key, epochs_key, trials_key
 from workers.store.listing import closed_packs
 from workers.store.parquet import encode
 from workers.store.protocol import Store, exists
+
+_MOST_BYTES = 1_000_000
+"""Most bytes of a mark that are read; it holds two sentences."""
 
 
 def mark_closed(store: Store, pack_id: str, kind: str, reason: str) -> None:
@@ -34,8 +38,30 @@ def is_marked(store: Store, pack_id: str) -> bool:
 
 
 def closing_reasons(store: Store) -> dict[str, str]:
-    """Return the reason why each marked pack was closed, by pack_id."""
-    return {pack_id: json.loads(store.read(closed_key(pack_id)))["reason"] for pack_id in closed_packs(store)}
+    """Return the reason why each marked pack was closed, by pack_id.
+
+    Raises:
+        RecordError: a mark is empty, damaged, or not what mark_closed wrote.
+    """
+    return {pack_id: closing_reason(store, pack_id) for pack_id in closed_packs(store)}
+
+
+def closing_reason(store: Store, pack_id: str) -> str:
+    """Return the reason why a marked pack was closed.
+
+    Raises:
+        RecordError: see closing_reasons.
+    """
+    key = closed_key(pack_id)
+    raw, size = store.read_range(key, 0, _MOST_BYTES)
+    try:
+        mark = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        found = "it is empty" if not raw else "it is not JSON" if size <= _MOST_BYTES else f"it has {size:,} bytes"
+        raise damaged(key, found) from error
+    if not isinstance(mark, dict) or not isinstance(mark.get("reason"), str):
+        raise damaged(key, "it gives no reason why the pack was closed")
+    return str(mark["reason"])
 
 
 def fence(store: Store, pack: Pack) -> None:

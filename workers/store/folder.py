@@ -1,9 +1,19 @@
-"""A store in a folder on a disk: files are written under a temporary name, synced, and linked under their names."""
+"""A store in a folder on a disk: files are written under a temporary name, synced, and linked under their names.
 
+What is read may come from somebody else. A link that leads out of the folder is never followed, because whoever reads the
+folder, or packs it, would take a file of this machine for one of the study. A pipe or a device is never read, because it
+might not end.
+"""
+
+import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from workers.contract.yaml_tree import FileKind, Place, Problem
 
 
 class FolderStore:
@@ -15,8 +25,12 @@ class FolderStore:
         self.url = str(self.root)
 
     def create(self, key: str, raw: bytes) -> bool:
-        """See Store.create. Raises OSError: the disk is full or not writable; nothing is left half written."""
-        target = self.root / key
+        """See Store.create.
+
+        Raises:
+            OSError: the disk is full or not writable, or the folder is a link that leads out; nothing is left half written.
+        """
+        target = self._within(Path(key).parent) / Path(key).name
         _make_folder(target.parent)
         # Readers of Parquet folders ignore names that begin with a dot.
         aside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
@@ -38,12 +52,13 @@ class FolderStore:
         return True
 
     def read(self, key: str) -> bytes:
-        """See Store.read."""
-        return (self.root / key).read_bytes()
+        """See Store.read. Raises OSError: see open."""
+        with self.open(key) as file:
+            return file.read()
 
     def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
-        """See Store.read_range."""
-        with open(self.root / key, "rb") as file:
+        """See Store.read_range. Raises OSError: see open."""
+        with self.open(key) as file:
             if hasattr(os, "posix_fadvise"):
                 # Otherwise Linux reads some megabytes ahead, which is all of most files.
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
@@ -52,17 +67,89 @@ class FolderStore:
             file.seek(first)
             return file.read(max(0, last - first)), size
 
+    def open(self, key: str) -> BinaryIO:
+        """Open a key for reading. Raises OSError: it is a link that leads out of the folder, or no regular file."""
+        return open_regular(self._within(key))
+
     def list(self, folder: str, beginning: str = "") -> list[str]:
-        """See Store.list."""
+        """See Store.list. Raises OSError: the folder is a link that leads out."""
         try:
-            names = os.listdir(self.root / folder)
+            names = os.listdir(self._within(folder))
         except FileNotFoundError:
             return []
         return sorted(f"{folder}/{name}" for name in names if name.startswith(beginning) and not name.startswith("."))
 
     def delete(self, key: str) -> None:
-        """See Store.delete."""
-        (self.root / key).unlink(missing_ok=True)
+        """See Store.delete; a link is removed itself. Raises OSError: the folder is a link that leads out."""
+        (self._within(Path(key).parent) / Path(key).name).unlink(missing_ok=True)
+
+    def _within(self, key: str | Path) -> Path:
+        """Return the path of a key or folder.
+
+        Raises:
+            OSError: it or its folder is a link that leads out of the root.
+        """
+        path = self.root
+        for part in Path(key).parts:
+            path = path / part
+            if leads_out(path, self.root):
+                raise OSError(errno.ELOOP, link_in_words(path), str(path))
+        return path
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Return whether a path is a link to something outside a folder; the folder may itself be reached through a link."""
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def link_in_words(path: Path) -> str:
+    """Return what is wrong with a link that leads out of a study's folder."""
+    return f"is a link to {os.path.realpath(path)}, outside the study's folder"
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a socket or a device.
+    """
+    return open(path, "rb", opener=_regular)
+
+
+class FileTooLargeError(OSError):
+    """A file that a user names is larger than its kind allows; `problem` is the sentence, with the file's name."""
+
+    def __init__(self, path: str | Path, kind: FileKind, size: int) -> None:
+        """Name the file, its size and the largest one."""
+        super().__init__(errno.EFBIG, kind.too_large(size), str(path))
+        self.problem = Problem(Place(str(path), 1, 1), kind.too_large(size))
+
+
+def read_limited(path: str | Path, kind: FileKind) -> bytes:
+    """Return the bytes of a file that a user names; no more than its kind allows are read, however large it is.
+
+    Raises:
+        FileTooLargeError: it is larger.
+        OSError: see open_regular.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        # Some files of the system have more bytes than their size says.
+        raw = b"" if size > kind.max_bytes else file.read(kind.max_bytes + 1)
+    if max(size, len(raw)) > kind.max_bytes:
+        raise FileTooLargeError(path, kind, max(size, len(raw)))
+    return raw
+
+
+def _regular(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    kind = os.fstat(handle).st_mode
+    # What a folder gets from the system is the right answer.
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file", path)
+    return handle
 
 
 def _make_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.contract.columns import NOT_CONTENT, SCHEMA_VERSION
-from workers.contract.errors import RecordError, VersionError, damaged
+from workers.contract.errors import RecordError, VersionError, damaged, printable
 
 _FOOTER_KEY, _FOOTER_SHA256_KEY = b"study", b"study_sha256"
 
@@ -180,4 +180,43 @@ def open_file(raw: Any, path: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
     # Another version may have no such key; in this version a flipped bit must have renamed it.
     if checksum is None:
         raise damaged(path, "its footer has no checksum")
+    if wrong := _wrong_fact(footer):
+        raise damaged(path, f"its footer has no {wrong} of the right kind")
     return file, footer
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("kind", "pack_id", "study", "grid", "created", "reason", "content_sha256"), (str,)),
+    **dict.fromkeys(("checkpoint", "checkpoint_sha256"), (str, type(None))),
+    **dict.fromkeys(("provenance", "factors", "columns_sha256"), (dict,)),
+    "threshold": (int, float),
+    "closed": (bool,),
+}
+
+_DEPTH = 8
+"""Most levels of a footer; what this program writes has three."""
+
+
+def _wrong_fact(footer: Mapping[str, Any]) -> str:
+    """Return the first entry of a footer that has another type than readers rely on; empty if there is none.
+
+    A checksum protects from damage, not from somebody who writes a footer and its checksum.
+    """
+    for name, value in footer.items():
+        is_right = isinstance(value, _KINDS.get(name, (object,))) and not _is_deeper(value, _DEPTH)
+        if name in ("kind", "pack_id", "study"):
+            is_right = is_right and value.isprintable()
+        elif name == "threshold":
+            is_right = is_right and not isinstance(value, bool) and abs(value) < float("inf")
+        elif name == "factors":
+            is_right = is_right and all(isinstance(levels, list) for levels in value.values())
+        if not is_right:
+            return printable(name[:100])
+    return ""
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return not levels or any(_is_deeper(item, levels - 1) for item in items)

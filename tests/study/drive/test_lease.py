@@ -327,12 +327,12 @@ def test_a_heartbeat_that_goes_while_it_is_read_is_looked_for_again(store):
     class Racing(FolderStore):
         reads = 0
 
-        def read(self, key: str) -> bytes:
+        def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
             self.reads += 1
             if self.reads == 1:
                 self.delete(key)
                 plant(self, 2, "aa")
-            return super().read(key)
+            return super().read_range(key, start, stop)
 
     racing = Racing(store.root)
     plant(racing)
