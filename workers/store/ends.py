@@ -1,6 +1,6 @@
 """Read how far packs and trials have come: which borders are committed, and how trials ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +18,32 @@ COMPLETED, DIVERGED, FAILED = "completed", "diverged", "failed"
 _OF_AN_END = ("trial_id", "pack_id", "status", "epochs")
 
 
-def committed(store: Store, pack_id: str) -> list[Segment]:
-    """Return the committed segments of a pack, oldest first, without the fence of a closed pack."""
-    found = list(segments(store, pack_id))
+def committed(store: Store, pack: Pack, until: int | None = None) -> list[Segment]:
+    """Return the committed segments of a pack up to its end, or up to epoch `until`, oldest first; a fence is no segment.
+
+    Another driver may have made the pack longer since it was planned, and its workers commit beyond this end. A worker that
+    slept in the meantime must not take their commits for its own.
+    """
+    end = pack.epochs if until is None else until
+    return _without_fence(store, [segment for segment in segments(store, pack.pack_id) if segment.last <= end])
+
+
+def parts_of(lineage: Sequence[Pack]) -> Iterator[tuple[Pack, int]]:
+    """Yield each pack of a line with its last epoch that belongs to the past of the first pack.
+
+    For the first pack that is its end. For an ancestor it is the epoch from which the pack before it in the line began; what
+    the ancestor stored after that epoch belongs to other trials or to nobody.
+
+    Args:
+        lineage: a pack, the pack that it continues, and so on.
+    """
+    until = lineage[0].epochs
+    for pack in lineage:
+        yield pack, until
+        until = pack.from_epoch
+
+
+def _without_fence(store: Store, found: list[Segment]) -> list[Segment]:
     return found[:-1] if found and is_fence(store, found[-1].key) else found
 
 
@@ -32,12 +55,13 @@ def is_fence(store: Store, key: str) -> bool:
 def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
     """Delete all checkpoints of a pack except those that its newest `keep` commits name; only the driver may call this.
 
-    Checkpoints of epochs after the newest commit are kept, because a worker may be about to commit them.
+    Checkpoints of epochs after the newest commit are kept, because a worker may be about to commit them. All commits count,
+    also those beyond the end that this driver knows, so that no worker of a longer plan loses the state that it needs.
 
     Returns:
         The keys of the checkpoints that these commits name, oldest first.
     """
-    commits = committed(store, pack_id)
+    commits = _without_fence(store, list(segments(store, pack_id)))
     if not commits:
         return []
     named = [checkpoint_named_by(store, segment.key) for segment in commits[-keep:]]
@@ -129,7 +153,7 @@ def is_over(status: Any, epochs: Any, goal: Any) -> Any:
 
 
 def newest_rows(store: Store, lineage: Sequence[Pack], columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Return the newest stored row of `epochs/` of every trial that has one, by trial_id.
+    """Return the newest stored row of `epochs/` of every trial that has one, by trial_id, up to the end of the first pack.
 
     Args:
         store: the store of the study.
@@ -137,8 +161,8 @@ def newest_rows(store: Store, lineage: Sequence[Pack], columns: Sequence[str] = 
         columns: the columns to return besides trial_id and epoch.
     """
     newest: dict[str, dict[str, Any]] = {}
-    for pack in lineage:
-        for segment in committed(store, pack.pack_id):
+    for pack, until in parts_of(lineage):
+        for segment in committed(store, pack, until):
             for row in decode(store.read(segment.key), segment.key, ["trial_id", "epoch", *columns]).to_pylist():
                 if row["epoch"] > newest.get(row["trial_id"], {"epoch": -1})["epoch"]:
                     newest[row["trial_id"]] = row

@@ -12,7 +12,7 @@ import torch
 
 from workers.contract.errors import ConflictError, PackClosedError
 from workers.contract.trial import Pack
-from workers.store.ends import committed
+from workers.store.ends import committed, parts_of
 from workers.store.keys import checkpoint_key, epochs_key
 from workers.store.listing import Segment
 from workers.store.parquet import content_sha256, encode, read_footer
@@ -83,7 +83,8 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
     """Return the state from which a pack continues: that of its newest commit with an intact checkpoint, or an ancestor's.
 
     It is None if there is no such commit, so that the pack starts from the beginning. An ancestor's state may be older than
-    `from_epoch` if its newest checkpoint is damaged or missing.
+    `from_epoch` if its newest checkpoint is damaged or missing. No state is newer than the pack's own end, whatever a longer
+    plan of the same pack has committed.
 
     Args:
         store: the store of the study.
@@ -91,11 +92,8 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
         ancestors: the parent of the pack, the parent of that pack, and so on.
         device: the device of the tensors.
     """
-    for source in (pack, *ancestors):
-        for segment in reversed(committed(store, source.pack_id)):
-            # Epochs that an ancestor stored after the branch are not part of this pack's past.
-            if source is not pack and segment.last > pack.from_epoch:
-                continue
+    for source, until in parts_of((pack, *ancestors)):
+        for segment in reversed(committed(store, source, until)):
             if state := _state_at(store, segment, device):
                 ids = [trial.trial_id for trial in source.trials]
                 return state if source is pack else take(state, [ids.index(trial.trial_id) for trial in pack.trials])
