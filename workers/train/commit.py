@@ -16,6 +16,7 @@ from workers.store.ends import committed, parts_of
 from workers.store.keys import checkpoint_key, epochs_key
 from workers.store.listing import Segment
 from workers.store.parquet import content_sha256, encode, read_footer
+from workers.store.placement import refuse_lost_rows
 from workers.store.protocol import Store
 from workers.train.checkpoint import State, from_bytes, sha256, take, to_bytes
 
@@ -91,7 +92,11 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
         pack: the pack; an ancestor's state is reduced to its members.
         ancestors: the parent of the pack, the parent of that pack, and so on.
         device: the device of the tensors.
+
+    Raises:
+        RecordError: rows before the newest commit are lost.
     """
+    refuse_lost_rows(store, (pack, *ancestors))
     for source, until in parts_of((pack, *ancestors)):
         for segment in reversed(committed(store, source, until)):
             if state := _state_at(store, segment, device):
