@@ -1,6 +1,7 @@
 """Read and check every stored file of a study: each is intact and in its place, and each (trial, epoch) is there once."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ import pyarrow as pa
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
 from workers.contract.errors import DAMAGED, RecordError
-from workers.store.ends import last_epochs
+from workers.store.ends import last_epochs, named_checkpoint
 from workers.store.keys import (
     CHECKPOINTS_FOLDER,
     EPOCHS_FOLDER,
     LEASE_FOLDER,
     PLAN_FOLDER,
+    STOP_KEY,
     TRIALS_FOLDER,
     WEIGHTS_FOLDER,
     closed_key,
@@ -91,6 +93,7 @@ def examine(store: Store) -> Examined:
     packs_ended = set(zip(rows["pack_id"].to_pylist(), rows["epochs"].to_pylist(), strict=True))
     _checkpoints(store, streams, packs_ended, plan, found)
     _weights(store, found)
+    _leases(store, found)
     _strays(store, found)
     return found
 
@@ -182,8 +185,13 @@ def _checkpoints(
     named: dict[str, Mapping[str, Any]] = {}
     newest: dict[str, tuple[int, str]] = {}
     for segment, _, footer in streams:
+        try:
+            key = named_checkpoint(footer, segment.key)
+        except RecordError as error:
+            found.faults.append(_fault(error))
+            continue
         # There is no checkpoint at a border where nothing was left to train.
-        if key := footer.get("checkpoint"):
+        if key:
             named[key] = footer
             newest[segment.pack_id] = max((segment.last, key), newest.get(segment.pack_id, (0, "")))
     there = {key for _, _, key in checkpoints(store)}
@@ -193,7 +201,7 @@ def _checkpoints(
             content = hashlib.sha256(store.read(key)).hexdigest()
         except FileNotFoundError:
             continue  # a driver has deleted it in the meantime
-        if content != named[key]["checkpoint_sha256"]:
+        if content != named[key].get("checkpoint_sha256"):
             found.faults.append(Fault(key, "damaged: its hash is not the one in its rows file", "delete it: " + _ANEW))
     for pack_id, (last, key) in newest.items():
         goal = plan.packs[pack_id].epochs if plan is not None and pack_id in plan.packs else last
@@ -216,8 +224,22 @@ def _weights(store: Store, found: Examined) -> None:
         except OSError as error:
             found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "restore it from a copy"))
             continue
-        if facts.get("trial_id") != trial_id or int(facts.get("epoch", -1)) > epochs:
+        epoch = facts.get("epoch", -1)
+        if facts.get("trial_id") != trial_id or not isinstance(epoch, int) or epoch > epochs:
             found.faults.append(Fault(key, f"holds the model of trial {facts.get('trial_id')}", "restore it from a copy"))
+
+
+def _leases(store: Store, found: Examined) -> None:
+    """Check that every heartbeat is that of the run in its name: `study stop` stops the run that it names."""
+    for _, run_id, key in leases(store):
+        try:
+            named = json.loads(store.read(key))["run_id"]
+        except FileNotFoundError:
+            continue  # its driver has replaced it with the next heartbeat
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            named = None
+        if named != run_id:
+            found.faults.append(Fault(key, "is not a heartbeat of the run in its name", _MOVE_AWAY))
 
 
 def _strays(store: Store, found: Examined) -> None:
@@ -228,7 +250,7 @@ def _strays(store: Store, found: Examined) -> None:
     }
     for folder, keys in known.items():
         for key in store.list(folder):
-            if key not in keys and not key.startswith(f"{CHECKPOINTS_FOLDER}/stop-"):
+            if key not in keys and not STOP_KEY.fullmatch(key):
                 found.faults.append(Fault(key, f"does not belong in {folder}/", _MOVE_AWAY, is_damage=False))
     if "://" in store.url:
         return  # an unfinished write to a bucket leaves no file

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from workers.contract.errors import RecordError
+from workers.contract.errors import RecordError, damaged
 from workers.contract.trial import Pack
-from workers.store.keys import trials_key
+from workers.store.keys import CHECKPOINT_KEY, EPOCHS_KEY, ID, trials_key
 from workers.store.listing import Segment, checkpoints, ended_packs, segments
 from workers.store.parquet import decode, read_footer
 from workers.store.protocol import Store
@@ -72,8 +72,25 @@ def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
 
 
 def checkpoint_named_by(store: Store, key: str) -> str:
-    """Return the key of the checkpoint that a rows file names; empty if the file is a fence."""
-    return str(read_footer(store.read(key), key).get("checkpoint", ""))
+    """Return the key of the checkpoint that a rows file names; see named_checkpoint."""
+    return named_checkpoint(read_footer(store.read(key), key), key)
+
+
+def named_checkpoint(footer: Mapping[str, Any], key: str) -> str:
+    """Return the key of the checkpoint that the footer of the rows file `key` names; empty if it names none, as a fence.
+
+    A checksum shows that a footer is what was written, and not who wrote it. The driver deletes checkpoints by these names.
+
+    Raises:
+        RecordError: what it names is not a checkpoint of the pack and the epochs in the name of the rows file.
+    """
+    named, rows = footer.get("checkpoint", ""), EPOCHS_KEY.fullmatch(key)
+    if named is None or named == "":
+        return ""
+    match = CHECKPOINT_KEY.fullmatch(named) if isinstance(named, str) else None
+    if match and rows and match[1] == rows[1] and int(rows[2]) <= int(match[2]) <= int(rows[3]):
+        return match[0]
+    raise damaged(key, f"it names {str(named)[:100]} as its checkpoint, which is no checkpoint of these epochs")
 
 
 def reached(store: Store) -> dict[str, int]:
@@ -90,8 +107,7 @@ def statuses_of_pack(store: Store, pack_id: str, epochs: int) -> dict[str, str]:
     Raises:
         RecordError: the file is damaged.
     """
-    key = trials_key(pack_id, epochs)
-    table = decode(store.read(key), key, ["trial_id", "status"])
+    table = _rows_of_end(store, pack_id, epochs)
     return dict(zip(table["trial_id"].to_pylist(), table["status"].to_pylist(), strict=True))
 
 
@@ -105,17 +121,27 @@ def end_rows(store: Store, unreadable: list[str] | None = None) -> tuple[pa.Tabl
     """
     tables, packs = [], dict[str, int]()
     for pack_id, epochs in sorted(ended_packs(store), key=lambda ended: ended[::-1]):
-        key = trials_key(pack_id, epochs)
         try:
-            table = decode(store.read(key), key, _OF_AN_END)
+            table = _rows_of_end(store, pack_id, epochs)
         except RecordError:
             if unreadable is None:
                 raise
-            unreadable.append(key)
+            unreadable.append(trials_key(pack_id, epochs))
             continue
         packs[pack_id] = epochs
-        tables.append(table.select(_OF_AN_END).replace_schema_metadata(None))
+        tables.append(table)
     return pa.concat_tables(tables) if tables else pa.table({name: [] for name in _OF_AN_END}), packs
+
+
+def _rows_of_end(store: Store, pack_id: str, epochs: int) -> pa.Table:
+    """Return trial_id, pack_id, status and epochs of a file of `trials/`, after comparing its ids with its name."""
+    key = trials_key(pack_id, epochs)
+    table = decode(store.read(key), key, _OF_AN_END).select(_OF_AN_END).replace_schema_metadata(None)
+    ids = table["trial_id"].to_pylist()
+    # Files are found by these ids.
+    if set(table["pack_id"].to_pylist()) - {pack_id} or not all(isinstance(one, str) and ID.fullmatch(one) for one in ids):
+        raise damaged(key, "it has a row of another pack, or of something that is no trial")
+    return table
 
 
 def ends_among(rows: pa.Table, pack_of: Mapping[str, str]) -> pa.Table:

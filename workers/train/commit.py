@@ -12,7 +12,7 @@ import torch
 
 from workers.contract.errors import ConflictError, PackClosedError
 from workers.contract.trial import Pack
-from workers.store.ends import committed, parts_of
+from workers.store.ends import committed, named_checkpoint, parts_of
 from workers.store.keys import checkpoint_key, epochs_key
 from workers.store.listing import Segment
 from workers.store.parquet import content_sha256, encode, read_footer
@@ -94,7 +94,7 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
         device: the device of the tensors.
 
     Raises:
-        RecordError: rows before the newest commit are lost.
+        RecordError: rows before the newest commit are lost, or a rows file names something that is no checkpoint of its own.
     """
     refuse_lost_rows(store, (pack, *ancestors))
     for source, until in parts_of((pack, *ancestors)):
@@ -108,8 +108,8 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
 def _state_at(store: Store, segment: Segment, device: torch.device) -> State | None:
     footer = read_footer(store.read(segment.key), segment.key)
     try:
-        raw = store.read(footer["checkpoint"])
-        if sha256(raw) == footer["checkpoint_sha256"]:
+        raw = store.read(checkpoint) if (checkpoint := named_checkpoint(footer, segment.key)) else b""
+        if sha256(raw) == footer.get("checkpoint_sha256"):
             return from_bytes(raw, device)
     except (FileNotFoundError, safetensors.SafetensorError):
         pass
