@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
-from workers.contract.errors import DAMAGED, RecordError
+from workers.contract.errors import DAMAGED, DamagedDataError, DataError, RecordError
+from workers.data.images import known, place_of
 from workers.store.ends import last_epochs, named_checkpoint
 from workers.store.keys import (
     CHECKPOINTS_FOLDER,
@@ -34,6 +35,8 @@ from workers.store.protocol import Store
 from workers.store.weights_file import decode_weights
 
 _SCHEMAS = {PLAN_FOLDER: PLAN, EPOCHS_FOLDER: EPOCHS, TRIALS_FOLDER: TRIALS}
+
+_FORMER_DATA = "put the former data back before you run or verify the study"
 
 _MOVE_AWAY = "move it out of the study's folder"
 
@@ -75,7 +78,8 @@ def examine(store: Store) -> Examined:
     listed = {folder: store.list(folder) for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER)}
     ended_in = {trials_key(*ended) for ended in ended_packs(store)}
     stored = {segment.key: segment for segment in segments(store)}
-    ended = {key: read[0] for key in listed[TRIALS_FOLDER] if (read := _table(store, key, ended_in, found)) is not None}
+    read_ends = {key: read for key in listed[TRIALS_FOLDER] if (read := _table(store, key, ended_in, found)) is not None}
+    ended = {key: table for key, (table, _) in read_ends.items()}
     streams = [
         (stored[key], *read) for key in listed[EPOCHS_FOLDER] if (read := _table(store, key, set(stored), found)) is not None
     ]
@@ -83,6 +87,8 @@ def examine(store: Store) -> Examined:
         _table(store, key, {key for key in listed[PLAN_FOLDER] if key.endswith(".parquet")}, found)
     plan = _plan(store, found)
     if plan is not None:
+        footers = {segment.key: footer for segment, _, footer in streams} | {key: read[1] for key, read in read_ends.items()}
+        found.faults += [*_trained_on_other_data(footers, plan), *_data_changed(plan)]
         wrong = at_other_borders([*(segment.key for segment, _, _ in streams), *ended], plan)
         found.faults += [_fault(error) for error in wrong]
         misplaced = {error.path for error in wrong}
@@ -143,6 +149,41 @@ def _plan(store: Store, found: Examined) -> Plan | None:
         if error.path not in {fault.key for fault in found.faults}:
             found.faults.append(_fault(error))
         return None
+
+
+def _trained_on_other_data(footers: Mapping[str, Mapping[str, Any]], plan: Plan) -> Iterator[Fault]:
+    """Yield every file whose worker read other data than those that its trials were planned on."""
+    for key, footer in footers.items():
+        provenance, pack = footer.get("provenance"), plan.packs.get(str(footer.get("pack_id")))
+        read = provenance.get("fingerprint") if isinstance(provenance, dict) else None
+        # A fence was written by a driver, which reads no data.
+        planned = {trial.fingerprint for trial in pack.trials} if pack else set()
+        if read is not None and planned and planned != {read}:
+            wanted = ", ".join(sorted(planned))
+            text = f"was computed on data with the fingerprint {read}, but its trials were planned on {wanted}"
+            yield Fault(key, text, "do not use its numbers; run the study anew under another name")
+
+
+def _data_changed(plan: Plan) -> Iterator[Fault]:
+    """Yield every data set that differs now from what trials were planned on; data that are not here are not seen."""
+    planned = {
+        (data.name, data.root, data.path, trial.fingerprint): data
+        for trial in plan.trials.values()
+        for data in [trial.settings.data]
+    }
+    for (*_, fingerprint), settings in planned.items():
+        try:
+            found = known(settings).fingerprint
+        except DamagedDataError as error:
+            yield Fault(
+                f"{PLAN_FOLDER}/", f"was made on data that cannot be read now ({error})", _FORMER_DATA, is_damage=False
+            )
+            continue
+        except DataError:
+            continue
+        if found != fingerprint:
+            text = f"was made on data with the fingerprint {fingerprint}, but {place_of(settings)} has {found} now"
+            yield Fault(f"{PLAN_FOLDER}/", text, _FORMER_DATA, is_damage=False)
 
 
 def _once(streams: _Streams, last_of: Mapping[str, int], plan: Plan | None, found: Examined) -> None:

@@ -11,6 +11,7 @@ from study.plan.request import Request
 from workers.contract.errors import UserError
 from workers.contract.settings import MeasureSettings, Settings
 from workers.contract.trial import Pack, Trial, next_border
+from workers.data.images import OtherDataError
 from workers.store.closing import closing_reasons, end_as_failed, fence, last_epoch
 from workers.store.ends import COMPLETED, FAILED, is_over, reached, statuses_of_pack
 from workers.store.listing import closed_packs, ended_packs, segments_by_pack
@@ -44,13 +45,14 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
         retry_failed: failed trials continue from their last border, in separate packs.
 
     Raises:
-        PlanConflictError: the study was planned with other measurements.
+        PlanConflictError: the study was planned with other measurements, or on other data.
         RecordError: a stored file is damaged, or rows before a stored border are lost.
     """
     store, grid, wanted, data = request.store, request.grid, request.wanted, request.data
     device = request.machine.device
     plan = read_plan(store)
     _same_measurements(grid, plan)
+    _same_data(grid, plan, wanted)
     goal = grid.base.training.epochs
     closed = set(closed_packs(store))
     ends = reached(store)
@@ -189,3 +191,15 @@ def _same_measurements(grid: Grid, plan: Plan) -> None:
                 f"{grid.place('measure')}: measure.{name}: got {now}, but study {grid.study} was planned with {was}; "
                 "all rows of a study must be measured in the same way: set it back, or give the study another name"
             )
+
+
+def _same_data(grid: Grid, plan: Plan, wanted: Sequence[Trial]) -> None:
+    """Refuse trials on a data set whose content differs from that of planned trials: a file was replaced in the meantime.
+
+    Another data set under its own name (`data.name`) is a difference that the rows show.
+    """
+    planned = {trial.settings.data.name: trial.fingerprint for trial in plan.trials.values()}
+    for trial in wanted:
+        was = planned.get(trial.settings.data.name, trial.fingerprint)
+        if was != trial.fingerprint:
+            raise PlanConflictError(f"{grid.place('data')}: {OtherDataError(grid.base.data, trial.fingerprint, was)}")
