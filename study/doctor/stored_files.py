@@ -1,8 +1,9 @@
 """Read and check every stored file of a study: each is intact and in its place, and each (trial, epoch) is there once."""
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ import pyarrow as pa
 from study.doctor.links import WithoutLinks, links_out
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
-from workers.contract.errors import DAMAGED, RecordError
+from workers.contract.errors import DAMAGED, DamagedDataError, DataError, RecordError
+from workers.data.images import known, place_of
 from workers.store.closing import closing_reason
-from workers.store.ends import last_epochs
+from workers.store.ends import last_epochs, named_checkpoint
 from workers.store.keys import (
     CHECKPOINTS_FOLDER,
     EPOCHS_FOLDER,
     LEASE_FOLDER,
     PLAN_FOLDER,
+    STOP_KEY,
     TRIALS_FOLDER,
     WEIGHTS_FOLDER,
     closed_key,
@@ -34,6 +37,8 @@ from workers.store.protocol import Store
 from workers.store.weights_file import decode_weights
 
 _SCHEMAS = {PLAN_FOLDER: PLAN, EPOCHS_FOLDER: EPOCHS, TRIALS_FOLDER: TRIALS}
+
+_FORMER_DATA = "put the former data back before you run or verify the study"
 
 _MOVE_AWAY = "move it out of the study's folder"
 
@@ -80,7 +85,8 @@ def examine(store: Store) -> Examined:
     listed = {folder: store.list(folder) for folder in (TRIALS_FOLDER, EPOCHS_FOLDER, PLAN_FOLDER)}
     ended_in = {trials_key(*ended) for ended in ended_packs(store)}
     stored = {segment.key: segment for segment in segments(store)}
-    ended = {key: read[0] for key in listed[TRIALS_FOLDER] if (read := _table(store, key, ended_in, found)) is not None}
+    read_ends = {key: read for key in listed[TRIALS_FOLDER] if (read := _table(store, key, ended_in, found)) is not None}
+    ended = {key: table for key, (table, _) in read_ends.items()}
     streams = [
         (stored[key], *read) for key in listed[EPOCHS_FOLDER] if (read := _table(store, key, set(stored), found)) is not None
     ]
@@ -88,6 +94,8 @@ def examine(store: Store) -> Examined:
         _table(store, key, {key for key in listed[PLAN_FOLDER] if key.endswith(".parquet")}, found)
     plan = _plan(store, found)
     if plan is not None:
+        footers = {segment.key: footer for segment, _, footer in streams} | {key: read[1] for key, read in read_ends.items()}
+        found.faults += [*_trained_on_other_data(footers, plan), *_data_changed(plan)]
         wrong = at_other_borders([*(segment.key for segment, _, _ in streams), *ended], plan)
         found.faults += [_fault(error) for error in wrong]
         misplaced = {error.path for error in wrong}
@@ -99,6 +107,7 @@ def examine(store: Store) -> Examined:
     _checkpoints(store, streams, packs_ended, plan, found)
     _marks(store, found)
     _weights(store, found)
+    _leases(store, found)
     _strays(store, found)
     return found
 
@@ -150,6 +159,41 @@ def _plan(store: Store, found: Examined) -> Plan | None:
         return None
 
 
+def _trained_on_other_data(footers: Mapping[str, Mapping[str, Any]], plan: Plan) -> Iterator[Fault]:
+    """Yield every file whose worker read other data than those that its trials were planned on."""
+    for key, footer in footers.items():
+        provenance, pack = footer.get("provenance"), plan.packs.get(str(footer.get("pack_id")))
+        read = provenance.get("fingerprint") if isinstance(provenance, dict) else None
+        # A fence was written by a driver, which reads no data.
+        planned = {trial.fingerprint for trial in pack.trials} if pack else set()
+        if read is not None and planned and planned != {read}:
+            wanted = ", ".join(sorted(planned))
+            text = f"was computed on data with the fingerprint {read}, but its trials were planned on {wanted}"
+            yield Fault(key, text, "do not use its numbers; run the study anew under another name")
+
+
+def _data_changed(plan: Plan) -> Iterator[Fault]:
+    """Yield every data set that differs now from what trials were planned on; data that are not here are not seen."""
+    planned = {
+        (data.name, data.root, data.path, trial.fingerprint): data
+        for trial in plan.trials.values()
+        for data in [trial.settings.data]
+    }
+    for (*_, fingerprint), settings in planned.items():
+        try:
+            found = known(settings).fingerprint
+        except DamagedDataError as error:
+            yield Fault(
+                f"{PLAN_FOLDER}/", f"was made on data that cannot be read now ({error})", _FORMER_DATA, is_damage=False
+            )
+            continue
+        except DataError:
+            continue
+        if found != fingerprint:
+            text = f"was made on data with the fingerprint {fingerprint}, but {place_of(settings)} has {found} now"
+            yield Fault(f"{PLAN_FOLDER}/", text, _FORMER_DATA, is_damage=False)
+
+
 def _once(streams: _Streams, last_of: Mapping[str, int], plan: Plan | None, found: Examined) -> None:
     """Check that every planned trial has each epoch once, up to its end, and that no other trial has rows."""
     rows = _side_by_side(_WHOSE, (table for _, table, _ in streams))
@@ -190,8 +234,13 @@ def _checkpoints(
     named: dict[str, Mapping[str, Any]] = {}
     newest: dict[str, tuple[int, str]] = {}
     for segment, _, footer in streams:
+        try:
+            key = named_checkpoint(footer, segment.key)
+        except RecordError as error:
+            found.faults.append(_fault(error))
+            continue
         # There is no checkpoint at a border where nothing was left to train.
-        if key := footer.get("checkpoint"):
+        if key:
             named[key] = footer
             newest[segment.pack_id] = max((segment.last, key), newest.get(segment.pack_id, (0, "")))
     there = {key for _, _, key in checkpoints(store)}
@@ -204,7 +253,7 @@ def _checkpoints(
         except OSError as error:
             found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "delete it: " + _ANEW))
             continue
-        if content != named[key]["checkpoint_sha256"]:
+        if content != named[key].get("checkpoint_sha256"):
             found.faults.append(Fault(key, "damaged: its hash is not the one in its rows file", "delete it: " + _ANEW))
     for pack_id, (last, key) in newest.items():
         goal = plan.packs[pack_id].epochs if plan is not None and pack_id in plan.packs else last
@@ -243,6 +292,19 @@ def _weights(store: Store, found: Examined) -> None:
             found.faults.append(Fault(key, f"holds the model of trial {facts.get('trial_id')}", "restore it from a copy"))
 
 
+def _leases(store: Store, found: Examined) -> None:
+    """Check that every heartbeat is that of the run in its name: `study stop` stops the run that it names."""
+    for _, run_id, key in leases(store):
+        try:
+            named = json.loads(store.read(key))["run_id"]
+        except FileNotFoundError:
+            continue  # its driver has replaced it with the next heartbeat
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            named = None
+        if named != run_id:
+            found.faults.append(Fault(key, "is not a heartbeat of the run in its name", _MOVE_AWAY))
+
+
 def _strays(store: Store, found: Examined) -> None:
     known = {
         WEIGHTS_FOLDER: {key for _, _, key in trained_models(store)},
@@ -251,7 +313,7 @@ def _strays(store: Store, found: Examined) -> None:
     }
     for folder, keys in known.items():
         for key in store.list(folder):
-            if key not in keys and not key.startswith(f"{CHECKPOINTS_FOLDER}/stop-"):
+            if key not in keys and not STOP_KEY.fullmatch(key):
                 found.faults.append(Fault(key, f"does not belong in {folder}/", _MOVE_AWAY, is_damage=False))
     if "://" in store.url:
         return  # an unfinished write to a bucket leaves no file

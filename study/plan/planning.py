@@ -11,9 +11,11 @@ from study.plan.request import Request
 from workers.contract.errors import UserError
 from workers.contract.settings import MeasureSettings, Settings
 from workers.contract.trial import Pack, Trial, next_border
+from workers.data.images import OtherDataError
 from workers.store.closing import closing_reasons, end_as_failed, fence, last_epoch
 from workers.store.ends import COMPLETED, FAILED, is_over, reached, statuses_of_pack
-from workers.store.listing import closed_packs, ended_packs
+from workers.store.listing import closed_packs, ended_packs, segments_by_pack
+from workers.store.placement import refuse_lost_rows
 from workers.store.plan_log import Plan, append_entry, lineage_of, read_plan
 from workers.store.protocol import Store
 
@@ -43,13 +45,14 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
         retry_failed: failed trials continue from their last border, in separate packs.
 
     Raises:
-        PlanConflictError: the study was planned with other measurements.
-        RecordError: a stored file is damaged.
+        PlanConflictError: the study was planned with other measurements, or on other data.
+        RecordError: a stored file is damaged, or rows before a stored border are lost.
     """
     store, grid, wanted, data = request.store, request.grid, request.wanted, request.data
     device = request.machine.device
     plan = read_plan(store)
     _same_measurements(grid, plan)
+    _same_data(grid, plan, wanted)
     goal = grid.base.training.epochs
     closed = set(closed_packs(store))
     ends = reached(store)
@@ -62,7 +65,9 @@ def find_work(request: Request, retry_failed: bool = False) -> Work:
     live: list[Pack] = []
     idle: list[Pack] = []
     done: dict[str, tuple[str, int]] = {}
+    stored = segments_by_pack(store)
     for pack, members in _wanted_packs(plan, wanted):
+        refuse_lost_rows(store, (pack, *lineage_of(pack, plan)), stored)
         if pack.pack_id in closed and len(pack.trials) > 1:
             # All trials that belong to this pack now are planned again, whether they are asked for or not.
             here = [trial for trial in pack.trials if plan.pack_of[trial.trial_id] == pack.pack_id]
@@ -158,10 +163,20 @@ def _wanted_packs(plan: Plan, wanted: Sequence[Trial]) -> list[tuple[Pack, list[
 
 
 def statuses_of(store: Store, work: Work) -> dict[str, str]:
-    """Return the status of every wanted trial that has ended: completed | diverged | failed."""
+    """Return the status of every wanted trial that has ended: completed | diverged | failed.
+
+    Raises:
+        RecordError: a file is damaged, or a trial is said to be completed whose last rows are lost.
+    """
     known: dict[str, str] = {}
-    for ended in dict.fromkeys(work.done.values()):
-        known |= statuses_of_pack(store, *ended)
+    stored = segments_by_pack(store)
+    for pack_id, end in dict.fromkeys(work.done.values()):
+        statuses = statuses_of_pack(store, pack_id, end)
+        if COMPLETED in statuses.values():
+            pack = work.plan.packs[pack_id]
+            to_its_end = pack.model_copy(update={"borders": tuple(border for border in pack.borders if border <= end)})
+            refuse_lost_rows(store, (to_its_end,), stored, has_ended=True)
+        known |= statuses
     return {trial_id: known[trial_id] for trial_id in work.done}
 
 
@@ -176,3 +191,15 @@ def _same_measurements(grid: Grid, plan: Plan) -> None:
                 f"{grid.place('measure')}: measure.{name}: got {now}, but study {grid.study} was planned with {was}; "
                 "all rows of a study must be measured in the same way: set it back, or give the study another name"
             )
+
+
+def _same_data(grid: Grid, plan: Plan, wanted: Sequence[Trial]) -> None:
+    """Refuse trials on a data set whose content differs from that of planned trials: a file was replaced in the meantime.
+
+    Another data set under its own name (`data.name`) is a difference that the rows show.
+    """
+    planned = {trial.settings.data.name: trial.fingerprint for trial in plan.trials.values()}
+    for trial in wanted:
+        was = planned.get(trial.settings.data.name, trial.fingerprint)
+        if was != trial.fingerprint:
+            raise PlanConflictError(f"{grid.place('data')}: {OtherDataError(grid.base.data, trial.fingerprint, was)}")

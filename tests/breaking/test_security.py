@@ -1,6 +1,7 @@
 """Nothing stored or loaded is unpickled or run, nothing of the environment is stored, nothing is sent, no name leaves the folder."""
 
 import ast
+import hashlib
 import io
 import os
 import pickle
@@ -157,8 +158,6 @@ def test_a_pickle_among_the_results_is_not_unpickled(made, tmp_path, bomb, marke
 
 def test_a_pickle_that_the_rows_name_as_their_checkpoint_is_not_unpickled(tmp_path, bomb, marker):
     """Somebody who can write the folder can also write rows whose footer has the right checksum."""
-    import hashlib
-
     assert victim.run(tmp_path, "--set", "n_z=2")[0] == 0
     store = FolderStore(tmp_path / "victim")
     for one in segments(store):
@@ -170,6 +169,28 @@ def test_a_pickle_that_the_rows_name_as_their_checkpoint_is_not_unpickled(tmp_pa
     assert "Traceback" not in text
     assert code in (0, 1, 3, 4)
     assert not marker.exists()
+
+
+def test_a_checkpoint_outside_the_study_is_neither_read_nor_deleted(tmp_path):
+    """A driver used to delete what the rows of two borders before named."""
+    assert victim.run(tmp_path, "--set", "n_z=2")[0] == 0
+    store = FolderStore(tmp_path / "victim")
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(b"somebody's")
+    for name in (str(secret), "../secret.txt", "/dev/zero"):
+        newest = [one for one in segments(store) if one.last == 2]
+        for one in newest:
+            table, footer = decode_with_footer(store.read(one.key), one.key)
+            facts = {**footer, "checkpoint": name, "checkpoint_sha256": hashlib.sha256(secret.read_bytes()).hexdigest()}
+            (store.root / one.key).write_bytes(encode(table, facts))
+        before = sorted(tmp_path.rglob("*"))
+        code, text = victim.run(tmp_path, "--set", "n_z=2", "--set", "training.epochs=5")
+        assert code == 3, text
+        assert "Traceback" not in text
+        assert all(f"{one.key}: damaged: it names {name} as its checkpoint" in text for one in newest)
+        assert secret.read_bytes() == b"somebody's"
+        made = {str(path.relative_to(tmp_path)) for path in set(tmp_path.rglob("*")) - set(before)}
+        assert made <= {"victim/plan/000002.parquet", "victim/lease"}
 
 
 @pytest.mark.parametrize("kind", ["pickle", "pickle in a zip", "array of objects"])

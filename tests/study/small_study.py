@@ -10,7 +10,7 @@ import pytest
 from study.grid.design import trials_of
 from study.grid.grid import Grid, parse_grid
 from study.plan.machine import Machine
-from workers.contract.columns import SCHEMA_VERSION, TRIALS
+from workers.contract.columns import EPOCHS, SCHEMA_VERSION, TRIALS
 from workers.contract.settings import FACTORS
 from workers.contract.settings_table import value_of
 from workers.contract.trial import Pack, Trial
@@ -18,6 +18,7 @@ from workers.data.images import KNOWN
 from workers.store.keys import EPOCHS_FOLDER, TRIALS_FOLDER, trials_key
 from workers.store.open import open_store
 from workers.store.parquet import content_sha256, decode, encode
+from workers.store.placement import keys_at_borders
 from workers.store.protocol import Store
 
 CPU = Machine("cpu", 2)
@@ -48,7 +49,9 @@ def levels_of(trials: Collection[Trial], *names: str) -> list[tuple]:
 
 
 def end(store: Store, pack: Pack, diverged: Collection[str] = ()) -> None:
-    """Write the trials file that says that a pack is done."""
+    """Write rows files without rows, and the trials file that says that a pack is done."""
+    for key in keys_at_borders(pack, pack.epochs):
+        store.create(key, encode(EPOCHS.empty_table(), {"kind": "epochs", "pack_id": pack.pack_id}))
     rows = []
     for trial in pack.trials:
         fell = trial.trial_id in diverged

@@ -24,7 +24,9 @@ class Pack(Frozen):
     pack_id: str = Field(pattern=r"^[0-9a-f]{16}$")
     trials: tuple[Trial, ...] = Field(min_length=1)
     borders: tuple[int, ...] = Field(min_length=1, description="increasing; the last one is the number of epochs")
-    parent: str | None = Field(None, description="the pack from whose state at from_epoch this pack continues")
+    parent: str | None = Field(
+        None, pattern=r"^[0-9a-f]{16}$", description="the pack from whose state at from_epoch this pack continues"
+    )
     from_epoch: int = Field(0, ge=0, description="0 unless there is a parent")
 
     @property

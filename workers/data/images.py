@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,11 +17,25 @@ __all__ = [
     "DataError",
     "Images",
     "Known",
+    "OtherDataError",
     "chosen_classes",
     "fingerprint",
     "known",
     "load_images",
+    "load_with_fingerprint",
+    "place_of",
 ]
+
+
+class OtherDataError(DamagedDataError):
+    """The data are not those that a trial was planned on; the message names the file and both fingerprints."""
+
+    def __init__(self, settings: DataSettings, found: str, expected: str) -> None:
+        """Name the place of the data, both fingerprints, and what to do."""
+        super().__init__(
+            f"{place_of(settings)} has the fingerprint {found}, but this study was planned on data with the fingerprint "
+            f"{expected}; put the former data back, or give the study another name to train on the new ones"
+        )
 
 
 @dataclass(frozen=True)
@@ -45,15 +60,30 @@ KNOWN = {
 
 
 def load_images(settings: DataSettings) -> Images:
-    """Return the checked data set without the first `n_valid` training images; workers.data.subset chooses among the rest.
+    """Return the checked data set without the first `n_valid` training images; see load_with_fingerprint."""
+    return load_with_fingerprint(settings)[0]
+
+
+def load_with_fingerprint(settings: DataSettings, expected: str | None = None) -> tuple[Images, str]:
+    """Return the checked data set without the first `n_valid` training images, and the fingerprint of the whole.
+
+    The files are read once, so that what is returned is what the fingerprint was computed from, even if the files are
+    replaced at the same time. workers.data.subset chooses among the images.
+
+    Args:
+        settings: of the data.
+        expected: the fingerprint of the data of a trial; None accepts any.
 
     Raises:
         DataError: the data set is missing, cannot be downloaded, does not have the expected form, or lacks images or
             classes that the settings ask for.
-        DamagedDataError: the data set exists, but its content does not match its fingerprint.
+        DamagedDataError: the data set exists, but its content does not match its fingerprint, or is not the expected one.
     """
     images = read_images(settings)
-    if settings.name in KNOWN and fingerprint(images) != KNOWN[settings.name].fingerprint:
+    found = fingerprint(images)
+    if expected is not None and found != expected:
+        raise OtherDataError(settings, found, expected)
+    if settings.name in KNOWN and found != KNOWN[settings.name].fingerprint:
         where = "" if settings.name == "digits" else f" in {root_of(settings)}"
         remedy = "remove its files and run again" if settings.name in ("mnist", "fashion_mnist") else "copy its files again"
         raise DamagedDataError(f"data: {settings.name}{where} does not have the published content; {remedy}")
@@ -66,7 +96,14 @@ def load_images(settings: DataSettings) -> Images:
     labels = None if images.train_labels is None else images.train_labels[kept]
     rest = Images(images.train[kept], images.test, labels, images.test_labels)
     chosen_classes(rest, settings)
-    return rest
+    return rest, found
+
+
+def place_of(settings: DataSettings) -> str:
+    """Return in words where the files of a data set lie: the setting that names them, and the path."""
+    if settings.name == "npz":
+        return f"data.path: {Path(settings.path or '').expanduser().absolute()}"
+    return f"data: {settings.name}" if settings.name == "digits" else f"data.root: {settings.name} in {root_of(settings)}"
 
 
 def chosen_classes(images: Images, settings: DataSettings) -> tuple[int, ...] | None:

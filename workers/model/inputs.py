@@ -12,7 +12,7 @@ from torch import Tensor
 from workers.contract.settings import DataSettings, MeasureSettings
 from workers.contract.streams import EVALUATION_SEED, Stream, generator
 from workers.data.files import Images
-from workers.data.images import known, load_images
+from workers.data.images import load_with_fingerprint
 from workers.data.subset import subset
 from workers.kernels.available import has_kernels
 from workers.replicas.seeds import COUNTER, Seeds
@@ -59,17 +59,17 @@ class Data:
         return self.input == "dynamic" and self.other_test is not None
 
 
-def load_data(settings: DataSettings, measure: MeasureSettings, device: torch.device) -> Data:
+def load_data(settings: DataSettings, measure: MeasureSettings, device: torch.device, expected: str | None = None) -> Data:
     """Read the data set and put it on the device.
 
     The images that are used, those for measurements and all binarisations that are done once depend only on the data set,
     never on a trial's seed.
 
     Raises:
-        DataError: see workers.data.images.load_images.
+        DataError: see workers.data.images.load_with_fingerprint, which also explains `expected`.
     """
-    images = subset(load_images(settings), settings)
-    return data_from(images, known(settings).fingerprint, measure, device, settings.input)
+    images, fingerprint = load_with_fingerprint(settings, expected)
+    return data_from(subset(images, settings), fingerprint, measure, device, settings.input)
 
 
 def data_from(

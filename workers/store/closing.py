@@ -78,8 +78,8 @@ def fence(store: Store, pack: Pack) -> None:
 
 
 def last_epoch(store: Store, pack: Pack) -> int:
-    """Return the newest stored epoch of a pack or of the packs that it continues; -1 if there is none."""
-    segments = committed(store, pack.pack_id)
+    """Return the newest stored epoch of a pack, up to its end, or of the packs that it continues; -1 if there is none."""
+    segments = committed(store, pack)
     return segments[-1].last if segments else pack.from_epoch or -1
 
 

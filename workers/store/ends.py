@@ -1,13 +1,13 @@
 """Read how far packs and trials have come: which borders are committed, and how trials ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from workers.contract.errors import RecordError
+from workers.contract.errors import RecordError, damaged
 from workers.contract.trial import Pack
-from workers.store.keys import trials_key
+from workers.store.keys import CHECKPOINT_KEY, EPOCHS_KEY, ID, trials_key
 from workers.store.listing import Segment, checkpoints, ended_packs, segments
 from workers.store.parquet import decode, read_footer
 from workers.store.protocol import Store
@@ -18,9 +18,32 @@ COMPLETED, DIVERGED, FAILED = "completed", "diverged", "failed"
 _OF_AN_END = ("trial_id", "pack_id", "status", "epochs")
 
 
-def committed(store: Store, pack_id: str) -> list[Segment]:
-    """Return the committed segments of a pack, oldest first, without the fence of a closed pack."""
-    found = list(segments(store, pack_id))
+def committed(store: Store, pack: Pack, until: int | None = None) -> list[Segment]:
+    """Return the committed segments of a pack up to its end, or up to epoch `until`, oldest first; a fence is no segment.
+
+    Another driver may have made the pack longer since it was planned, and its workers commit beyond this end. A worker that
+    slept in the meantime must not take their commits for its own.
+    """
+    end = pack.epochs if until is None else until
+    return _without_fence(store, [segment for segment in segments(store, pack.pack_id) if segment.last <= end])
+
+
+def parts_of(lineage: Sequence[Pack]) -> Iterator[tuple[Pack, int]]:
+    """Yield each pack of a line with its last epoch that belongs to the past of the first pack.
+
+    For the first pack that is its end. For an ancestor it is the epoch from which the pack before it in the line began; what
+    the ancestor stored after that epoch belongs to other trials or to nobody.
+
+    Args:
+        lineage: a pack, the pack that it continues, and so on.
+    """
+    until = lineage[0].epochs
+    for pack in lineage:
+        yield pack, until
+        until = pack.from_epoch
+
+
+def _without_fence(store: Store, found: list[Segment]) -> list[Segment]:
     return found[:-1] if found and is_fence(store, found[-1].key) else found
 
 
@@ -32,12 +55,13 @@ def is_fence(store: Store, key: str) -> bool:
 def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
     """Delete all checkpoints of a pack except those that its newest `keep` commits name; only the driver may call this.
 
-    Checkpoints of epochs after the newest commit are kept, because a worker may be about to commit them.
+    Checkpoints of epochs after the newest commit are kept, because a worker may be about to commit them. All commits count,
+    also those beyond the end that this driver knows, so that no worker of a longer plan loses the state that it needs.
 
     Returns:
         The keys of the checkpoints that these commits name, oldest first.
     """
-    commits = committed(store, pack_id)
+    commits = _without_fence(store, list(segments(store, pack_id)))
     if not commits:
         return []
     named = [checkpoint_named_by(store, segment.key) for segment in commits[-keep:]]
@@ -48,8 +72,25 @@ def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
 
 
 def checkpoint_named_by(store: Store, key: str) -> str:
-    """Return the key of the checkpoint that a rows file names; empty if the file is a fence."""
-    return str(read_footer(store.read(key), key).get("checkpoint", ""))
+    """Return the key of the checkpoint that a rows file names; see named_checkpoint."""
+    return named_checkpoint(read_footer(store.read(key), key), key)
+
+
+def named_checkpoint(footer: Mapping[str, Any], key: str) -> str:
+    """Return the key of the checkpoint that the footer of the rows file `key` names; empty if it names none, as a fence.
+
+    A checksum shows that a footer is what was written, and not who wrote it. The driver deletes checkpoints by these names.
+
+    Raises:
+        RecordError: what it names is not a checkpoint of the pack and the epochs in the name of the rows file.
+    """
+    named, rows = footer.get("checkpoint", ""), EPOCHS_KEY.fullmatch(key)
+    if named is None or named == "":
+        return ""
+    match = CHECKPOINT_KEY.fullmatch(named) if isinstance(named, str) else None
+    if match and rows and match[1] == rows[1] and int(rows[2]) <= int(match[2]) <= int(rows[3]):
+        return match[0]
+    raise damaged(key, f"it names {str(named)[:100]} as its checkpoint, which is no checkpoint of these epochs")
 
 
 def reached(store: Store) -> dict[str, int]:
@@ -66,8 +107,7 @@ def statuses_of_pack(store: Store, pack_id: str, epochs: int) -> dict[str, str]:
     Raises:
         RecordError: the file is damaged.
     """
-    key = trials_key(pack_id, epochs)
-    table = decode(store.read(key), key, ["trial_id", "status"])
+    table = _rows_of_end(store, pack_id, epochs)
     return dict(zip(table["trial_id"].to_pylist(), table["status"].to_pylist(), strict=True))
 
 
@@ -81,17 +121,27 @@ def end_rows(store: Store, unreadable: list[str] | None = None) -> tuple[pa.Tabl
     """
     tables, packs = [], dict[str, int]()
     for pack_id, epochs in sorted(ended_packs(store), key=lambda ended: ended[::-1]):
-        key = trials_key(pack_id, epochs)
         try:
-            table = decode(store.read(key), key, _OF_AN_END)
+            table = _rows_of_end(store, pack_id, epochs)
         except RecordError:
             if unreadable is None:
                 raise
-            unreadable.append(key)
+            unreadable.append(trials_key(pack_id, epochs))
             continue
         packs[pack_id] = epochs
-        tables.append(table.select(_OF_AN_END).replace_schema_metadata(None))
+        tables.append(table)
     return pa.concat_tables(tables) if tables else pa.table({name: [] for name in _OF_AN_END}), packs
+
+
+def _rows_of_end(store: Store, pack_id: str, epochs: int) -> pa.Table:
+    """Return trial_id, pack_id, status and epochs of a file of `trials/`, after comparing its ids with its name."""
+    key = trials_key(pack_id, epochs)
+    table = decode(store.read(key), key, _OF_AN_END).select(_OF_AN_END).replace_schema_metadata(None)
+    ids = table["trial_id"].to_pylist()
+    # Files are found by these ids.
+    if set(table["pack_id"].to_pylist()) - {pack_id} or not all(isinstance(one, str) and ID.fullmatch(one) for one in ids):
+        raise damaged(key, "it has a row of another pack, or of something that is no trial")
+    return table
 
 
 def ends_among(rows: pa.Table, pack_of: Mapping[str, str]) -> pa.Table:
@@ -129,7 +179,7 @@ def is_over(status: Any, epochs: Any, goal: Any) -> Any:
 
 
 def newest_rows(store: Store, lineage: Sequence[Pack], columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Return the newest stored row of `epochs/` of every trial that has one, by trial_id.
+    """Return the newest stored row of `epochs/` of every trial that has one, by trial_id, up to the end of the first pack.
 
     Args:
         store: the store of the study.
@@ -137,8 +187,8 @@ def newest_rows(store: Store, lineage: Sequence[Pack], columns: Sequence[str] = 
         columns: the columns to return besides trial_id and epoch.
     """
     newest: dict[str, dict[str, Any]] = {}
-    for pack in lineage:
-        for segment in committed(store, pack.pack_id):
+    for pack, until in parts_of(lineage):
+        for segment in committed(store, pack, until):
             for row in decode(store.read(segment.key), segment.key, ["trial_id", "epoch", *columns]).to_pylist():
                 if row["epoch"] > newest.get(row["trial_id"], {"epoch": -1})["epoch"]:
                     newest[row["trial_id"]] = row

@@ -35,6 +35,14 @@ def segments(store: Store, pack_id: str = "") -> Iterator[Segment]:
             yield Segment(match[1], int(match[2]), int(match[3]), key)
 
 
+def segments_by_pack(store: Store) -> dict[str, list[Segment]]:
+    """Return the committed rows files of every pack, by pack_id, each sorted by epoch."""
+    found: dict[str, list[Segment]] = {}
+    for segment in segments(store):
+        found.setdefault(segment.pack_id, []).append(segment)
+    return found
+
+
 def ended_packs(store: Store) -> set[tuple[str, int]]:
     """Return (pack_id, epochs) of every pack that is done."""
     return {(match[1], int(match[2])) for key in store.list(TRIALS_FOLDER) if (match := TRIALS_KEY.fullmatch(key))}

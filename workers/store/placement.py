@@ -1,6 +1,6 @@
 """Check that stored files have the names and borders of the plan, and that no (trial, epoch) is repeated or missing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, pairwise
 from typing import Any
 
@@ -9,11 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from workers.contract.errors import RecordError
+from workers.contract.trial import Pack
+from workers.store.ends import parts_of
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, epochs_key, plan_key, trials_key
-from workers.store.listing import ended_packs, segments
+from workers.store.listing import Segment, ended_packs, segments
 from workers.store.parquet import decode_with_footer
 from workers.store.plan_log import Plan
-from workers.store.protocol import Store
+from workers.store.protocol import Store, exists
 
 _AWAY = "move it away, or restore its original name"
 
@@ -150,16 +152,60 @@ def at_other_borders(keys: Iterable[str], plan: Plan) -> list[RecordError]:
     """Return an error for each rows file and trials file that begins or ends where its pack has no border."""
     good: set[str] = set()
     for pack in plan.packs.values():
-        start = pack.from_epoch or -1
-        good |= {epochs_key(pack.pack_id, before + 1, border) for before, border in pairwise((start, *pack.borders))}
-        good |= {trials_key(pack.pack_id, border) for border in pack.borders}
+        good |= {*keys_at_borders(pack, pack.epochs), *(trials_key(pack.pack_id, border) for border in pack.borders)}
     wrong = []
     for key in keys:
         pack_id = key.partition("/")[2].partition("-")[0]
         # Rows of a pack that no entry names are reported elsewhere.
         if pack_id in plan.packs and key not in good:
-            wrong.append(RecordError(key, f"begins or ends where pack {pack_id} has no border", _AWAY))
+            wrong.append(_at_no_border(key, pack_id))
     return wrong
+
+
+def _at_no_border(key: str, pack_id: str) -> RecordError:
+    return RecordError(key, f"begins or ends where pack {pack_id} has no border", _AWAY)
+
+
+def keys_at_borders(pack: Pack, until: int) -> Iterator[str]:
+    """Yield the keys of the rows files that a pack stores up to epoch `until`, oldest first."""
+    for before, border in pairwise((pack.from_epoch or -1, *pack.borders)):
+        if border <= until:
+            yield epochs_key(pack.pack_id, before + 1, border)
+
+
+def refuse_lost_rows(
+    store: Store, lineage: Sequence[Pack], stored: Mapping[str, Sequence[Segment]] | None = None, has_ended: bool = False
+) -> None:
+    """Check that the stored borders of a line of packs follow each other from epoch 0 to the newest one.
+
+    A worker continues from the newest border, so nothing would ever store again what is missing before it.
+
+    Args:
+        store: the store of the study.
+        lineage: a pack, the pack that it continues, and so on.
+        stored: the segments of every pack, by pack_id, if they have been listed already.
+        has_ended: the first pack must have all its borders, because a trial of it is completed.
+
+    Raises:
+        RecordError: a rows file is missing, or begins or ends where its pack has no border.
+    """
+    for pack, until in parts_of(lineage):
+        due = list(keys_at_borders(pack, until))
+        found = segments(store, pack.pack_id) if stored is None else stored.get(pack.pack_id, ())
+        there = {segment.key: segment for segment in found if segment.last <= until}
+        if wrong := there.keys() - set(due):
+            raise _at_no_border(min(wrong), pack.pack_id)
+        # An ancestor has stored everything up to where its child began. What the pack itself has not reached is yet to come.
+        if pack is lineage[0] and not has_ended:
+            due = due[: max((due.index(key) for key in there), default=0)]
+        for key in due:
+            # A listing that is made while another worker commits may show a file and not the one before it.
+            if key not in there and not exists(store, key):
+                raise RecordError(
+                    key,
+                    f"is missing, although pack {lineage[0].pack_id} has stored what follows it",
+                    "restore it from a copy",
+                )
 
 
 def repeated_rows(trials: NDArray[np.integer[Any]], epochs: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:

@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from workers.contract.columns import PLAN, SCHEMA_VERSION
-from workers.contract.errors import VersionError
+from workers.contract.errors import RecordError, VersionError, damaged
 from workers.contract.settings import Settings, layers_above
 from workers.contract.settings_table import flatten, leaves, settings_from, with_seed
 from workers.contract.trial import Pack, Trial
@@ -73,10 +74,17 @@ def read_plan(store: Store) -> Plan:
 
 
 def lineage_of(pack: Pack, plan: Plan) -> tuple[Pack, ...]:
-    """Return the ancestors of a pack: its parent, which it continues from, the parent of that pack, and so on."""
+    """Return the ancestors of a pack: its parent, which it continues from, the parent of that pack, and so on.
+
+    Raises:
+        RecordError: no entry has the parent of a pack, or a pack is its own ancestor.
+    """
     ancestors: list[Pack] = []
     while pack.parent is not None:
-        pack = plan.packs[pack.parent]
+        if (parent := plan.packs.get(pack.parent)) is None or len(ancestors) > len(plan.packs):
+            problem = f"has no pack {pack.parent} which pack {pack.pack_id} could continue"
+            raise RecordError(f"{PLAN_FOLDER}/", problem, "restore its entries from a copy")
+        pack = parent
         ancestors.append(pack)
     return tuple(ancestors)
 
@@ -111,7 +119,18 @@ def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any]]:
     table, footer = decode_with_footer(raw, key)
     if unknown := set(table.column_names) - set(PLAN.names):
         raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
-    return tuple(_packs_in(table)), footer
+    try:
+        return tuple(_packs_in(table)), footer
+    except (ValueError, TypeError, KeyError) as error:
+        # The checksums are right, so somebody wrote it like this.
+        raise damaged(key, f"it is no list of packs and trials ({_first_problem(error)})") from error
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())[:200]
 
 
 def _packs_in(table: pa.Table) -> list[Pack]:

@@ -24,7 +24,8 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
     """Train the pack of a job from its newest commit.
 
     Raises:
-        DataError, RecordError, ConflictError, OSError: see workers.train.loop.train and workers.data.images.load_images.
+        DataError, RecordError, ConflictError, OSError: see workers.train.loop.train and load_with_fingerprint in
+            workers.data.images. The data are compared with those that the trials were planned on before anything is trained.
     """
     store = open_store(job.store)
 
@@ -39,11 +40,13 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
         words = f"no plan was found on node {platform.node()}; use a results folder that all nodes share, or a bucket"
         raise FileNotFoundError(errno.ENOENT, words, job.store)
     device = prepare_device(job.device, job.precision)
-    settings = job.pack.trials[0].settings
-    where = settings.data.model_copy(update={"root": job.root, "path": job.path})
+    first = job.pack.trials[0]
+    where = first.settings.data.model_copy(update={"root": job.root, "path": job.path})
+    planned_on = dict.fromkeys(trial.fingerprint for trial in job.pack.trials)
+    data, *_ = [_data(where, first.settings.measure, device, fingerprint) for fingerprint in planned_on]
     return train(
         job.pack,
-        _data(where, settings.measure, device),
+        data,
         store,
         device=device,
         attempt=secrets.token_hex(8),
@@ -85,6 +88,7 @@ def run_attempts(job: Job, report: Callable[[Progress], None], retried: Callable
 
 
 @lru_cache(maxsize=1)
-def _data(settings: DataSettings, measure: MeasureSettings, device: torch.device) -> Data:
-    # A worker that is used again keeps the data set of its last pack.
-    return load_data(settings, measure, device)
+def _data(settings: DataSettings, measure: MeasureSettings, device: torch.device, fingerprint: str) -> Data:
+    # A worker that is used again keeps the data set of its last pack. As the fingerprint is among the arguments, it never
+    # takes what it has kept for the content of a file that was replaced since.
+    return load_data(settings, measure, device, fingerprint)

@@ -12,10 +12,11 @@ import torch
 
 from workers.contract.errors import ConflictError, PackClosedError
 from workers.contract.trial import Pack
-from workers.store.ends import committed
+from workers.store.ends import committed, named_checkpoint, parts_of
 from workers.store.keys import checkpoint_key, epochs_key
 from workers.store.listing import Segment
 from workers.store.parquet import content_sha256, encode, read_footer
+from workers.store.placement import refuse_lost_rows
 from workers.store.protocol import Store
 from workers.train.checkpoint import State, from_bytes, sha256, take, to_bytes
 
@@ -83,19 +84,21 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
     """Return the state from which a pack continues: that of its newest commit with an intact checkpoint, or an ancestor's.
 
     It is None if there is no such commit, so that the pack starts from the beginning. An ancestor's state may be older than
-    `from_epoch` if its newest checkpoint is damaged or missing.
+    `from_epoch` if its newest checkpoint is damaged or missing. No state is newer than the pack's own end, whatever a longer
+    plan of the same pack has committed.
 
     Args:
         store: the store of the study.
         pack: the pack; an ancestor's state is reduced to its members.
         ancestors: the parent of the pack, the parent of that pack, and so on.
         device: the device of the tensors.
+
+    Raises:
+        RecordError: rows before the newest commit are lost, or a rows file names something that is no checkpoint of its own.
     """
-    for source in (pack, *ancestors):
-        for segment in reversed(committed(store, source.pack_id)):
-            # Epochs that an ancestor stored after the branch are not part of this pack's past.
-            if source is not pack and segment.last > pack.from_epoch:
-                continue
+    refuse_lost_rows(store, (pack, *ancestors))
+    for source, until in parts_of((pack, *ancestors)):
+        for segment in reversed(committed(store, source, until)):
             if state := _state_at(store, segment, device):
                 ids = [trial.trial_id for trial in source.trials]
                 return state if source is pack else take(state, [ids.index(trial.trial_id) for trial in pack.trials])
@@ -105,8 +108,8 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
 def _state_at(store: Store, segment: Segment, device: torch.device) -> State | None:
     footer = read_footer(store.read(segment.key), segment.key)
     try:
-        raw = store.read(footer["checkpoint"])
-        if sha256(raw) == footer["checkpoint_sha256"]:
+        raw = store.read(checkpoint) if (checkpoint := named_checkpoint(footer, segment.key)) else b""
+        if sha256(raw) == footer.get("checkpoint_sha256"):
             return from_bytes(raw, device)
     except (FileNotFoundError, safetensors.SafetensorError):
         pass

@@ -34,7 +34,7 @@ from workers.replicas.device import describe_device
 from workers.store.closing import is_marked
 from workers.store.ends import COMPLETED, DIVERGED, newest_rows
 from workers.store.keys import trials_key, weights_key
-from workers.store.parquet import encode
+from workers.store.parquet import decode_with_footer, encode
 from workers.store.protocol import Store
 from workers.train.checkpoint import State, weights_to_bytes
 from workers.train.commit import agrees, commit, newest_state
@@ -80,6 +80,7 @@ def train(
     """Train a pack to its last border; store the rows of all epochs at the borders, and one row per trial at the end.
 
     If the checkpoint of an ancestor is lost, training begins at an earlier one, but stores only rows after `from_epoch`.
+    If the pack has ended, nothing is trained.
 
     Raises:
         PackClosedError: the pack was closed, and its trials continue in other packs.
@@ -88,6 +89,8 @@ def train(
     """
     if is_marked(store, pack.pack_id):
         raise PackClosedError(pack.pack_id)
+    if (diverged_in := _ended(store, pack)) is not None:
+        return Outcome("done", diverged_in)
     full_provenance = {**(provenance or {}), **describe_device(device), "fingerprint": data.fingerprint}
     learner = Learner(pack, data, device)
     state = newest_state(store, pack, ancestors, device)
@@ -133,8 +136,27 @@ def train(
         report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), 0.0))
 
     assert state is not None, "a pack has at least one border"
-    _finish(pack, data, store, learner, state, full_provenance, ancestors, keep_weights)
+    _finish(pack, data, store, learner, state, full_provenance, ancestors, keep_weights, is_exact)
     return Outcome("done", _by_trial(pack, diverged))
+
+
+def _ended(store: Store, pack: Pack) -> dict[str, int] | None:
+    """Return the epoch in which each diverged trial of an ended pack diverged; None if the pack has not ended.
+
+    The checkpoint at which it ended may be gone if the pack was made longer since; without this question a worker would
+    train the whole pack again, only to find that nothing is left to store.
+
+    Raises:
+        PackClosedError: the pack ended because it was closed.
+    """
+    key = trials_key(pack.pack_id, pack.epochs)
+    try:
+        table, footer = decode_with_footer(store.read(key), key, ["trial_id", "status", "last_epoch"])
+    except FileNotFoundError:
+        return None
+    if footer.get("closed"):
+        raise PackClosedError(key)
+    return {row["trial_id"]: row["last_epoch"] + 1 for row in table.to_pylist() if row["status"] == DIVERGED}
 
 
 def _train_and_measure(
@@ -209,6 +231,7 @@ def _finish(
     provenance: Mapping[str, Any],
     ancestors: Sequence[Pack],
     keep_weights: bool,
+    is_exact: bool,
 ) -> None:
     """Store the weights, then the trials file, whose existence means that the pack is done."""
     settings = pack.trials[0].settings.measure
@@ -245,7 +268,7 @@ def _finish(
     footer = {"kind": "trials", "pack_id": pack.pack_id, "provenance": dict(provenance)}
     key, table = trials_key(pack.pack_id, pack.epochs), table_of(rows, TRIALS)
     if not store.create(key, encode(table, footer)):
-        agrees(store, key, table, provenance)
+        agrees(store, key, table, provenance, is_exact)
 
 
 def _final_columns(final: Final, replica: int, trial: Trial, has_diverged: bool) -> dict[str, Any]:

@@ -33,6 +33,41 @@ def test_a_damaged_file_is_named_and_left_alone(capsys, folder):
     assert damaged.read_bytes() == before
 
 
+@pytest.mark.parametrize("epochs", [2, 3], ids=["done", "made longer"])
+@pytest.mark.parametrize("which", ["-000000-000001", "-000002-000002"], ids=["before another", "the last"])
+def test_a_lost_rows_file_is_named_and_nothing_is_trained(capsys, which, epochs):
+    assert command() == 0
+    lost = max(path for path in Path("results/tiny", EPOCHS_FOLDER).iterdir() if which in path.name)
+    lost.unlink()
+    before = files_in(Path("results"))
+    capsys.readouterr()
+    code = command("--set", f"training.epochs={epochs}")
+    said = capsys.readouterr()
+    if which == "-000002-000002" and epochs == 3:
+        # The newest border of a pack that goes on is computed again, with the same numbers.
+        assert code == 0
+        assert f"{EPOCHS_FOLDER}/{lost.name}" in contents_of(Path("results/tiny"))
+        return
+    assert code == 3
+    assert f"{EPOCHS_FOLDER}/{lost.name}: is missing, although pack {lost.name[:16]} has stored what follows it" in said.err
+    assert "restore it from a copy" in said.err
+    assert "completed" not in said.out
+    assert files_in(Path("results")) == before
+
+
+def test_a_lost_rows_file_of_a_pack_that_others_continue_is_named(capsys):
+    assert command() == 0
+    assert command("--only", "seed=0", "--set", "training.epochs=4") == 0
+    ended = {
+        path.name[:16] for path in Path("results/tiny", TRIALS_FOLDER).iterdir() if path.name.endswith("-000002.parquet")
+    }
+    lost = max(path for path in Path("results/tiny", EPOCHS_FOLDER).iterdir() if path.name[:16] in ended)
+    lost.unlink()
+    capsys.readouterr()
+    assert command("--only", "seed=0", "--set", "training.epochs=4") == 3
+    assert f"{EPOCHS_FOLDER}/{lost.name}: is missing" in capsys.readouterr().err
+
+
 def plant(change: Callable[[pd.DataFrame], None]) -> str:
     """A study of one pack whose first border holds changed rows, written by somebody with the same provenance."""
     words = ["--set", "k=1", "--set", "seed=0"]

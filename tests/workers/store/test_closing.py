@@ -149,7 +149,7 @@ def test_a_trial_that_failed_keeps_its_rows_and_says_why():
     assert (row["status"], row["last_epoch"], row["epochs"], row["test_bound"]) == ("failed", 2, 4, None)
     assert read_footer(store.read(trials_key(pack.pack_id, 4)), "trials")["reason"] == "ValueError: planted"
     assert len(tiny.rows(store)) == 3
-    assert len(committed(store, pack.pack_id)) == 2
+    assert len(committed(store, pack)) == 2
 
 
 def test_a_trial_without_rows_can_fail_too():

@@ -4,7 +4,11 @@ import pytest
 
 from analysis.loading.load import load
 from tests.analysis.planted import SMALL, write
+from tests.workers import tiny
 from workers.contract.errors import RecordError
+from workers.store.keys import epochs_key
+from workers.store.memory import MemoryStore
+from workers.store.placement import keys_at_borders, refuse_lost_rows
 
 
 @pytest.fixture
@@ -146,3 +150,73 @@ def test_a_file_in_place_of_a_folder_is_named(root):
     with pytest.raises(RecordError, match=r"small/trials: cannot be read"):
         load(root)
     assert len(load(root, skip_bad=True).missing) == 6
+
+
+class Behind(MemoryStore):
+    """A store whose listing does not show a key that is there, as a listing may that is made while others write."""
+
+    def __init__(self, hidden: str) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+    def list(self, folder: str, beginning: str = "") -> list[str]:
+        return [key for key in super().list(folder, beginning) if key != self.hidden]
+
+
+def line_of_packs():
+    """A pack that was split after epoch 4, and a child that has stored both of its borders."""
+    parent = tiny.pack({"seed": 0}, {"seed": 1}, borders=(2, 4, 6))
+    child = tiny.pack_of(parent.trials[:1], (6, 8), parent, 4)
+    return child, parent, [*keys_at_borders(parent, 4), *keys_at_borders(child, 8)]
+
+
+def test_a_line_of_packs_stores_its_borders_from_epoch_0_on():
+    child, parent, keys = line_of_packs()
+    of_parent, of_child = parent.pack_id, child.pack_id
+    assert keys == [
+        epochs_key(of_parent, 0, 2),
+        epochs_key(of_parent, 3, 4),
+        epochs_key(of_child, 5, 6),
+        epochs_key(of_child, 7, 8),
+    ]
+
+
+@pytest.mark.parametrize("lost", range(4))
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_what_is_missing_in_a_line_of_packs_is_named(lost, has_ended):
+    child, parent, keys = line_of_packs()
+    store = MemoryStore()
+    for key in keys:
+        store.create(key, b"rows")
+    refuse_lost_rows(store, (child, parent))
+    store.delete(keys[lost])
+    if lost == 3 and not has_ended:
+        # The newest border may as well not have been reached.
+        refuse_lost_rows(store, (child, parent))
+        return
+    with pytest.raises(RecordError, match="is missing, although pack") as caught:
+        refuse_lost_rows(store, (child, parent), has_ended=has_ended)
+    assert caught.value.path == keys[lost]
+    assert caught.value.exit_code == 3
+
+
+def test_what_a_listing_does_not_show_yet_is_not_lost():
+    child, parent, keys = line_of_packs()
+    store = Behind(keys[0])
+    for key in keys:
+        store.create(key, b"rows")
+    assert keys[0] not in store.list("epochs")
+    refuse_lost_rows(store, (child, parent))
+
+
+def test_rows_at_no_border_of_their_pack_are_named():
+    child, parent, keys = line_of_packs()
+    store = MemoryStore()
+    for key in (*keys, epochs_key(parent.pack_id, 3, 3)):
+        store.create(key, b"rows")
+    with pytest.raises(RecordError, match=f"begins or ends where pack {parent.pack_id} has no border"):
+        refuse_lost_rows(store, (child, parent))
+    # What an ancestor stored after its child began is not asked for, whatever it is.
+    store.delete(epochs_key(parent.pack_id, 3, 3))
+    store.create(epochs_key(parent.pack_id, 5, 7), b"rows")
+    refuse_lost_rows(store, (child, parent))

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+import workers.train.attempts
 from tests.workers import tiny
 from workers.contract.errors import DataError
 from workers.contract.failure import Failure
 from workers.contract.job import Job
 from workers.contract.settings import DataSettings
 from workers.contract.trial import trial_of
-from workers.data.images import fingerprint, load_images
+from workers.data.files import read_images
+from workers.data.images import OtherDataError, fingerprint, load_images
 from workers.replicas.device import describe_device, prepare_device
 from workers.store.keys import plan_key, stop_key
 from workers.store.open import open_store
@@ -95,6 +97,55 @@ def test_a_parent_is_handed_on(job):
 def test_data_that_are_gone_are_one_sentence(job):
     with pytest.raises(DataError, match=r"gone\.npz is not a file"):
         run_job(job.model_copy(update={"path": job.path.replace("mine", "gone")}), lambda progress: None)
+
+
+def replaced(path):
+    """Other images of the same size in the same file; returns the fingerprint of the former ones and of these."""
+    settings = DataSettings(name="npz", path=path)
+    former = fingerprint(load_images(settings))
+    whole = load_images(DataSettings())
+    np.savez(path, images=whole.train[60:120], labels=whole.train_labels[60:120])
+    return former, fingerprint(load_images(settings))
+
+
+def test_data_that_were_replaced_after_planning_are_refused_before_anything_is_trained(job):
+    planned, there = replaced(job.path)
+    reports = []
+    ended = run_attempts(job, reports.append, reports.append)
+    assert isinstance(ended, Failure)
+    assert ended.kind == "damaged_data", "neither tried again nor a fault of its trials"
+    assert ended.sentence.startswith(
+        f"data.path: {job.path} has the fingerprint {there}, but this study was planned on data"
+    )
+    assert f"with the fingerprint {planned}; put the former data back, or give the study another name" in ended.sentence
+    assert reports == []
+    store = open_store(job.store)
+    assert [store.list(folder) for folder in ("epochs", "trials", "weights", "checkpoints")] == [[], [], [], []]
+
+
+def test_a_pack_planned_on_two_data_sets_is_refused(job):
+    other = job.pack.trials[1].model_copy(update={"fingerprint": "0" * 64})
+    mixed = job.model_copy(update={"pack": tiny.pack_of((job.pack.trials[0], other), (1, 2))})
+    with pytest.raises(OtherDataError, match=f"with the fingerprint {'0' * 64}"):
+        run_job(mixed, lambda progress: None)
+
+
+def test_the_file_is_read_once_and_what_was_kept_is_not_taken_for_another(job, monkeypatch):
+    """A file that is replaced between two readings could be hashed as one thing and trained on as another."""
+    read = []
+    monkeypatch.setattr("workers.data.images.read_images", lambda settings: read.append(settings) or read_images(settings))
+    workers.train.attempts._data.cache_clear()
+    assert run_job(job, lambda progress: None).status == "done"
+    assert len(read) == 1
+    of_first = tiny.rows(open_store(job.store))
+    _, there = replaced(job.path)
+    anew = tuple(trial_of(trial.settings, there) for trial in job.pack.trials)
+    read.clear()
+    assert run_job(job.model_copy(update={"pack": tiny.pack_of(anew, (1, 2))}), lambda progress: None).status == "done"
+    assert len(read) == 1, "the data set of the job before is not used again"
+    rows = tiny.rows(open_store(job.store))
+    for before, after in zip(job.pack.trials, anew, strict=True):
+        assert rows[after.trial_id, 2]["test_bound"] != of_first[before.trial_id, 2]["test_bound"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -84,7 +84,7 @@ def test_pruning_keeps_the_newest_commits_and_what_may_become_one():
     for key in (orphan, ahead):
         store.create(key, b"x")
     rows = tiny.content(store)
-    named = [read_footer(store.read(s.key), s.key)["checkpoint"] for s in committed(store, pack.pack_id)]
+    named = [read_footer(store.read(s.key), s.key)["checkpoint"] for s in committed(store, pack)]
     prune_checkpoints(store, pack.pack_id, keep=2)
     kept = {key for key in store.list("checkpoints") if pack.pack_id in key}
     assert kept == {*named[-2:], ahead}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.workers import tiny
 from tests.workers.train.undisturbed import BORDERS, CELLS, damage_newest, epochs_trained, finished, flip, undisturbed
-from workers.contract.errors import ConflictError
+from workers.contract.errors import ConflictError, RecordError
 from workers.replicas.device import describe_device
 from workers.store.folder import FolderStore
 from workers.store.keys import checkpoint_key, epochs_key
@@ -175,4 +175,27 @@ def test_equal_numbers_from_another_machine_are_no_conflict(elsewhere):
     store = MemoryStore()
     loser = tiny.overtaken(store, lambda: elsewhere(winner_on(store, pack, tiny.digits())))
     assert tiny.run(pack, loser).status == "done"
+    assert tiny.content(store) == tiny.content(undisturbed(pack))
+
+
+@pytest.mark.parametrize("lost", [(0, 1), (2, 2)])
+def test_lost_rows_before_the_newest_border_are_damage(lost):
+    """What lies before the newest state is never computed again, so the rows would be missing for ever."""
+    pack, store = tiny.pack({}, borders=BORDERS), MemoryStore()
+    tiny.run(pack, store)
+    for key in (*store.list("trials"), epochs_key(pack.pack_id, *lost)):
+        store.delete(key)
+    before = tiny.everything(store)
+    with pytest.raises(RecordError, match="is missing, although pack") as caught:
+        tiny.run(pack, store)
+    assert caught.value.path == epochs_key(pack.pack_id, *lost)
+    assert tiny.everything(store) == before
+
+
+def test_lost_rows_of_the_newest_border_are_computed_again():
+    pack, store = tiny.pack({}, borders=BORDERS), MemoryStore()
+    tiny.run(pack, store)
+    for key in (*store.list("trials"), epochs_key(pack.pack_id, 3, 4)):
+        store.delete(key)
+    assert tiny.run(pack, store).status == "done"
     assert tiny.content(store) == tiny.content(undisturbed(pack))
