@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from analysis.report.judging import latent_section
+from analysis.report.latent import latent_section
 
 from analysis import load
 from analysis.claims.judge import stored_latent

@@ -376,7 +376,14 @@ def test_ids_that_could_leave_the_folder_are_no_ids():
             Pack(pack_id=name, trials=(trial,), borders=(1,))
         with pytest.raises(ValidationError):
             type(trial)(trial_id=name, fingerprint="0" * 64, settings=Settings())
-    keys = (plan_key(1), epochs_key("a", 0, 1), trials_key("a", 1), weights_key("a", 1), checkpoint_key("a", 1, "b"))
+    whole, attempt = "0" * 16, "0" * 8
+    keys = (
+        plan_key(1),
+        epochs_key(whole, 0, 1),
+        trials_key(whole, 1),
+        weights_key(whole, 1),
+        checkpoint_key(whole, 1, attempt),
+    )
     assert all(key.count("/") == 1 and ".." not in key for key in keys)
 
 
