@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from analysis.report.latent import latent_section
 
 from analysis import load
 from analysis.claims.judge import stored_latent
+from analysis.report.latent import latent_section
 from study.commands.main import main
 from study.doctor.stored_files import examine
 from study.grid.results_folder import wrong_with
