@@ -194,8 +194,8 @@ def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]], la
         "Do not expect other images to give these numbers: intervals are over seeds alone, on one fixed set of test images "
         "(docs/statistics.md)."
     )
-    counts = [int(n) for _, _, frame in effects for n in frame["n"]]
-    if counts and 2 <= min(counts) < FEW_SEEDS:
+    counts = [int(n) for _, _, frame in effects for n in frame["n"] if n > 1]
+    if counts and min(counts) < FEW_SEEDS:
         few = min(counts)
         yield (
             f"Do not take 'not shown' for 'no effect': with {few} seeds an interval reaches {stdtrit(few - 1, 0.975):.1f} "
