@@ -138,7 +138,7 @@ def _reconstructions(scene: Scene) -> Picture:
 def _codes(scene: Scene) -> Picture:
     figure = Figure(figsize=(3.5 * len(scene.panels) + 0.3, 4.1))
     # Wider apart than usual, as the names of panels would touch the title, and those of axes the note.
-    figure.set_layout_engine("constrained", h_pad=0.09)
+    figure.set_layout_engine("constrained", h_pad=0.06)
     parts = []
     for panel in scene.panels:
         codes, units = panel.encoded.codes, panel.order[:2]

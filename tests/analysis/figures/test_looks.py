@@ -13,7 +13,7 @@ from analysis.averages.one_factor import contrast, curves
 from analysis.figures import curves as figures
 from analysis.figures import effects
 from analysis.figures.catalogue import catalogue
-from analysis.figures.style import LINES
+from analysis.figures.style import LINES, wrap
 from tests.analysis.figures.hostile import HOSTILE
 from tests.analysis.planted import SMALL, flat_bound, write
 from workers.contract.combinations import closed_form_kl
@@ -271,3 +271,11 @@ def test_drawing_on_axes_of_ones_own_needs_no_looks(study):
     assert [to_hex(line.get_color()) for line in axes.lines if "K" in line.get_label()] == [
         color.lower() for color, _ in LINES[:2]
     ]
+
+
+def test_a_level_stays_on_the_line_of_its_factor():
+    words = "Base: Bernoulli decoder, no warm-up, n_z = 50, objective.kl = auto"
+    for width in range(60, 300, 7):
+        lines = wrap(words, 7.0, width)
+        assert " ".join(lines) == words
+        assert not any(line.endswith("=") or line.startswith("=") for line in lines)
