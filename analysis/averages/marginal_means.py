@@ -3,11 +3,13 @@
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis.averages.average import AverageError, average, select
+from analysis.averages.average import AverageError, average, select, values_by_epoch
 from analysis.averages.crossed import crossed_part, varied_factors
 from analysis.averages.lengths import planned_epochs, refusal
+from analysis.averages.seed_curves import SEED
 from analysis.loading.study import Study
 
 
@@ -17,7 +19,8 @@ def main_effects(study: Study, decoder: str, value: str) -> pd.DataFrame:
     Cells that the grid lists one by one are left out, see `crossed_part`.
 
     Returns:
-        factor, title, level, label, then the columns of `average` at the last planned epoch.
+        factor, title, level, label, then the columns of `average` at the last planned epoch, and `seed_0` ...: the same
+        mean over the cells for each seed, null where it lacks one of them.
 
     Raises:
         AverageError: the cells are not a full product, or not of one length, so that means of levels would differ by their
@@ -39,7 +42,8 @@ def interactions(study: Study, decoder: str, value: str) -> list[tuple[str, pd.D
     """Compute the means of all pairs of levels of each pair of factors.
 
     Returns:
-        For each pair of factors its title and a table: label, x_label, x_title, level, x_level, and those of `average`.
+        For each pair of factors its title and a table: label, x_label, x_title, level, x_level, those of `average`,
+        and `seed_0` ... as in main_effects.
 
     Raises:
         AverageError: as in main_effects.
@@ -68,7 +72,14 @@ def _crossed(study: Study, decoder: str, value: str) -> tuple[dict[str, Any], li
 
 def _mean(study: Study, at: dict[str, Any], value: str, by: list[str], names: list[str]) -> pd.DataFrame:
     pooled = [name for name in names if name not in by]
-    return average(study, value, by, at=at, pool_over=pooled)
+    table = average(study, value, by, at=at, pool_over=pooled)
+    trials = select(study, at)
+    found = values_by_epoch(study, trials, value, "last")[1].to_numpy(float)[:, 0]
+    trials = trials[[*names, "seed"]].assign(found=np.where(np.isfinite(found), found, np.nan))
+    cells = len(trials[names].drop_duplicates()) // len(table)
+    # Like `average`: a seed that lacks a cell has no mean, which would lie nearer to the other cells.
+    own = trials.groupby([*by, "seed"], sort=False)["found"].sum(min_count=cells).unstack("seed") / cells
+    return table.join(own.add_prefix(SEED).rename_axis(columns=None), on=by)
 
 
 def _short(study: Study, name: str, level: Any) -> str:

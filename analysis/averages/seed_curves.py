@@ -1,4 +1,4 @@
-"""Puts the seeds' own curves into a table of means, where there are too few seeds for an interval to be drawn."""
+"""Puts the seeds' own values into a table of means, where there are too few seeds for an interval to be drawn."""
 
 from collections.abc import Mapping
 
@@ -89,8 +89,18 @@ def _columns(trials: pd.DataFrame) -> list[str]:
 def _joined(table: pd.DataFrame, seeds: pd.DataFrame, key: str) -> pd.DataFrame:
     """Add the seeds to the means of the same label and place, each where it is drawn."""
     whole = table.merge(seeds, on=["label", key], how="left", validate="one_to_one")
-    names = [name for name in seeds if str(name).startswith(SEED)]
-    is_few = whole["n"] < FEW
-    whole.loc[is_few, ["low", "high"]] = np.nan
-    whole.loc[~is_few, names] = np.nan
-    return whole
+    return interval_or_seeds(whole)
+
+
+def interval_or_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with both, without low and high where n is below FEW, and without `seed_0` ... elsewhere."""
+    table = table.copy()
+    is_few = table["n"] < FEW
+    table.loc[is_few, ["low", "high"]] = np.nan
+    table.loc[~is_few, seed_columns(table)] = np.nan
+    return table
+
+
+def seed_columns(table: pd.DataFrame) -> list[str]:
+    """Return the names of the columns that hold the values of single seeds."""
+    return [name for name in map(str, table) if name.startswith(SEED)]

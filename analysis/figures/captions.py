@@ -72,25 +72,40 @@ def lines_in_words(table: pd.DataFrame) -> str:
     return f"Thick lines: mean over seeds; bands: {INTERVAL}, where n is at least {FEW}; thin lines: the seeds, elsewhere."
 
 
-def foot(base: str, table: pd.DataFrame, around: str = "") -> str:
+def points_in_words(table: pd.DataFrame) -> str:
+    """Return the sentence on what is drawn around single means: bars where there are seeds enough, else the seeds."""
+    n = table["n"][table["n"] > 0]
+    if n.empty or n.max() == 1:
+        return "Points: the one seed that each mean has."
+    if n.min() >= FEW:
+        return f"Bars: {INTERVAL}."
+    if n.max() < FEW:
+        return "Small points: the seeds themselves, all on one fixed test set."
+    return f"Bars: {INTERVAL}, where n is at least {FEW}; small points: the seeds, elsewhere."
+
+
+def foot(base: str, table: pd.DataFrame, interval: str = "band", seeds: str = "thin", of: str = "Base") -> str:
     """Return the small print below the figure itself, so that the figure can be used outside the report.
 
     Args:
         base: the base cell in words.
         table: what is drawn, with n and n_planned.
-        around: what is drawn around the means; empty: bands or seeds, as in lines_in_words.
+        interval: how intervals are drawn.
+        seeds: how seeds are drawn, where there are fewer than FEW.
+        of: what `base` names.
     """
     gone = absent(table)
     n = table["n"][table["n"] > 0]
     if n.empty or n.max() == 1:
         said = f"One seed, n = {n_text(table)}; no interval"
     else:
-        bands = (
-            f"band: {INTERVAL}" if n.min() >= FEW else f"band where n is at least {FEW}: {INTERVAL}; else thin: the seeds"
-        )
-        drawn = around or ("thin: the seeds" if n.max() < FEW else bands)
+        drawn = f"{interval}: {INTERVAL}"
+        if n.min() < FEW:
+            drawn = f"{interval} where n is at least {FEW}: {INTERVAL}; else {seeds}: the seeds"
+        if n.max() < FEW:
+            drawn = f"{seeds}: the seeds"
         said = f"Mean over seeds, n = {n_text(table)}; {drawn}"
-    return f"Base: {base}\n{said}" + (f"\nMissing: {gone}" if gone else "")
+    return f"{of}: {base}\n{said}" + (f"\nMissing: {gone}" if gone else "")
 
 
 def kl_note(study: Study, cells: Cells) -> str:

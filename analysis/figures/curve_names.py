@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from analysis.averages.seed_curves import SEED
+from analysis.averages.seed_curves import seed_columns
 from analysis.figures.style import GREY, typeset, width_of
 
 Names = Literal["ends", "key", "none"]
@@ -46,7 +46,7 @@ def reference(axes: Axes, across: tuple[float, float], height: float, label: str
 
 def thin_lines(rows: pd.DataFrame, along: str, axes: Axes, colour: str) -> None:
     """Draw the seeds of one curve; a single seed is its own mean."""
-    seeds = [name for name in rows if str(name).startswith(SEED) and rows[name].notna().any()]
+    seeds = [name for name in seed_columns(rows) if rows[name].notna().any()]
     for name in seeds if len(seeds) > 1 else ():
         axes.plot(rows[along], rows[name], color=colour, linewidth=0.6, alpha=0.55, label="_seed", gid="seed")
 

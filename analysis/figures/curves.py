@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.averages.seed_curves import SEED
+from analysis.averages.seed_curves import seed_columns
 from analysis.figures.curve_names import DASHED, DOTTED, Curve, Names, name_curves, reference, thin_lines
 from analysis.figures.effects import interaction as interaction
 from analysis.figures.effects import main_effects as main_effects
@@ -163,7 +163,7 @@ def _baselines(table: pd.DataFrame) -> list[tuple[float, str]]:
 
 def _drawn(table: pd.DataFrame) -> pd.DataFrame:
     """Return every mean and every seed that is drawn."""
-    return table[["mean", *(name for name in table if str(name).startswith(SEED))]]
+    return table[["mean", *seed_columns(table)]]
 
 
 def _bound_limits(table: pd.DataFrame) -> tuple[float, float, list[str]]:

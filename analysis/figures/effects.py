@@ -7,14 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from analysis.averages.seed_curves import seed_columns
 from analysis.figures.curve_names import Curve, Names, name_curves
 from analysis.figures.looks import BASE, Looks, chosen_looks
 from analysis.figures.style import GREY, typeset, width_of, wrap
 
 _GAP = 1.6
 """The distance between the last level of a factor and the first of the next, in distances of levels."""
+
+_BESIDE = 4.2
+"""Points from a mean to its seeds, to the right."""
 
 TITLE, LINE = 8.0, 9.6
 """Size of the factors' names above the axes, and the height of one line of them, in points."""
@@ -30,10 +35,11 @@ def main_effects(
     between: Range = (-np.inf, np.inf),
     least: float = 0.1,
 ) -> Axes:
-    """Draw the mean of every level with its interval, factor beside factor, around the mean of all cells.
+    """Draw the mean of every level with its interval or its seeds, factor beside factor, around the mean of all cells.
 
     Args:
-        table: the output of `marginal_means.main_effects`: factor, title, level, label, mean, low, high, n.
+        table: the output of `marginal_means.main_effects`: factor, title, level, label, mean, low, high, n; columns
+            `seed_0` ... are drawn as small points beside the mean.
         axes: empty; drawn on and returned.
         value: the label of the vertical axis.
         looks: the look of every level by the title of its factor and its label; None: all alike.
@@ -46,9 +52,11 @@ def main_effects(
         places = place + np.arange(len(rows))
         means = rows["mean"].to_numpy(float)
         axes.plot(places, means, "-", color=GREY, linewidth=1.0, zorder=2, gid="effect")
-        for at, mean, half, label in zip(places, means, _halves(rows, between).T, rows["label"], strict=True):
+        for number, (at, label) in enumerate(zip(places, rows["label"], strict=True)):
             look = (looks or {}).get(str(title), {}).get(str(label), BASE)
-            axes.errorbar([at], [mean], half[:, None], fmt=look.mark, color=look.colour, **_BARS)
+            row = rows.iloc[number : number + 1]
+            _spread(row, np.array([at]), axes, look.colour, between)
+            axes.plot([at], row["mean"], look.mark, color=look.colour, markersize=5, zorder=3)
         axes.annotate(
             "\n".join(map(typeset, titles[str(title)].lines)),
             (float(places.mean()), 1.0),
@@ -121,7 +129,8 @@ def interaction(
     """Draw means over the levels of one factor, one line per level of another; parallel: no interaction.
 
     Args:
-        table: one of those of `marginal_means.interactions`: label (of the line), x_label, mean, low, high, n, x_title.
+        table: one of those of `marginal_means.interactions`: label (of the line), x_label, mean, low, high, n, x_title;
+            seeds as in main_effects.
         axes: empty; drawn on and returned.
         names: where the lines are named: at their ends, in a key above, or not at all.
         value: the label of the vertical axis.
@@ -139,7 +148,7 @@ def interaction(
         shift = 0.06 * (number - (groups.ngroups - 1) / 2)
         at = rows["x_label"].map(places).to_numpy(float) + shift
         means = rows["mean"].to_numpy(float)
-        axes.errorbar(at, means, _halves(rows, between), fmt="none", ecolor=look.colour, elinewidth=1, capsize=2)
+        _spread(rows, at, axes, look.colour, between)
         (line,) = axes.plot(
             at, means, color=look.colour, linestyle=look.line, marker=look.mark, markersize=4, label=str(label)
         )
@@ -152,15 +161,21 @@ def interaction(
     return axes
 
 
-_BARS: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.2, "capsize": 2.5, "markeredgecolor": "white", "zorder": 3}
-
-
-def _halves(rows: pd.DataFrame, between: Range) -> NDArray[np.float64]:
-    """Return how far intervals reach below and above their means [2, row]: 0 without one, and never beyond `between`."""
-    means = rows["mean"].to_numpy(float)
-    low, high = (np.clip(rows[name].to_numpy(float), *between) for name in ("low", "high"))
-    halves: NDArray[np.float64] = np.nan_to_num(np.stack([means - low, high - means])).clip(min=0)
-    return halves
+def _spread(rows: pd.DataFrame, at: NDArray[np.float64], axes: Axes, colour: str, between: Range) -> None:
+    """Draw the intervals of some means, never beyond `between`, or their seeds; a single seed is its own mean."""
+    has_bar = rows["low"].notna().to_numpy()
+    if has_bar.any():
+        means = rows["mean"].to_numpy(float)
+        low, high = (np.clip(rows[name].to_numpy(float), *between) for name in ("low", "high"))
+        halves = np.stack([means - low, high - means]).clip(min=0)[:, has_bar]
+        axes.errorbar(at[has_bar], means[has_bar], halves, fmt="none", ecolor=colour, elinewidth=1.2, capsize=2.5)
+    # Beside the mean, whose mark would hide them.
+    beside = axes.transData + ScaledTranslation(_BESIDE / 72, 0, axes.figure.dpi_scale_trans)
+    look: dict[str, Any] = {"color": colour, "markersize": 2.2, "markeredgewidth": 0, "alpha": 0.8, "zorder": 2}
+    for name in seed_columns(rows):
+        heights = rows[name].where(rows["n"] > 1).to_numpy(float)
+        if np.isfinite(heights).any():
+            axes.plot(at, heights, "o", transform=beside, label="_seed", gid="seed", **look)
 
 
 def _limit(table: pd.DataFrame, axes: Axes, between: Range, least: float) -> None:
@@ -168,7 +183,8 @@ def _limit(table: pd.DataFrame, axes: Axes, between: Range, least: float) -> Non
     known = table[table["n"] > 0]
     if known.empty:
         return
-    low, high = float(known["mean"].min()), float(known["mean"].max())
+    drawn = known[["mean", *seed_columns(known)]]
+    low, high = float(drawn.min().min()), float(drawn.max().max())
     span = max(high - low, least)
     bottom = max(float(known["low"].fillna(low).min()), low - 1.2 * span, between[0])
     top = min(float(known["high"].fillna(high).max()), high + 1.2 * span, between[1])

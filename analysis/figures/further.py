@@ -11,20 +11,33 @@ from analysis.averages import marginal_means as marginal
 from analysis.averages.active_units import THRESHOLDS
 from analysis.averages.activity_map import FLOOR
 from analysis.averages.average import select
+from analysis.averages.crossed import crossed_in_words, crossed_part
 from analysis.averages.one_factor import Cells, cell_curves, usual_base
 from analysis.averages.pruning import OFF, ON, event_counts, pruning
 from analysis.averages.ranked_units import ranked
-from analysis.averages.seed_curves import ranked_with_seeds, with_seeds
+from analysis.averages.seed_curves import interval_or_seeds, ranked_with_seeds, with_seeds
 from analysis.figures import curves as figures
 from analysis.figures import effects, units
-from analysis.figures.captions import drawn_labels, evidence, foot, kl_note, lines_in_words, methods_base, title_with
+from analysis.figures.captions import (
+    drawn_labels,
+    evidence,
+    foot,
+    kl_note,
+    lines_in_words,
+    methods_base,
+    points_in_words,
+    title_with,
+)
 from analysis.figures.layout import Panel, Sheet
-from analysis.figures.looks import RULE, cell_looks, level_looks
+from analysis.figures.looks import LEVEL_RULE, RULE, Look, cell_looks, level_looks
 from analysis.figures.picture import WIDE_MM, Picture, picture
-from analysis.loading.labels import INTERVAL, measure_in_words
+from analysis.loading.labels import measure_in_words
 from analysis.loading.study import Study
 
 _ALL = (-math.inf, math.inf)
+
+_AROUND = ("bars", "small points", "Cells")
+"""How intervals and seeds are drawn around single means, and what the small print calls the cells pooled in them."""
 
 
 def thresholds_picture(study: Study, cells: Cells, decoder: str, name: str) -> Picture | None:
@@ -149,24 +162,28 @@ def effects_picture(study: Study, decoder: str, name: str) -> Picture | None:
     for letter, value in (("a", "nll"), ("b", "active_units")):
         table = marginal.main_effects(study, decoder, value)
         if len(table) and table["n"].gt(0).any():
-            looks = {study.labels.title_of(name): level_looks(study, name) for name in table["factor"].unique()}
-            options = {"value": measure_in_words(value), "looks": looks, **_range(study, decoder, value)}
+            table = interval_or_seeds(table)
+            options = {
+                "value": measure_in_words(value),
+                "looks": _looks_of_short(study, table),
+                **_range(study, decoder, value),
+            }
             panels.append(Panel(table, effects.main_effects, "", (), options, above=effects.height_of_titles))
             tables.append(table.assign(panel=letter, value=value))
     if not panels:
         return None
     whole = pd.concat(tables, ignore_index=True)
-    base = f"{study.labels.label_of('decoder', decoder)} decoder, all its cells with equal weight"
+    base = _pooled_base(study, decoder)
     caption = (
         f"Main effects: for every level, the mean over all cells that have it, at the last planned epoch; {base}. A seed "
-        f"counts only if it has all of these cells. Dashed: mean of all cells. A lower nll is better. Bars: {INTERVAL}. "
-        f"{RULE} {evidence(whole, 'level')} {_pooled_note(study, decoder)}"
+        f"counts only if it has all of these cells. Dashed: mean of all cells. A lower nll is better. "
+        f"{points_in_words(whole)} {LEVEL_RULE} {evidence(whole, 'level')} {_pooled_note(study, decoder)}"
     ).strip()
     # The names of factors above and the tilted levels below need more room.
     sheet = Sheet(
         title_with(study, "Main effects of the factors", decoder),
         panels,
-        foot(base, whole, f"bars: {INTERVAL}"),
+        foot(base, whole, *_AROUND),
         columns=1,
         bottom=44.0,
         ratio=0.42,
@@ -178,7 +195,8 @@ def effects_picture(study: Study, decoder: str, name: str) -> Picture | None:
 def interactions_picture(study: Study, decoder: str, name: str, value: str) -> Picture | None:
     """Make the figure of the mean of every pair of levels, one panel per pair of factors."""
     words = measure_in_words(value)
-    pairs = [(title, table) for title, table in marginal.interactions(study, decoder, value) if table["n"].gt(0).any()]
+    found = marginal.interactions(study, decoder, value)
+    pairs = [(title, interval_or_seeds(table)) for title, table in found if table["n"].gt(0).any()]
     if not pairs:
         return None
     looks = {label: look for name in study.cell_factors for label, look in level_looks(study, name).items()}
@@ -188,14 +206,14 @@ def interactions_picture(study: Study, decoder: str, name: str, value: str) -> P
         for _, table in pairs
     ]
     whole = pd.concat([table.assign(panel=title) for title, table in pairs], ignore_index=True)
-    base = f"{study.labels.label_of('decoder', decoder)} decoder, all its cells with equal weight"
+    base = _pooled_base(study, decoder)
     caption = (
         f"Interactions: mean {words} for every pair of levels, over all cells that have both, at the last planned "
-        f"epoch; {base}. Parallel lines mean that the effect of one factor does not depend on the other. Bars: {INTERVAL}. "
-        f"{RULE} {evidence(whole, 'point')} {_pooled_note(study, decoder)}"
+        f"epoch; {base}. Parallel lines mean that the effect of one factor does not depend on the other. "
+        f"{points_in_words(whole)} {LEVEL_RULE} {evidence(whole, 'point')} {_pooled_note(study, decoder)}"
     ).strip()
     title = title_with(study, f"Interactions of the factors: {words.split(' (')[0]}", decoder)
-    small = foot(base, whole, f"bars: {INTERVAL}")
+    small = foot(base, whole, *_AROUND)
     sheet = Sheet(title, panels, small, columns=3 if len(panels) > 2 else 2, default_mm=WIDE_MM, shares_y=True)
     return picture(name, caption, whole, sheet)
 
@@ -204,13 +222,31 @@ def _range(study: Study, decoder: str, value: str) -> dict[str, Any]:
     """Return where a measure can lie, and the least difference that fills its axis."""
     if value != "active_units":
         return {"between": _ALL, "least": figures.LEAST_NATS}
-    trials = select(study, {"decoder": decoder})
+    trials = select(study, crossed_part(study, decoder))
     return {"between": (0.0, float(max(sum(sizes) for sizes in trials["layer_sizes"]))), "least": 1.0}
 
 
+def _looks_of_short(study: Study, table: pd.DataFrame) -> dict[str, dict[str, Look]]:
+    """Return the look of every level of a table of main effects by the title of its factor and its label there."""
+    found: dict[str, dict[str, Look]] = {}
+    for row in table.to_dict("records"):
+        look = level_looks(study, row["factor"])[study.labels.label_of(row["factor"], row["level"])]
+        found.setdefault(row["title"], {})[row["label"]] = look
+    return found
+
+
+def _pooled_base(study: Study, decoder: str) -> str:
+    """Describe the cells that main effects and interactions pool."""
+    name = f"{study.labels.label_of('decoder', decoder)} decoder"
+    if part := crossed_in_words(study, crossed_part(study, decoder)):
+        return f"{name}, all its crossed cells ({part}) with equal weight"
+    return f"{name}, all its cells with equal weight"
+
+
 def _pooled_note(study: Study, decoder: str) -> str:
-    levels = select(study, {"decoder": decoder})["k"].unique().tolist()
-    return kl_note(study, [(study.labels.label_of("k", k), {"decoder": decoder, "k": k}) for k in levels])
+    at = crossed_part(study, decoder)
+    levels = select(study, at)["k"].unique().tolist()
+    return kl_note(study, [(study.labels.label_of("k", k), {**at, "k": k}) for k in levels])
 
 
 def _sizes(study: Study, cell: Mapping[str, Any]) -> tuple[int, ...]:

@@ -25,6 +25,8 @@ BASE = Look("#000000", "-", "o")
 
 RULE = "The base cell is black; every other level keeps its colour and its line throughout the report."
 
+LEVEL_RULE = "The levels of the base cell are black; every other level keeps its colour throughout the report."
+
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES: tuple[Any, ...] = (
     (0, (5, 1.5)),

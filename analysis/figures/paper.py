@@ -11,7 +11,7 @@ from analysis.averages.seed_curves import with_seeds
 from analysis.figures import curves as figures
 from analysis.figures.captions import drawn_labels, evidence, foot, kl_note, lines_in_words, title_with
 from analysis.figures.layout import Panel, Sheet
-from analysis.figures.looks import RULE, Looks, cell_looks
+from analysis.figures.looks import RULE, Look, Looks, cell_looks
 from analysis.figures.picture import WIDE_MM, Picture, picture
 from analysis.loading.study import Study
 
@@ -19,8 +19,6 @@ VALUES = {
     "test_bound": ("Test bound", "bound", figures.bound_curves),
     "active_units": ("Active units", "active-units", figures.active_unit_curves),
 }
-
-SAMPLED = "sampled KL"
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,27 @@ def contrast_cells(study: Study, one: Contrast) -> Cells:
     bridge = {**one.base, "k": 1, "objective.kl": "sampled"}
     if one.factor == "k" and 1 in one.levels and one.base.get("objective.kl") == "auto":
         have = study.trials[list(study.cell_factors)].drop_duplicates().to_dict("records")
-        cells += [(f"{study.labels.label_of('k', 1)}, {SAMPLED}", bridge)] if bridge in have else []
+        cells += [(f"{study.labels.label_of('k', 1)}, sampled KL", bridge)] if bridge in have else []
     return cells
+
+
+def contrast_looks(study: Study, one: Contrast) -> dict[str, Look]:
+    """Return the look of every cell of `contrast_cells`; K = 1 at a sampled KL looks as it does in figures of the KL."""
+    cells = contrast_cells(study, one)
+    bridge = cells[len(one.levels) :]
+    return {**cell_looks(study, cells, one.factor), **cell_looks(study, bridge, "objective.kl")}
 
 
 def _part(study: Study, part: Contrast | Methods, value: str) -> tuple[pd.DataFrame, Looks, str, str]:
     """Return the table of a part with its seeds, the look of each curve, the base in words, and the note on the KL."""
     if isinstance(part, Methods):
-        cells, base, varied = part.cells, part.base, None
+        cells, base, looks = part.cells, part.base, cell_looks(study, part.cells)
     else:
-        cells, base, varied = contrast_cells(study, part), part.base_in_words, part.factor
-    looks = dict(cell_looks(study, cells, varied))
+        cells, base, looks = contrast_cells(study, part), part.base_in_words, contrast_looks(study, part)
     if isinstance(part, Contrast) and len(cells) == len(part.levels):
         table = curves(study, part, value)
     else:
         table = cell_curves(study, cells, value)
-        looks |= cell_looks(study, [one for one in cells if one[0].endswith(SAMPLED)], "objective.kl")
     return with_seeds(study, table, cells, value), looks, base, kl_note(study, cells)
 
 

@@ -24,6 +24,8 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 GREY = "#6b6b6b"
 
+_EQUALS = "\u00a0=\u00a0"
+
 SMALL = 7.0
 """Size in points of the smallest text, used for notes."""
 
@@ -70,11 +72,11 @@ def width_of(words: str, size: float, weight: str = "normal") -> float:
 
 
 def wrap(words: str, size: float, width: float, weight: str = "normal") -> list[str]:
-    """Break text into lines of at most a width in points; line breaks in it are kept."""
+    """Break text into lines of at most a width in points; line breaks in it are kept, and "n_z = 50" stays on one line."""
     lines: list[str] = []
     for part in words.split("\n"):
         line = ""
-        for word in part.split():
+        for word in part.replace(" = ", _EQUALS).split(" "):
             longer = f"{line} {word}" if line else word
             # Hardly any letter is as wide as 0.8 of its size: measure only where it may matter.
             if line and len(longer) * size * 0.8 > width and width_of(typeset(longer), size, weight) > width:
@@ -83,4 +85,4 @@ def wrap(words: str, size: float, width: float, weight: str = "normal") -> list[
             else:
                 line = longer
         lines.append(line)
-    return lines
+    return [line.replace(_EQUALS, " = ").strip() for line in lines]

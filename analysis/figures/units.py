@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.averages.seed_curves import SEED
+from analysis.averages.seed_curves import seed_columns
 from analysis.figures.curve_names import DASHED, DOTTED, Curve, Names, name_curves, reference, thin_lines
 from analysis.figures.looks import Looks, chosen_looks
 from analysis.figures.style import GREY
@@ -36,7 +36,7 @@ def activity_spectrum(
     axes.set_yscale("log")
     known = table[table["n"] > 0]
     if len(known):
-        seeds = known[["mean", *(name for name in known if str(name).startswith(SEED))]]
+        seeds = known[["mean", *seed_columns(known)]]
         axes.set_ylim(min(float(seeds.min().min()) / 2, min(thresholds) / 3), max(float(seeds.max().max()) * 2, 1))
     for threshold, style in zip(thresholds, cycle((DOTTED, DASHED)), strict=False):
         curves.append(reference(axes, axes.get_xlim(), threshold, threshold_name(threshold), style, "threshold"))
@@ -54,7 +54,7 @@ def kl_spectrum(table: pd.DataFrame, axes: Axes, names: Names = "ends", looks: L
     """Draw the sorted KL of the units in nats per example, one curve per cell; the table is that of `activity_spectrum`."""
     curves = _ranked(table, axes, looks)
     known = table[table["n"] > 0]
-    seeds = known[["mean", *(name for name in known if str(name).startswith(SEED))]]
+    seeds = known[["mean", *seed_columns(known)]]
     top = max(float(seeds.max().max()) if len(known) else 0.0, 0.1)
     axes.set_ylim(-0.03 * top, 1.08 * top)
     axes.set_ylabel(f"KL ({NATS})")

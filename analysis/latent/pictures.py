@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -90,7 +89,7 @@ class Scene:
 
 def scene_pictures(scene: Scene) -> list[Picture]:
     """Make every figure that the scene has numbers for."""
-    with matplotlib.rc_context(style.STYLE):
+    with style.our_style():
         made = [_reconstructions(scene), _codes(scene), _lattice(scene), _traversals(scene)]
         if scene.per_class["excess_cross_entropy"].notna().any():
             made.append(_classes(scene))
@@ -137,7 +136,9 @@ def _reconstructions(scene: Scene) -> Picture:
 
 
 def _codes(scene: Scene) -> Picture:
-    figure = Figure(figsize=(3.5 * len(scene.panels) + 0.3, 4.0), layout="constrained")
+    figure = Figure(figsize=(3.5 * len(scene.panels) + 0.3, 4.1))
+    # Wider apart than usual, as the names of panels would touch the title, and those of axes the note.
+    figure.set_layout_engine("constrained", h_pad=0.06)
     parts = []
     for panel in scene.panels:
         codes, units = panel.encoded.codes, panel.order[:2]

@@ -1,5 +1,6 @@
 """Figures and tables of whole studies: every number is that of the models."""
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,11 +9,13 @@ from scipy.stats import spearmanr
 
 from analysis import load
 from analysis.latent.__main__ import main
+from analysis.latent.make import latent
 from analysis.latent.models import codes, decode, read_model, reconstruct
 from analysis.latent.numbers import (
     STEPS,
     purity,
 )
+from tests.analysis.figures.hostile import HOSTILE
 from tests.analysis.latent.trained_study import CPU, TINY, copy_of, train_study
 from workers.contract.settings_table import settings_from
 from workers.model.inputs import load_data
@@ -27,6 +30,14 @@ def test_every_figure_comes_as_png_pdf_and_csv(drawn):
         assert len(pd.read_csv(drawn / f"{name}.csv"))
     others = {path.stem for path in drawn.glob("latent-*.csv")} - names
     assert others == {"latent-trials-bernoulli", "latent-images-bernoulli", "latent-captions"}
+
+
+def test_a_matplotlibrc_changes_no_byte(root, drawn):
+    with matplotlib.rc_context(HOSTILE):
+        pictures, _, _ = latent(load(root), "bernoulli")
+    for picture in pictures:
+        for kind, made in picture.files.items():
+            assert made == (drawn / f"{picture.name}.{kind}").read_bytes(), (picture.name, kind)
 
 
 @pytest.fixture(scope="module")

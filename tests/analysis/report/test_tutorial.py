@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from analysis import load
+from analysis.figures.catalogue import chosen
 from tests import ROOT
-from tests.analysis.planted import plausible_bound
+from tests.analysis.planted import plausible_bound, write
 from tests.analysis.quick_start import FACTORS, write_quick_start
 
 NOTEBOOK = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text())
@@ -47,6 +49,23 @@ def test_every_cell_runs(tmp_path, folder):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"[] {sorted([*FACTORS, 'objective.kl', 'seed'])}"
+
+
+def test_own_axes_show_what_the_report_shows(tmp_path):
+    write(tmp_path / "s")
+    study = load(tmp_path / "s")
+    scope = {"study": study, "chosen": chosen}
+    (cell,) = [text for text in cells("code") if "add_subplot" in text]
+    exec(cell, scope)
+    (expected,) = chosen(study, ["3.1a"])[0].make().draw(None).axes
+
+    def curves_on(axes):
+        return [(str(line.get_color()), line._unscaled_dash_pattern, list(line.get_ydata())) for line in axes.lines]
+
+    assert not scope["axes"].collections, "three seeds have no band"
+    assert len([line for line in scope["axes"].lines if line.get_gid() == "seed"]) == 6
+    drawn = curves_on(scope["axes"])
+    assert drawn == curves_on(expected)[: len(drawn)]
 
 
 def test_it_is_a_notebook_with_the_outputs_of_its_cells():
