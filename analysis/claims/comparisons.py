@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+from scipy.special import ndtri
 from scipy.stats import rankdata, spearmanr
 
 from analysis.claims.claim import Part
@@ -220,8 +221,9 @@ def _uncorrelated(part: Part, samples: Mapping[str, Sample]) -> Iterator[Compari
         with np.errstate(divide="ignore"):
             z = float(np.arctanh(rho))
         se = fisher_se(n) if n >= LEAST_PAIRS and np.isfinite(z) else float("nan")
-        low, high = np.tanh([z - 1.96 * se, z + 1.96 * se]).tolist()
-        scaled = Estimate(z, z - 1.96 * se, z + 1.96 * se, n, float("nan"), se, FISHER, se, MANY)
+        half = float(ndtri(0.975)) * se
+        low, high = np.tanh([z - half, z + half]).tolist()
+        scaled = Estimate(z, z - half, z + half, n, float("nan"), se, FISHER, se, MANY)
         found = equivalence(scaled, bound)
         has_diverged = bool(one.diverged.any())
         yield Comparison(

@@ -15,7 +15,8 @@ from analysis.loading.study import Study
 from analysis.report.section import NONE, Section, Table, interval_text, p_text, text_of
 from workers.contract.columns import unit_of_column
 
-_TITLES = {"main": "Main effects", "interactions": "Interactions of two factors", "shares": "Shares of the variance"}
+_TITLES = {"main": "Main effects", "interaction-effects": "Interactions of two factors", "shares": "Shares of the variance"}
+"""Names of tables and their titles. No name begins as that of a figure does, as both are files of one folder."""
 
 _WORDS = (
     "The tables show differences between cells with 95% intervals. A simple effect compares two levels of one factor at "
@@ -77,7 +78,7 @@ def _secondary(study: Study, value: str, decoder: str, stem: str) -> tuple[list[
         factors = varied_factors(study, select(study, at))
         makers: dict[str, Callable[[], pd.DataFrame]] = {"main": lambda: main_effects(study, value, at=at)}
         if len(factors) > 1:
-            makers["interactions"] = lambda: interactions(study, value, at=at)
+            makers["interaction-effects"] = lambda: interactions(study, value, at=at)
         makers["shares"] = lambda: variance_shares(study, value, at=at)
         frames = {kind: make() for kind, make in makers.items()} if factors else {}
     except AverageError as error:

@@ -1,6 +1,7 @@
-"""Recomputes estimates, intervals and p-values of claims from analysis/claims/paper.yaml, which is data, and Holm over them."""
+"""Recomputes verdicts, p-values, levels and seeds of the claims in analysis/claims/paper.yaml, which is data."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,135 +9,246 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tests.independent.comparing import Comparison
+from tests.independent.claim_tests import TESTS, Test, chance_of_decision, seeds_to_decide
+from tests.independent.claim_values import DAGGER, Part, latent, values_of
+from tests.independent.comparing import Comparison, NotRecomputed
 from tests.independent.stored import Stored
-from tests.independent.textbook import ROUNDING, Estimate, holm, mean, paired, welch
+from tests.independent.tables import closed_form
+from tests.independent.textbook import chance_equal, holm, holm_level
 
 PAPER = Path(__file__).parents[2] / "analysis" / "claims" / "paper.yaml"
 LEVEL = 0.05
-COUNTS = ("between", "lost", "largest_drop", "fallen")
+NAN = float("nan")
+LEAST = {"lost": 6, "half_life": 6, "largest_drop": 6}
+"""Epochs without which a value has no meaning: the early peak lies in epochs 1 to 5."""
+CLOSE = 2e-3
+"""The program integrates powers over 500 points of equal probability."""
 
 
-class NotRecomputed(Exception):
-    """A value, test or cell that this file does not know, or that the study lacks."""
+@dataclass
+class Judged:
+    """A claim with its tests, and the verdict on it."""
+
+    claim: Mapping[str, Any]
+    tests: list[Test]
+    gaps: bool
+    """Whether a part that decides cannot be judged."""
+    planned: int
+    is_final: bool
+    adjusted_for: float = NAN
+    adjusted_against: float = NAN
+    level_for: float = LEVEL
+    level_against: float = LEVEL
+    members: tuple[int, int] = (0, 0)
+    verdict: str = ""
+
+    @property
+    def p_for(self) -> float:
+        """All tests have to pass."""
+        return NAN if self.gaps or not self.tests else float(np.max([one.p_for for one in self.tests]))
+
+    @property
+    def p_against(self) -> float:
+        """One test is enough (Bonferroni)."""
+        known = [one.p_against for one in self.tests if not np.isnan(one.p_against)]
+        return min(1.0, len(self.tests) * min(known)) if known else NAN
+
+    @property
+    def side(self) -> str:
+        """The side of the p-value that is shown."""
+        if self.verdict in ("confirmed", "refuted"):
+            return "for" if self.verdict == "confirmed" else "against"
+        known = [(p, s) for p, s in ((self.adjusted_for, "for"), (self.adjusted_against, "against")) if not np.isnan(p)]
+        return min(known, key=lambda one: one[0])[1] if known else ""
+
+    def seeds(self) -> int | None:
+        """The seeds that would decide a claim that more seeds of the same kind can decide."""
+        would_be_decided = self.adjusted_for <= LEVEL and all(one.is_enough for one in self.tests)
+        if self.verdict != "undecided" or would_be_decided or self.adjusted_against <= LEVEL or np.isnan(self.p_for):
+            return None
+        return seeds_to_decide(self.tests, self.level_for, self.level_against)
 
 
-def trials_at(study: Stored, base: Mapping[str, Any], cell: Mapping[str, Any]) -> pd.DataFrame:
-    """The trials of a claim's cell; a factor that is named nowhere is at its first level."""
+def cell_of(study: Stored, base: Mapping[str, Any], cell: Mapping[str, Any]) -> pd.DataFrame:
+    """The trials of a claim's cell, without rows where the study lacks it; a factor named nowhere is at its first level."""
+    key = repr((base, cell))
+    if key not in study.cache:
+        study.cache[key] = find(study, base, cell)
+    return study.cache[key]
+
+
+def find(study: Stored, base: Mapping[str, Any], cell: Mapping[str, Any]) -> pd.DataFrame:
+    """Look a cell up."""
     levels = {name: values[0] for name, values in study.factors.items() if name != "seed"} | dict(base) | dict(cell)
     if levels["warmup"] == "longest":
-        levels["warmup"] = max(study.factors["warmup"])
-    unknown = [name for name in levels if name not in study.trials]
-    found = study.trials if unknown else study.at(levels)
-    if unknown or found.empty:
-        raise NotRecomputed(f"no cell at {cell}")
+        levels["warmup"] = max(level for level in (*study.factors["warmup"], -1) if level)
+    if any(name not in study.trials for name in levels):
+        return study.trials.iloc[:0]
+    kind = levels.pop("objective.kl", "auto")
+    found = study.at(levels)
+    exact = found[found["objective.kl"] == kind]
+    if len(exact) or kind == "auto" or found.empty:
+        return exact
+    # All trials of a cell take the KL alike.
+    return found if closed_form(found) == (kind == "analytic") else found.iloc[:0]
+
+
+def judge_part(
+    study: Stored, claim: Mapping[str, Any], base: Mapping[str, Any], part: Part
+) -> tuple[list[Test], pd.DataFrame]:
+    """The tests of one part and its trials; no tests where the study cannot judge it."""
+    every = {name: cell_of(study, base, cell) for name, cell in claim["cells"].items()}
+    cells = {name: every[name] for name in part["cells"]}
+    trials = pd.concat(cells.values())
+    if any(one.empty for one in cells.values()):
+        return [], trials
+    needs = claim.get("needs", {})
+    warmup = int(max(one["warmup"].max() for one in every.values() if len(one)))
+    least = {**LEAST, "slope": part.get("last", 0), "over_epochs": part.get("stretches", 0), "slope_in_warmup": warmup}
+    least |= {"kept": max(5, round(warmup / 10)), "change_after_warmup": warmup + 2}
+    lengths = set(trials["epochs_planned"])
+    if len(lengths) > 1 or min(lengths) < max(needs.get("epochs", 1), least.get(part["value"], 1)):
+        return [], trials
+    if warmup < needs.get("warmup", 0) or any(
+        set(trials[name]) - set(allowed) for name, allowed in needs.get("settings", {}).items()
+    ):
+        return [], trials
+    if part["value"] == "latent" and part["column"] not in latent(study):
+        return [], trials
+    values = {name: values_of(study, one, part, warmup, name in part.get("zero_in", ())) for name, one in cells.items()}
+    for one in values.values():
+        if one.numbers.empty or (one.undefined and part["value"] in DAGGER) or one.numbers.isna().all(axis=None):
+            return [], trials
+    return list(TESTS[part["test"]](part, values)), trials
+
+
+def judge(study: Stored) -> list[Judged]:
+    """Every claim with its verdict, made once."""
+    if "claims" in study.cache:
+        return study.cache["claims"]
+    if (study.trials["status"] == "diverged").any():
+        raise NotRecomputed("verdicts with diverged trials at the worst rank")
+    text = yaml.safe_load(PAPER.read_text())
+    found = []
+    for claim in text["claims"]:
+        parts = [part for part in claim["parts"] if part.get("decides", True)]
+        made = [judge_part(study, claim, text["base"], part) for part in parts]
+        judged = [(tests, trials) for tests, trials in made if tests]
+        seeds = [
+            len(group)
+            for (tests, _), part in zip(made, parts, strict=True)
+            for group in (cell_of(study, text["base"], claim["cells"][name]) for name in part["cells"])
+            if tests
+        ]
+        is_final = bool(judged) and all(trials["status"].notna().all() for _, trials in judged)
+        tests = [one for tests, _ in judged for one in tests]
+        found.append(Judged(claim, tests, len(judged) < len(parts), min(seeds, default=0), is_final))
+    adjust(found)
+    for one in found:
+        one.verdict = verdict_on(one)
+    study.cache["claims"] = found
     return found
 
 
-def of_counts(study: Stored, trials: pd.DataFrame, part: Mapping[str, Any]) -> pd.Series:
-    """A count of units per seed, from its vectors or its curve of active units."""
-    if part["value"] in ("lost", "largest_drop"):
-        curves = {
-            seed: study.epochs.loc[trial, "active_units"].to_numpy(float)
-            for trial, seed in zip(trials["trial_id"], trials["seed"], strict=True)
-        }
-        peaks = {seed: 1 + int(np.argmax(one[1:6])) for seed, one in curves.items()}
-        if part["value"] == "lost":
-            return pd.Series({seed: one[peaks[seed]] - one[-1] for seed, one in curves.items()})
-        return pd.Series({seed: max(0.0, -np.diff(one[peaks[seed] :]).min()) for seed, one in curves.items()})
-    activity = dict(study.vectors(trials, "activity"))
-    if part["value"] == "between":
-        low, high = float(part["low"]), float(part["high"])
-        return pd.Series({seed: float(((one[-1] > low) & (one[-1] <= high)).sum()) for seed, one in activity.items()})
-    threshold = float(trials["measure.threshold"].iloc[0])
-    above = {seed: one > threshold for seed, one in activity.items()}
-    fell = {seed: (np.maximum.accumulate(one, axis=0) & ~one).any(axis=0) for seed, one in above.items()}
-    return pd.Series({seed: float(one.sum()) for seed, one in fell.items()})
+def adjust(found: list[Judged]) -> None:
+    """Holm over the primary claims that can be tested, for them and against them apart."""
+    for one in found:
+        one.adjusted_for, one.adjusted_against = one.p_for, one.p_against
+    sides = (
+        [one for one in found if one.claim["primary"] and one.tests and not one.gaps],
+        [one for one in found if one.claim["primary"] and one.tests],
+    )
+    for side, family in enumerate(sides):
+        p = [(one.p_for, one.p_against)[side] for one in family]
+        for place, (one, adjusted) in enumerate(zip(family, holm(p), strict=True)):
+            level = holm_level(p, place, LEVEL)
+            if side:
+                one.adjusted_against, one.level_against = adjusted, level
+            else:
+                one.adjusted_for, one.level_for = adjusted, level
+            one.members = (one.members[0], len(family)) if side else (len(family), one.members[1])
 
 
-def values_of(study: Stored, trials: pd.DataFrame, part: Mapping[str, Any]) -> tuple[pd.Series, float]:
-    """One number per seed, and the floor of its variance."""
-    match part["value"]:
-        case "final":
-            return study.by_seed(trials, part["column"]), ROUNDING if part["column"] == "active_units" else 0.0
-        case "difference":
-            return study.by_seed(trials, part["column"]) - study.by_seed(trials, part["minus"]), 0.0
-        case "slope":
-            epochs = int(trials["epochs_planned"].iloc[0])
-            span = np.arange(epochs - int(part["last"]) + 1, epochs + 1)
-            curve = pd.DataFrame({epoch: study.by_seed(trials, part["column"], epoch) for epoch in span}).dropna()
-            return curve.apply(lambda row: np.polyfit(span, row.to_numpy(float), 1)[0], axis=1), 0.0
-        case value if value in COUNTS:
-            return of_counts(study, trials, part), ROUNDING
-        case value:
-            raise NotRecomputed(f"value {value}")
+def verdict_on(one: Judged) -> str:
+    """The verdict that docs/formats.md defines."""
+    if one.adjusted_against <= LEVEL:
+        return "refuted"
+    if one.gaps:
+        return "not testable"
+    return "confirmed" if one.adjusted_for <= LEVEL and all(test.is_enough for test in one.tests) else "undecided"
 
 
-def comparisons(
-    study: Stored, base: Mapping[str, Any], claim: Mapping[str, Any], part: Mapping[str, Any]
-) -> dict[str, Estimate]:
-    """Every mean or difference that a part tests, under the name that the table gives it."""
-    names = [str(name) for name in part["cells"]]
-    cells = {str(name): cell for name, cell in claim["cells"].items()}
-    values = {name: values_of(study, trials_at(study, base, cells[name]), part) for name in names}
-    if part["test"] in ("above", "below", "within"):
-        return {f"{part['name']}, {name}": mean(one.to_numpy(), floor) for name, (one, floor) in values.items()}
-    if part["test"] in ("greater", "less"):
-        pairs = [(names[0], name) for name in names[1:]]
-    elif part["test"] == "equal":
-        pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
-    else:
-        raise NotRecomputed(f"test {part['test']}")
-    found = {}
-    for one, other in pairs:
-        (x, floor), (y, _) = values[one], values[other]
-        test = paired(x, y, floor) if part["paired"] else welch(x.to_numpy(), y.to_numpy(), floor)
-        found[f"{part['name']}, {one} - {other}"] = test
-    return found
-
-
-def p_for(part: Mapping[str, Any], found: Estimate) -> float:
-    """The p-value for what a part states: twice the one-sided one of a direction; the larger of two one-sided tests."""
-    match part["test"]:
-        case "greater":
-            return min(1.0, 2 * found.p_above(part.get("by", 0)))
-        case "less":
-            return min(1.0, 2 * found.p_below(-part.get("by", 0)))
-        case "above":
-            return min(1.0, 2 * found.p_above(part["limit"]))
-        case "below":
-            return min(1.0, 2 * found.p_below(part["limit"]))
-        case "within":
-            return max(found.p_above(part["range"][0]), found.p_below(part["range"][1]))
-        case _:
-            return max(found.p_above(-part["margin"]), found.p_below(part["margin"]))
+def how_refuted(one: Judged, test: Test) -> str:
+    """How the words on a refutation begin: the opposite, or what the test says."""
+    return "the opposite is shown" if len(one.tests) * test.p_opposite <= one.level_against else test.says
 
 
 def claims(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
-    """Estimate and interval of the quantity shown; p of the whole claim; Holm over the primary claims; no verdict without p."""
+    """Every claim: verdict, how it was refuted, the quantity shown with its interval, every p, level, power and seeds."""
+    seen, found = Comparison(path.name), judge(study)
+    seen.text("claims", " ".join(table["claim"]), " ".join(one.claim["id"] for one in found))
+    rows = {row["claim"]: row for row in table.to_dict("records")}
+    for one in found:
+        if one.claim["id"] in rows:
+            compare(seen, rows[one.claim["id"]], one)
+    return seen
+
+
+def compare(seen: Comparison, row: Mapping[str, Any], one: Judged) -> None:
+    """Compare one row."""
+    name = one.claim["id"]
+    seen.text(f"{name}, verdict", row["verdict"], one.verdict)
+    seen.text(f"{name}, stage", row["stage"], "final" if one.is_final else "interim")
+    if "not testable" in (one.verdict, row["verdict"]):
+        return
+    side, is_inferred = one.side, any(test.toward for test in one.tests)
+    p_of = {test.name: test.p_against if side == "against" else test.p_for for test in one.tests}
+    extreme = (np.nanmin if side == "against" else np.max)([*p_of.values()])
+    telling = [test for test in one.tests if p_of[test.name] == extreme or np.isnan(extreme)]
+    # Of tests whose p-values are equal, any may be shown.
+    names = [test.name for test in telling]
+    seen.number(f"{name}, what ({row['what']}) is one of {names}", row["what"] in names, True)
+    test = telling[names.index(row["what"])] if row["what"] in names else telling[0]
+    low, high = test.shown.interval()
+    has_p = test.toward is not None and side != ""
+    chosen = 1 if side == "against" else 0
+    wanted = {
+        "estimate": test.shown.value, "low": low, "high": high, "n": min(other.shown.n for other in one.tests),
+        "n_planned": one.planned, "margin": test.margin,
+        "p": (one.adjusted_for, one.adjusted_against)[chosen] if has_p else NAN,
+        "level": (one.level_for, one.level_against)[chosen] if has_p else NAN,
+        "p_for": one.p_for if is_inferred else NAN, "p_against": one.p_against if is_inferred else NAN,
+        "p_for_adjusted": one.adjusted_for if is_inferred else NAN,
+        "p_against_adjusted": one.adjusted_against if is_inferred else NAN,
+    }  # fmt: skip
+    seen.row(name, row, wanted)
+    seen.text(f"{name}, side", row["side"], side if has_p else "")
+    members = one.members[chosen]
+    family = f"Holm over {members} primary claim{'s' * (members > 1)}"
+    family = family if one.claim["primary"] else "not adjusted: not a primary claim"
+    seen.text(f"{name}, family", row["family"], family if has_p else "")
+    how = how_refuted(one, test) if one.verdict == "refuted" else ""
+    shown = "" if pd.isna(row["how"]) else str(row["how"])
+    seen.text(f"{name}, how", shown[: len(how)] if how else shown, how)
+    ranges = [other for other in one.tests if other.is_range and not np.isnan(other.toward.se)]
+    power = [chance_equal(0.0, r.toward.se, r.toward.df, r.least, one.level_for) for r in ranges]
+    seen.number(f"{name}, power", row["power"] + 1, min(power, default=NAN) + 1, CLOSE)
+    seeds_agree(seen, name, row["seeds_needed"], one)
+
+
+def seeds_agree(seen: Comparison, name: str, printed: Any, one: Judged) -> None:
+    """Compare the seeds needed; near the power of 0.8 the program's approximation may differ by a seed."""
+    wanted = one.seeds()
+    if wanted is not None and not pd.isna(printed) and int(printed) != wanted:
+        around = [chance_of_decision(one.tests, int(printed) + step, one.level_for, one.level_against) for step in (-1, 0)]
+        if around[0] < 0.8 + CLOSE and around[1] > 0.8 - CLOSE:
+            wanted = int(printed)
+    seen.number(f"{name}, seeds_needed", printed, NAN if wanted is None else wanted)
+
+
+def untested(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
+    """Which claims the study cannot test."""
     seen = Comparison(path.name)
-    text = yaml.safe_load(PAPER.read_text())
-    known = {claim["id"]: claim for claim in text["claims"]}
-    raw = "p_for" if "p_for" in table else "p"
-    adjusted = "p_for_adjusted" if "p_for_adjusted" in table else "p_holm"
-    primary = table[table["primary"] & (table["verdict"] != "not testable")]  # one without a p-value counts as p = 1
-    over = dict(zip(primary["claim"], holm(primary[raw].fillna(1.0).to_list()), strict=True))
-    for printed in table[table["verdict"] != "not testable"].to_dict("records"):
-        name, claim = printed["claim"], known[printed["claim"]]
-        if name in over and not np.isnan(printed[raw]):
-            seen.row(name, printed, {adjusted: over[name]})
-        try:
-            parts = [part for part in claim["parts"] if part.get("decides", True)]
-            found = [(part, comparisons(study, text["base"], claim, part)) for part in parts]
-        except NotRecomputed as why:
-            seen.left.append(f"{name}: {why}")
-            continue
-        for _, tests in found:
-            if printed["what"] in tests:
-                low, high = tests[printed["what"]].interval()
-                seen.row(name, printed, {"estimate": tests[printed["what"]].value, "low": low, "high": high})
-        p = max(p_for(part, one) for part, tests in found for one in tests.values())
-        seen.row(name, printed, {raw: p})
-        if printed["verdict"] == "confirmed" and over.get(name, p) > LEVEL:
-            seen.wrong.append(f"{name}: confirmed at p = {over.get(name, p):.3g}")
+    names = [one.claim["id"] for one in judge(study) if one.verdict == "not testable"]
+    seen.text("claims", " ".join(table["claim"]), " ".join(names))
     return seen

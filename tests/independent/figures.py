@@ -1,7 +1,7 @@
 """Recomputes the tables of the figures: curves, thresholds, spectra, KL, pruning, maps, means of levels."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from tests.independent.textbook import ROUNDING, mean
 
 SMALLEST_ACTIVITY = 1e-4
 """The floor of logarithms that the captions state."""
+FEW = 4
+"""With fewer seeds, figures draw the seeds and no interval (docs/formats.md)."""
 
 
 def base_of(study: Stored, path: Path) -> dict[str, Any]:
@@ -43,25 +45,42 @@ def interval(values: np.ndarray, floor: float = 0.0) -> dict[str, float]:
     """Mean and t interval over seeds as the tables have them."""
     if len(values) == 0:
         return {"mean": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    found = mean(values, floor)
-    low, high = found.interval() if len(values) > 1 else (np.nan, np.nan)
-    return {"mean": found.value, "low": low, "high": high, "n": len(values)}
+    low, high = mean(values, floor).interval() if len(values) > 1 else (np.nan, np.nan)
+    return {"mean": float(np.mean(values)), "low": low, "high": high, "n": len(values)}
+
+
+def drawn(values: Mapping[int, float], seeds: Iterable[int], floor: float = 0.0) -> dict[str, float]:
+    """Mean over seeds, with the seeds themselves if fewer than FEW have a value, and else with the t interval."""
+    numbers, seeds = np.array(list(values.values()), float), list(seeds)
+    if len(numbers) >= FEW:
+        return {**interval(numbers, floor), **{f"seed_{seed}": np.nan for seed in seeds}}
+    own = {f"seed_{seed}": values.get(seed, np.nan) for seed in seeds}
+    return {
+        "mean": float(np.mean(numbers)) if len(numbers) else np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "n": len(numbers),
+        **own,
+    }
 
 
 def curves(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     """Test bound or active units over epochs, cell by cell."""
     seen, base = Comparison(path.name), base_of(study, path)
     column = "test_bound" if path.stem.startswith(("figure-2", "bound")) else "active_units"
-    for printed in table.to_dict("records"):
-        levels = {}
-        for name in study.cell_factors:
-            if name in printed and pd.notna(printed[name]):
-                levels[name] = study.level(name, printed[name])
-        trials = study.cell(**cell_of(study, {**base, **levels}, str(printed["label"])))
-        values = study.by_seed(trials, column, int(printed["epoch"])).to_numpy()
-        wanted = {**interval(values, floor_of(column)), "n_planned": len(trials)}
-        wanted |= {"baseline": trials["baseline_bound"].dropna().unique()[0]}
-        seen.row(f"{levels} {printed['label']} epoch {printed['epoch']}", printed, wanted)
+    varied = [name for name in study.cell_factors if name in table]
+    for key, rows in table.groupby([*varied, "label", *(["panel"] if "panel" in table else [])], sort=False, dropna=False):
+        named = zip(varied, key, strict=False)
+        levels = {name: study.level(name, text) for name, text in named if pd.notna(text)}
+        label = str(rows["label"].iloc[0])
+        trials = study.cell(**cell_of(study, {**base, **levels}, label))
+        fixed = {"n_planned": len(trials), "baseline": trials["baseline_bound"].dropna().unique()[0]}
+        if column == "active_units":
+            fixed["units"] = int(trials["n_z"].iloc[0])
+        for printed in rows.to_dict("records"):
+            values = study.by_seed(trials, column, int(printed["epoch"])).to_dict()
+            wanted = {**drawn(values, trials["seed"], floor_of(column)), **fixed}
+            seen.row(f"{levels} {label} epoch {printed['epoch']}", printed, wanted)
     return seen
 
 
@@ -80,9 +99,10 @@ def thresholds(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     seen, activity = Comparison(path.name), vectors_of(study, path, "activity")
     for printed in table.to_dict("records"):
         epoch = int(printed["epoch"])
-        rows = [one[epoch] for one in activity(str(printed["panel"])).values() if len(one) > epoch]
-        counts = np.array([(row > float(printed["threshold"])).sum() for row in rows], float)
-        seen.row(f"{printed['panel']} {printed['label']} epoch {epoch}", printed, interval(counts, ROUNDING))
+        vectors, limit = activity(str(printed["panel"])), float(printed["threshold"])
+        counts = {seed: float((one[epoch] > limit).sum()) for seed, one in vectors.items() if len(one) > epoch}
+        wanted = {**drawn(counts, vectors, ROUNDING), "n_planned": len(vectors)}
+        seen.row(f"{printed['panel']} {printed['label']} epoch {epoch}", printed, wanted)
     return seen
 
 
@@ -92,12 +112,13 @@ def ranked(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     seen, vectors = Comparison(path.name), vectors_of(study, path, "activity" if is_activity else "kl_per_unit")
     for printed in table.to_dict("records"):
         epoch, rank = int(printed["epoch"]), int(printed["rank"])
-        values = np.array(
-            [np.sort(one[epoch])[-rank] for one in vectors(str(printed["label"])).values() if len(one) > epoch]
-        )
-        wanted = interval(np.log10(np.maximum(values, SMALLEST_ACTIVITY)) if is_activity else values)
+        every = vectors(str(printed["label"]))
+        values = {seed: np.sort(one[epoch])[-rank] for seed, one in every.items() if len(one) > epoch}
         if is_activity:
-            wanted |= {name: 10 ** wanted[name] for name in ("mean", "low", "high")}
+            values = {seed: np.log10(max(value, SMALLEST_ACTIVITY)) for seed, value in values.items()}
+        wanted = drawn(values, every)
+        if is_activity:
+            wanted = {name: number if name == "n" else 10**number for name, number in wanted.items()}
         seen.row(f"{printed['label']} rank {rank}", printed, wanted)
     return seen
 
@@ -123,34 +144,38 @@ def pruning(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     seen, activity = Comparison(path.name), vectors_of(study, path, "activity")
 
     @lru_cache
-    def counted(label: str, on: float, off: float) -> list[dict[str, np.ndarray]]:
-        return [events(one, on, off) for one in activity(label).values()]
+    def counted(label: str, on: float, off: float) -> dict[int, dict[str, np.ndarray]]:
+        return {seed: events(one, on, off) for seed, one in activity(label).items()}
 
     for printed in table.to_dict("records"):
         epoch, event = int(printed["epoch"]), str(printed["event"])
         found = counted(str(printed["label"]), float(printed["on"]), float(printed["off"]))
-        counts = np.array([one[event][epoch] for one in found if len(one[event]) > epoch])
-        seen.row(f"{printed['label']} {event} epoch {epoch}", printed, interval(counts, ROUNDING))
+        counts = {seed: one[event][epoch] for seed, one in found.items() if len(one[event]) > epoch}
+        seen.row(f"{printed['label']} {event} epoch {epoch}", printed, drawn(counts, found, ROUNDING))
     return seen
 
 
 def maps(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
-    """Activity and KL of units sorted within each seed by their activity at epoch 1; of one seed if the table names it."""
+    """Activity and KL of one seed, the lowest one of all panels; its units are sorted by their activity at epoch 1."""
     seen = Comparison(path.name)
     activity, kl = (vectors_of(study, path, column) for column in ("activity", "kl_per_unit"))
+    panels = [str(panel) for panel in table["panel"].unique()]
+    common = set.intersection(*(set(activity(panel)) for panel in panels))
     for panel, rows in table.groupby("panel", sort=False):
-        seeds = set(rows["seed"]) if "seed" in rows else set(activity(str(panel)))
-        logs, kls = [], []
-        for seed, values in activity(str(panel)).items():
-            if seed in seeds:
-                order = np.argsort(-values[1], kind="stable")
-                logs.append(np.log10(np.maximum(values[:, order], SMALLEST_ACTIVITY)))
-                kls.append(kl(str(panel))[seed][:, order])
-        means = {"log10_activity": np.mean(logs, axis=0), "kl": np.mean(kls, axis=0)}
-        for printed in rows.to_dict("records"):
-            place = int(printed["epoch"]), int(printed["unit"]) - 1
-            wanted = {name: float(one[place]) for name, one in means.items()}
-            seen.row(f"{panel} epoch {place[0]} unit {place[1] + 1}", printed, {**wanted, "n": len(logs)})
+        seed = min(common)
+        own = activity(str(panel))[seed]
+        order = np.argsort(-own[1], kind="stable")
+        place = rows["epoch"].to_numpy(), rows["unit"].to_numpy() - 1
+        wanted = {
+            "log10_activity": np.log10(np.maximum(own[:, order], SMALLEST_ACTIVITY))[place],
+            "kl": kl(str(panel))[seed][:, order][place],
+            "seed": np.full(len(rows), seed),
+            "n_planned": np.full(len(rows), len(activity(str(panel)))),
+        }
+        for name, column in wanted.items():
+            seen.every(f"{panel}, {name}", rows[name].to_numpy(float), column.astype(float))
+        if len(rows) != own.size:
+            seen.wrong.append(f"{panel}: {len(rows)} rows for {own.size} epochs and units")
     return seen
 
 
@@ -167,6 +192,27 @@ def levels(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     return seen
 
 
+TITLES = {
+    "importance samples K": "k",
+    "batch normalisation": "batch_norm",
+    "warm-up": "warmup",
+    "latent units n_z": "n_z",
+}
+
+
+def pairs(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
+    """The mean of every pair of levels of two factors over all crossed cells that have both."""
+    seen = Comparison(path.name)
+    decoder = "gaussian" if path.stem.endswith("-gaussian") else "bernoulli"
+    column = path.stem.removesuffix("-gaussian").removeprefix("interactions-").replace("-", "_")
+    for printed in table.to_dict("records"):
+        names = [TITLES.get(title, title) for title in str(printed["panel"]).split(" by ")]
+        at = {name: study.level(name, printed[side]) for name, side in zip(names, ("level", "x_level"), strict=True)}
+        values, cells = pooled(study, study.crossed(decoder), column, at)
+        seen.row(f"{at}", printed, interval(values.to_numpy(), floor_of(column) / cells))
+    return seen
+
+
 FIGURES: Mapping[str, Callable[[Stored, Path, pd.DataFrame], Comparison]] = {
     "figure-2": curves,
     "figure-3.1": curves,
@@ -180,4 +226,5 @@ FIGURES: Mapping[str, Callable[[Stored, Path, pd.DataFrame], Comparison]] = {
     "kl": ranked,
     "pruning": pruning,
     "main-effects": levels,
+    "interactions-": pairs,
 }

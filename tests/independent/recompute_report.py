@@ -1,4 +1,5 @@
-"""Recomputes every number of a report from the Parquet files and compares it with the CSV tables of figures/.
+"""Recomputes every number of a report from the Parquet files and compares it with the CSV tables of figures/,
+and every number in the sentences of "What was found" in report.md.
 
 python -m tests.independent.recompute_report results/NAME [--only TABLE] [--show 5]
 
@@ -8,17 +9,23 @@ formulas are those of docs/statistics.md, of the captions and of textbooks.
 
 import argparse
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 
-from tests.independent.claims import claims
-from tests.independent.comparing import Comparison
+from tests.independent.claims import claims, untested
+from tests.independent.comparing import Comparison, NotRecomputed
 from tests.independent.figures import FIGURES
+from tests.independent.findings import findings
+from tests.independent.latent import LATENT
 from tests.independent.stored import stored
 from tests.independent.tables import TABLES
 
-NO_NUMBERS = ("factors", "missing", "provenance", "claims-untested")
+NO_NUMBERS = ("factors", "missing", "provenance")
+CLAIMS = {"claims": claims, "claims-untested": untested}
+SUMMARY = "report"
+"""The name of report.md for --only."""
 
 
 def compare(folder: Path, only: str = "*") -> tuple[list[Comparison], list[str]]:
@@ -28,12 +35,17 @@ def compare(folder: Path, only: str = "*") -> tuple[list[Comparison], list[str]]
         if path.stem in NO_NUMBERS:
             continue
         table = pd.read_csv(path)
-        known = next((one for start, one in FIGURES.items() if path.stem.startswith(start)), None)
-        known = known or (claims if path.stem == "claims" else TABLES.get(path.stem.partition("-")[0]))
+        known = next((one for start, one in {**FIGURES, **LATENT}.items() if path.stem.startswith(start)), None)
+        known = known or CLAIMS.get(path.stem) or TABLES.get(path.stem.partition("-")[0])
         if known is None:
             left.append(path.name)
         elif len(table):
-            found.append(known(study, path, table))
+            try:
+                found.append(known(study, path, table))
+            except NotRecomputed as why:
+                left.append(f"{path.name}: {why}")
+    if fnmatch(SUMMARY, only) and (folder / f"{SUMMARY}.md").exists():
+        found.append(findings(study, folder / f"{SUMMARY}.md"))
     return found, left + [f"{one.table} {row}" for one in found for row in one.left]
 
 
@@ -42,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Recompute a report from the stored files")
     parser.add_argument("study", type=Path, help="folder of a study with its figures/")
     parser.add_argument("--show", type=int, default=3, help="differences to print per table")
-    parser.add_argument("--only", default="*", help="name of a table without .csv; * stands for any letters")
+    parser.add_argument("--only", default="*", help="name of a table without .csv, or report; * stands for any letters")
     asked = parser.parse_args(arguments)
     found, left = compare(asked.study, asked.only)
     for one in found:

@@ -1,7 +1,8 @@
 """Reads plan/, epochs/ and trials/ of a finished study with pyarrow: one frame of trials, and vectors by trial and epoch."""
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ class Stored:
     """One row per trial and epoch, indexed by both."""
     factors: Mapping[str, tuple[Any, ...]]
     """Levels of every setting that varies, sorted; the six factors first."""
+    grid: Mapping[str, tuple[Any, ...]]
+    """The levels that the grid crosses; cells that it lists one by one can have others."""
+    folder: Path
+    cache: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def cell_factors(self) -> tuple[str, ...]:
@@ -73,24 +78,39 @@ class Stored:
         if epoch is None and column in trials:
             ended = trials[trials["status"] == "completed"]
             return ended.set_index("seed")[column].astype(float).dropna()
-        found = {}
+        found, rows = {}, self.scalars(column)
         for trial, seed, goal in zip(trials["trial_id"], trials["seed"], trials["epochs_planned"], strict=True):
             place = (trial, goal if epoch is None else epoch)
-            if place in self.epochs.index:
-                found[seed] = self.epochs.at[place, column]
+            if place in rows:
+                found[seed] = rows[place]
         return pd.Series(found, dtype=float).dropna()
+
+    def scalars(self, column: str) -> Mapping[tuple[str, int], float]:
+        """Every value of a column of the stream by trial and epoch, read once."""
+        if column not in self.cache:
+            self.cache[column] = self.epochs[column].to_dict()
+        return self.cache[column]
+
+    def curve(self, trial: str, column: str) -> np.ndarray:
+        """A column of one trial over epochs, from 0; a matrix [epoch, entry] of a vector column."""
+        if (trial, column) not in self.cache:
+            self.cache[trial, column] = np.stack(self.epochs.loc[trial, column].to_list()).astype(float)
+        return self.cache[trial, column]
 
     def vectors(self, trials: pd.DataFrame, column: str) -> Iterator[tuple[int, np.ndarray]]:
         """Each seed with its vectors: one row per epoch from 0, one column per unit."""
         for trial, seed in zip(trials["trial_id"], trials["seed"], strict=True):
-            rows = self.epochs.loc[trial, column] if trial in self.epochs.index.get_level_values(0) else []
-            if len(rows):
-                yield seed, np.stack(rows.to_list()).astype(float)
+            if (trial, 0) in self.epochs.index:
+                yield seed, self.curve(trial, column)
 
     def crossed(self, decoder: str) -> pd.DataFrame:
-        """The trials of one decoder in the product of the six factors: every other setting at its first level."""
-        rest = {name: self.factors[name][0] for name in self.cell_factors if name not in SIX}
-        return self.at({**({"decoder": decoder} if "decoder" in self.cell_factors else {}), **rest})
+        """The trials of one decoder in the product that the grid crosses: any other setting at its level of the base cell."""
+        found = self.at({"decoder": decoder}) if "decoder" in self.cell_factors else self.trials
+        for name in self.cell_factors:
+            if name != "decoder":
+                levels = self.grid.get(name, (self.base[name],))
+                found = found[[level in levels for level in found[name]]]
+        return found
 
 
 def stored(folder: Path) -> Stored:
@@ -99,11 +119,18 @@ def stored(folder: Path) -> Stored:
     ends = read(folder / "trials")
     trials = plan.merge(ends[[name for name in ends if name not in plan or name == "trial_id"]], on="trial_id", how="left")
     epochs = read(folder / "epochs").set_index(["trial_id", "epoch"]).sort_index()
-    trials = trials.assign(epochs_planned=trials["training.epochs"])
+    texts = dict.fromkeys(trials.select_dtypes("string"), object)
+    # Few blocks of one type each are cut out of this frame hundreds of times.
+    trials = trials.assign(epochs_planned=trials["training.epochs"]).astype(texts).copy()
     settings = [name for name in plan if name not in NO_SETTING and not name.startswith(("measure.", "run."))]
     factors = {}
     for name in dict.fromkeys([*SIX, *settings]):
         levels = sorted({level for level in plan[name] if np.isscalar(level)})
         if name in SIX or len(levels) > 1:
             factors[name] = tuple(levels)
-    return Stored(trials, epochs, factors)
+    grid: dict[str, tuple[Any, ...]] = {}
+    for path in sorted((folder / "plan").glob("*.parquet")):
+        footer = json.loads(pq.ParquetFile(path).schema_arrow.metadata[b"study"])
+        for name, levels in footer["factors"].items():
+            grid[name] = (*grid.get(name, ()), *levels)
+    return Stored(trials, epochs, factors, grid, folder)

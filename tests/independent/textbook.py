@@ -13,11 +13,13 @@ ROUNDING = 1 / 12
 
 
 class Estimate(NamedTuple):
-    """A mean or a difference with its standard error and degrees of freedom."""
+    """A mean or a difference with its standard error, degrees of freedom, least number of seeds and sd of one seed's value."""
 
     value: float
     se: float
     df: float
+    n: int = 0
+    sd: float = float("nan")
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """The two-sided t interval."""
@@ -43,7 +45,8 @@ def mean(values: np.ndarray, floor: float = 0.0) -> Estimate:
     """Student: mean, sd / sqrt(n), n - 1."""
     n = len(values)
     variance = max(np.var(values, ddof=1), floor) if n > 1 else np.nan
-    return Estimate(float(np.mean(values)), float(np.sqrt(variance / n)), n - 1)
+    sd = float(np.sqrt(variance))
+    return Estimate(float(np.mean(values)) if n else np.nan, sd / np.sqrt(n) if n else np.nan, n - 1, n, sd)
 
 
 def paired(one: pd.Series, other: pd.Series, floor: float = 0.0) -> Estimate:
@@ -53,18 +56,73 @@ def paired(one: pd.Series, other: pd.Series, floor: float = 0.0) -> Estimate:
 
 def welch(one: np.ndarray, other: np.ndarray, floor: float = 0.0) -> Estimate:
     """Welch 1947: the sum of both squared errors, with Satterthwaite's degrees of freedom."""
-    a, b = (max(np.var(x, ddof=1), floor) / len(x) for x in (one, other))
+    if min(len(one), len(other)) < 2:
+        value = float(np.mean(one) - np.mean(other)) if len(one) and len(other) else np.nan
+        return Estimate(value, np.nan, np.nan, min(len(one), len(other)))
+    variances = [max(np.var(x, ddof=1), floor) for x in (one, other)]
+    a, b = (variance / len(x) for variance, x in zip(variances, (one, other), strict=True))
     df = (a + b) ** 2 / (a**2 / (len(one) - 1) + b**2 / (len(other) - 1)) if a + b else len(one) + len(other) - 2
-    return Estimate(float(np.mean(one) - np.mean(other)), float(np.sqrt(a + b)), float(df))
+    sd = float(np.sqrt(np.mean(variances)))
+    return Estimate(float(np.mean(one) - np.mean(other)), float(np.sqrt(a + b)), float(df), min(len(one), len(other)), sd)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm 1979: the i-th smallest of m is multiplied by m - i + 1, and none is below the one before it."""
-    order, adjusted, largest = np.argsort(p, kind="stable"), [0.0] * len(p), 0.0
+    """Holm 1979: the i-th smallest of m is multiplied by m - i + 1, and none is below the one before it.
+
+    One that could not be computed stays so, and counts among the m.
+    """
+    order, adjusted, largest = np.argsort(p, kind="stable"), [float("nan")] * len(p), 0.0
     for place, index in enumerate(order):
+        if np.isnan(p[index]):
+            break
         largest = max(largest, min(1.0, (len(p) - place) * p[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def holm_level(p: Sequence[float], place: int, alpha: float) -> float:
+    """The largest p-value with which Holm's method would still reject this member, the others being as they are."""
+    tried = [alpha / members for members in range(1, len(p) + 1)]
+    return next(one for one in tried if holm([*p[:place], one, *p[place + 1 :]])[place] <= alpha * (1 + 1e-12))
+
+
+def equal_within(found: Estimate, margin: float) -> float:
+    """Schuirmann 1987: the larger p-value of two one-sided tests of a value within the margin on either side of 0."""
+    return float(np.max([found.p_above(-margin), found.p_below(margin)]))
+
+
+def spread_of_se(df: float) -> tuple[np.ndarray, np.ndarray]:
+    """Values of S / se with S^2 = se^2 chi^2_df / df, and weights that integrate over their density (trapezoids)."""
+    x = np.linspace(stats.chi2.ppf(1e-9, df) ** 0.5, stats.chi2.ppf(1 - 1e-12, df) ** 0.5, 4001)
+    weights = 2 * x * stats.chi2.pdf(x**2, df)
+    weights[~np.isfinite(weights)] = 0
+    return x / np.sqrt(df), weights / weights.sum()
+
+
+def chance_equal(value: float, se: float, df: float, margin: float, alpha: float) -> float:
+    """The probability that both one-sided tests reject if this is the true value."""
+    spread, weights = spread_of_se(df)
+    room = margin - stats.t.ppf(1 - alpha, df) * se * spread
+    inside = stats.norm.cdf((room - value) / se) - stats.norm.cdf((-room - value) / se)
+    return float(weights @ np.maximum(inside, 0))
+
+
+def chance_beyond(value: float, least: float, se: float, df: float, alpha: float) -> float:
+    """The probability that an estimate is significantly above 0 and at least `least` if this is the true value."""
+    spread, weights = spread_of_se(df)
+    needed = np.maximum(least, stats.t.ppf(1 - alpha, df) * se * spread)
+    return float(weights @ stats.norm.sf((needed - value) / se))
+
+
+def icc(table: np.ndarray) -> float:
+    """ICC(C,1) of rows of one seed each (McGraw and Wong 1996): (MS_rows - MS_error) / (MS_rows + (k - 1) MS_error)."""
+    n, k = table.shape
+    grand = table.mean()
+    rows = k * ((table.mean(axis=1) - grand) ** 2).sum()
+    columns = n * ((table.mean(axis=0) - grand) ** 2).sum()
+    error = (((table - grand) ** 2).sum() - rows - columns) / ((n - 1) * (k - 1))
+    between = rows / (n - 1)
+    return float((between - error) / (between + (k - 1) * error))
 
 
 def anova(table: pd.DataFrame, factors: Sequence[str], value: str) -> dict[str, tuple[int, float]]:

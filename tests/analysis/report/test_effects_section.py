@@ -83,7 +83,7 @@ def test_a_table_of_simple_effects_is_one_family_and_says_so(root):
 
 def test_the_levels_of_interactions_are_labelled(root):
     write(root, FACTORIAL)
-    shown = table(effects_section(load(root)), "interactions-nll-bernoulli").texts
+    shown = table(effects_section(load(root)), "interaction-effects-nll-bernoulli").texts
     assert shown["level"][0] == "K = 5 \u00d7 batch norm"
     assert shown["against"][0] == "K = 1 \u00d7 no batch norm"
 

@@ -12,9 +12,11 @@ from analysis.averages.cell_table import cell_table, verdict
 from analysis.averages.one_factor import contrast
 from analysis.figures.catalogue import catalogue
 from analysis.figures.paper import curve_picture
+from analysis.figures.picture import Picture
 from analysis.report import section
 from analysis.report.__main__ import main
 from analysis.report.latex import escape
+from analysis.report.write import write_report
 from tests.analysis.planted import SMALL, write
 
 TWO = {**SMALL, "decoder": ["bernoulli", "gaussian"]}
@@ -46,6 +48,19 @@ def test_each_figure_as_png_pdf_svg_and_the_csv_of_what_is_drawn(root):
     np.testing.assert_allclose(stored["mean"], drawn["mean"])
     assert stored["n"].tolist() == drawn["n"].tolist()
     assert not [path for path in (root / "figures").iterdir() if path.name.startswith(".")]
+
+
+def test_no_two_files_of_a_report_share_a_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(Picture, "render", lambda self, kinds, width_mm=None: {"png": b""})
+    write(tmp_path / "s", {**TWO, "batch_norm": [False, True]})
+    study = load(tmp_path / "s")
+    written = write_report(study)
+    assert [path.name for path in written if written.count(path) > 1] == []
+    of_both = {f"{name}-nll-gaussian.csv" for name in ("interactions", "interaction-effects")}
+    assert of_both <= {path.name for path in written}, "a figure and a table that had one name"
+    on_request = {picture.name for entry in catalogue(study) if entry.is_part and (picture := entry.make())}
+    assert on_request
+    assert not on_request & {path.stem for path in written}
 
 
 def test_tables_as_csv_and_latex(root):
