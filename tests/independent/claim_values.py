@@ -51,6 +51,12 @@ def half_life(active: np.ndarray) -> float:
     raise AssertionError("a curve ends below the middle of its peak and its end")
 
 
+def slope(curve: np.ndarray) -> float:
+    """Least squares: the covariance with the epochs over their variance, exactly 0 for a constant."""
+    epochs = np.arange(len(curve)) - (len(curve) - 1) / 2
+    return float((epochs * (curve - curve.mean())).sum() / (epochs**2).sum())
+
+
 def steps_near_end(curve: np.ndarray, within: float) -> int:
     """The first epoch from which a curve stays within so much of the mean of the last twentieth of its epochs."""
     epochs = len(curve) - 1
@@ -104,7 +110,7 @@ def value_of(study: Stored, trial: Mapping[str, Any], part: Part, warmup: int) -
         return study.curve(key, column)[-1].tolist(), 0.0
     if name == "slope":
         last = study.curve(key, column)[-int(part["last"]) :]
-        return [float(np.polyfit(np.arange(len(last)), last, 1)[0])], 0.0
+        return [slope(last)], 0.0
     if name == "over_epochs":
         parts = np.array_split(study.curve(key, column)[1:], int(part["stretches"]))
         return [float(one.mean()) for one in parts], floor
@@ -148,7 +154,7 @@ def of_active(active: np.ndarray, name: str, units: int, warmup: int) -> tuple[l
         return [active[early] / top], ROUNDING / max(1.0, top) ** 2
     if name == "slope_in_warmup":
         part = active[early : warmup + 1]
-        return [float(np.polyfit(np.arange(len(part)), part, 1)[0])], 0.0
+        return [slope(part)], 0.0
     if name == "change_after_warmup":
         return [active[-1] - active[warmup + 1]], ROUNDING
     raise NotRecomputed(f"value {name}")

@@ -107,7 +107,9 @@ def judge_part(
     least = {**LEAST, "slope": part.get("last", 0), "over_epochs": part.get("stretches", 0), "slope_in_warmup": warmup}
     least |= {"kept": max(5, round(warmup / 10)), "change_after_warmup": warmup + 2}
     lengths = set(trials["epochs_planned"])
-    if len(lengths) > 1 or min(lengths) < max(needs.get("epochs", 1), least.get(part["value"], 1)):
+    # Tests of every trial, and within each cell, compare no cells.
+    differ = len(lengths) > 1 and part["test"] not in ("always", "uncorrelated")
+    if differ or min(lengths) < max(needs.get("epochs", 1), least.get(part["value"], 1)):
         return [], trials
     if warmup < needs.get("warmup", 0) or any(
         set(trials[name]) - set(allowed) for name, allowed in needs.get("settings", {}).items()
@@ -222,18 +224,18 @@ def compare(seen: Comparison, row: Mapping[str, Any], one: Judged) -> None:
         "p_against_adjusted": one.adjusted_against if is_inferred else NAN,
     }  # fmt: skip
     seen.row(name, row, wanted)
-    seen.text(f"{name}, side", row["side"], side if has_p else "")
+    seen.text(f"{name}, side", row.get("side", "absent"), side if has_p else "")
     members = one.members[chosen]
     family = f"Holm over {members} primary claim{'s' * (members > 1)}"
     family = family if one.claim["primary"] else "not adjusted: not a primary claim"
-    seen.text(f"{name}, family", row["family"], family if has_p else "")
+    seen.text(f"{name}, family", row.get("family", "absent"), family if has_p else "")
     how = how_refuted(one, test) if one.verdict == "refuted" else ""
-    shown = "" if pd.isna(row["how"]) else str(row["how"])
+    shown = "" if pd.isna(row.get("how")) else str(row["how"])
     seen.text(f"{name}, how", shown[: len(how)] if how else shown, how)
     ranges = [other for other in one.tests if other.is_range and not np.isnan(other.toward.se)]
     power = [chance_equal(0.0, r.toward.se, r.toward.df, r.least, one.level_for) for r in ranges]
-    seen.number(f"{name}, power", row["power"] + 1, min(power, default=NAN) + 1, CLOSE)
-    seeds_agree(seen, name, row["seeds_needed"], one)
+    seen.number(f"{name}, power", row.get("power", NAN) + 1, min(power, default=NAN) + 1, CLOSE)
+    seeds_agree(seen, name, row.get("seeds_needed"), one)
 
 
 def seeds_agree(seen: Comparison, name: str, printed: Any, one: Judged) -> None:

@@ -52,7 +52,7 @@ class Comparison:
     def number(self, name: str, printed: Any, expected: float, tolerance: float = TOLERANCE) -> None:
         """Compare one number; an empty cell of a CSV is NaN, and equals NaN only."""
         self.numbers += 1
-        one, other = float(printed), float(expected)
+        one, other = float("nan") if printed is None else float(printed), float(expected)
         if np.isnan(one) or np.isnan(other):
             difference = 0.0 if np.isnan(one) and np.isnan(other) else np.inf
         else:

@@ -11,7 +11,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 SIX = ("decoder", "k", "batch_norm", "warmup", "n_z", "seed")
-NO_SETTING = ("schema_version", "trial_id", "pack_id", "parent_pack", "from_epoch", "borders", "layer_sizes", "fingerprint")
+NO_SETTING = (
+    "training.epochs",
+    "schema_version",
+    "trial_id",
+    "pack_id",
+    "parent_pack",
+    "from_epoch",
+    "borders",
+    "layer_sizes",
+    "fingerprint",
+)
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -102,6 +112,11 @@ class Stored:
         for trial, seed in zip(trials["trial_id"], trials["seed"], strict=True):
             if (trial, 0) in self.epochs.index:
                 yield seed, self.curve(trial, column)
+
+    def baseline(self, trials: pd.DataFrame) -> float:
+        """What independent pixels reach, as the first trial to end has measured it."""
+        found = trials["baseline_bound"].dropna().unique()
+        return float(found[0]) if len(found) else float("nan")
 
     def crossed(self, decoder: str) -> pd.DataFrame:
         """The trials of one decoder in the product that the grid crosses: any other setting at its level of the base cell."""

@@ -56,7 +56,7 @@ def cells(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     for printed in table.to_dict("records"):
         levels = {name: study.level(name, printed[name]) for name in names}
         trials = study.at({**({"decoder": decoder} if "decoder" in study.cell_factors else {}), **levels})
-        wanted = {"n_planned": len(trials), "baseline": trials["baseline_bound"].dropna().unique()[0]}
+        wanted = {"n_planned": len(trials), "baseline": study.baseline(trials)}
         wanted["epoch"] = end_of(trials)
         for column in ("test_bound", "nll", "active_units"):
             values = study.by_seed(trials, column).to_numpy()
@@ -257,6 +257,8 @@ def shares(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     """Sums of squares of the balanced ANOVA as shares of their total (eta^2)."""
     seen = Comparison(path.name)
     column, decoder = words_of(path)
+    _, end = seeds_and_end(study, decoder)
+    seen.number("epoch", table["epoch"].iloc[0], end)
     factors = crossed_factors(study, decoder)
     rows = []
     for levels, group in study.crossed(decoder).groupby(factors):

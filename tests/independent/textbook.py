@@ -101,6 +101,8 @@ def spread_of_se(df: float) -> tuple[np.ndarray, np.ndarray]:
 
 def chance_equal(value: float, se: float, df: float, margin: float, alpha: float) -> float:
     """The probability that both one-sided tests reject if this is the true value."""
+    if se == 0:
+        return float(abs(value) < margin)
     spread, weights = spread_of_se(df)
     room = margin - stats.t.ppf(1 - alpha, df) * se * spread
     inside = stats.norm.cdf((room - value) / se) - stats.norm.cdf((-room - value) / se)
@@ -109,6 +111,8 @@ def chance_equal(value: float, se: float, df: float, margin: float, alpha: float
 
 def chance_beyond(value: float, least: float, se: float, df: float, alpha: float) -> float:
     """The probability that an estimate is significantly above 0 and at least `least` if this is the true value."""
+    if se == 0:
+        return float(value > 0 and value >= least)
     spread, weights = spread_of_se(df)
     needed = np.maximum(least, stats.t.ppf(1 - alpha, df) * se * spread)
     return float(weights @ stats.norm.sf((needed - value) / se))
