@@ -159,6 +159,13 @@ def rounding_of_peak(trial: Trial, how: Parameters) -> float:
     return rounding(trial, how) / max(1.0, trial.peak[1])
 
 
+def rounding_of_slope(trial: Trial, how: Parameters) -> float:
+    """Return the sd that rounding to whole units in every epoch leaves in the slope during warm-up: sd / sqrt(sum t^2)."""
+    epochs = max(2, trial.warmup + 1 - early_epoch(trial.warmup))
+    steps = np.arange(epochs) - (epochs - 1) / 2
+    return rounding(trial, how) / float(np.sqrt(steps @ steps))
+
+
 def fallen(trial: Trial, how: Parameters) -> Floats | Undefined:
     """Count the units that were not above the threshold at some epoch after they first were.
 
@@ -299,7 +306,7 @@ VALUES: Mapping[str, Value] = {
     "fallen": Value(fallen, unit="units", least_sd=rounding, columns=("activity",), absence_tells=True),
     "ablation": Value(ablation, {**_COLUMN, "low": float}, columns=("activity",)),
     "kept": Value(kept, unit="share of the early peak", least_sd=rounding_of_peak, columns=_ACTIVE, absence_tells=True),
-    "slope_in_warmup": Value(slope_in_warmup, unit="units per epoch", columns=_ACTIVE),
+    "slope_in_warmup": Value(slope_in_warmup, unit="units per epoch", least_sd=rounding_of_slope, columns=_ACTIVE),
     "change_after_warmup": Value(change_after_warmup, unit="units", least_sd=rounding, columns=_ACTIVE),
     "over_epochs": Value(over_epochs, {**_COLUMN, "stretches": int}),
     "by_class": Value(by_class, _COLUMN),

@@ -154,7 +154,8 @@ def of_active(active: np.ndarray, name: str, units: int, warmup: int) -> tuple[l
         return [active[early] / top], ROUNDING / max(1.0, top) ** 2
     if name == "slope_in_warmup":
         part = active[early : warmup + 1]
-        return [slope(part)], 0.0
+        # The errors of rounding are independent from epoch to epoch.
+        return [slope(part)], ROUNDING / (len(part) * (len(part) ** 2 - 1) / 12)
     if name == "change_after_warmup":
         return [active[-1] - active[warmup + 1]], ROUNDING
     raise NotRecomputed(f"value {name}")

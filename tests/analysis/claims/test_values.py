@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.claims.trial import Trial, Undefined
-from analysis.claims.values import VALUES
+from analysis.claims.values import VALUES, least_variance
 from tests.analysis.claims.verdicts import LAWS
 
 
@@ -124,3 +124,12 @@ def test_steps_of_the_bound_go_by_their_number_of_samples():
     row = {"l_1": -90.0, "l_5": -88.0, "l_64": -86.0, "nll": 87.0}
     assert value("smallest_step", trial_of(**row, nll_samples=5000)) == -1
     assert value("smallest_step", trial_of(**row, nll_samples=20)) == 1
+
+
+def test_equal_slopes_of_a_few_seeds_are_not_certain():
+    """Three seeds whose counts fall alike give no sd of 0: rounding leaves one in every epoch."""
+    trial = trial_of(np.full(151, 40.0), warmup=100)
+    counts = np.random.default_rng(0).uniform(-0.5, 0.5, (20_000, 91))
+    steps = np.arange(91) - 45
+    simulated = float((counts @ steps / (steps @ steps)).std())
+    assert least_variance("slope_in_warmup", trial, {}) ** 0.5 == pytest.approx(simulated, rel=0.02)
