@@ -304,7 +304,7 @@ def _always(part: Part, samples: Mapping[str, Sample]) -> Iterator[Comparison]:
                 1 - holds,
                 unit,
                 part.limit,
-                how=_with_unit(f"{below} of {len(known)} trials do not lie above", part.limit, unit),
+                how=_with_unit(f"not above in {below} of {len(known)} trials; each must be above", part.limit, unit),
                 also=words,
             )
 

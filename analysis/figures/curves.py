@@ -171,7 +171,8 @@ def _bound_limits(table: pd.DataFrame) -> tuple[float, float, list[str]]:
     known = table[table["n"] > 0]
     if known.empty:
         return 0.0, 0.0, []
-    settled = known[known["epoch"] >= round(0.1 * known["epoch"].max())]
+    # Epoch 0 is before training and far below, however short the study is.
+    settled = known[known["epoch"] >= min(max(1, round(0.1 * known["epoch"].max())), known["epoch"].max())]
     low, high = float(_drawn(settled).min().min()), float(_drawn(settled).max().max())
     span = max(high - low, LEAST_NATS)
     # The t interval of a few seeds can be wider than everything else and must not set the scale alone.

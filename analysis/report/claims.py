@@ -47,6 +47,7 @@ def _row(one: Verdict) -> dict[str, str]:
         "quantity": one.what,
         "estimate": NONE if np.isnan(one.estimate) else f"{text_of(one.estimate, 3)} {one.unit}".strip(),
         "95% interval": interval_text(one.low, one.high),
+        "margin or limit": NONE if np.isnan(one.margin) else text_of(one.margin, 3),
         "p": p_text(one.p),
         "which p": f"{one.side}, {_short(one.family)}" if one.side else NONE,
         "n": f"{one.n} of {one.n_planned}",

@@ -87,7 +87,8 @@ def cells_section(study: Study) -> Section:
         "interval is over seeds alone, on the same test images, binarised once (docs/statistics.md). Bound and "
         "nll are in nats per example on the test images; a higher bound and a lower nll are better. The test bound is L_K "
         "at beta 1. As it is a lower bound, a cell whose bound beats the independent-pixel baseline also beats it in "
-        "log-likelihood. Open means that the interval contains the baseline."
+        "log-likelihood. Open means that the interval contains the baseline. Where seeds agree on a count of units, the "
+        "interval is that of rounding to whole units."
     )
     if len(planned_epochs(study.trials)) > 1:
         words += " Cells differ in length: the column epoch names the end of each. Compare only rows of one epoch."

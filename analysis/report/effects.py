@@ -22,8 +22,8 @@ _WORDS = (
     "The tables show differences between cells with 95% intervals. A simple effect compares two levels of one factor at "
     "the usual base cell. Main effects and interactions average over all crossed cells with equal weight and are secondary. "
     "p values are adjusted by Holm's method over the rows of the table that they stand in, and the column names how many. "
-    "The column test says whether seeds are paired, which depends on the factor alone (docs/statistics.md). Estimates are "
-    "conditional on convergence.\n\n"
+    "The column test says whether seeds are paired, which depends on the factor alone (docs/statistics.md). Trials that "
+    "diverged have no value. A row of an interaction is a difference of two differences.\n\n"
     "Intervals and p values are over seeds alone: all models are measured on the same test images, binarised once. They "
     "say what other seeds would give, not what other images would (docs/statistics.md)."
 )

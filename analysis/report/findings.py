@@ -1,15 +1,19 @@
 """Opens the report with what was found, what is open and what does not follow, in sentences made from its tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.averages.average import average
+from analysis.averages.average import AverageError, average
+from analysis.averages.cell_table import cell_table
+from analysis.averages.crossed import crossed_part
+from analysis.averages.one_factor import usual_base
 from analysis.claims.judge import judge, stored_latent
 from analysis.claims.verdict import Verdict
+from analysis.effects.factorial import main_effects
 from analysis.effects.simple import ALPHA
 from analysis.effects.tables import effects_tables
 from analysis.loading.labels import measure_in_words
@@ -29,7 +33,7 @@ LATE_SHARE = 0.1
 STILL = 0.05
 """Nats per example: a smaller change of the bound over these epochs is not worth a warning."""
 
-_MOST_NAMED = 8
+_MOST_NAMED = 30
 
 
 def findings_section(study: Study) -> Section | None:
@@ -41,13 +45,18 @@ def findings_section(study: Study) -> Section | None:
     late = late_change(study)
     points = [
         _missing_in_words(study),
+        *_still_changing(study, late),
+        *_without_learning(study),
         *(words for one in effects for words in _effects_in_words(study, *one)),
         *_claims_in_words(verdicts),
-        *_cautions(study, effects, late),
+        *_cautions(study, effects),
     ]
+    data = ", ".join(map(str, dict.fromkeys(study.trials["data.name"])))
     words = (
-        "These sentences are made from the tables below and are no more certain than they are. An effect is shown if its p, "
-        f"adjusted by Holm's method over its table, is at most {ALPHA:g}, also if diverged trials take the worst rank."
+        f"Data: {data}. These sentences are made from the tables below and are no more certain than they are. An effect "
+        f"compares two levels of one factor at the base cell ({study.labels.in_words(usual_base(study))}; the decoder as "
+        "named). It is shown if its p, adjusted by Holm's method over its table, is at most "
+        f"{ALPHA:g}, also if diverged trials take the worst rank."
     )
     title = "Change of the test bound over the last tenth of the epochs"
     tables = [Table("late-change", title, late, is_folded=True)] if len(late) else []
@@ -95,38 +104,38 @@ def _effects_in_words(study: Study, decoder: str, value: str, frame: pd.DataFram
         return
     frame = frame[frame["low"].notna()]
     is_shown = (frame["p_holm"] <= ALPHA) & frame["survives"]
-    largest = _largest(frame[is_shown], MOST_EFFECTS)
+    shown, others = _largest(frame[is_shown]), _largest(frame[~is_shown])
     count = min(int(n) for n in frame["n"])
     words = f"{head}, n = {count} seeds per cell: "
-    if largest:
-        many = f"the {_WORDS[len(largest)]} largest effects are" if len(largest) > 1 else "one effect is shown:"
-        words += f"{many} {'; '.join(_difference(study, row) for row in largest)}."
+    if shown:
+        many = f"{len(shown)} effects are" if len(shown) > 1 else "1 effect is"
+        which = ", the largest three" if len(shown) > MOST_EFFECTS else ""
+        words += f"{many} shown{which}: {'; '.join(_difference(study, row) for row in shown[:MOST_EFFECTS])}."
     else:
         words += "no effect is shown."
-    others = _largest(frame[~frame["factor"].isin(frame["factor"][is_shown])])
     if others:
-        names = [
-            study.labels.title_of(str(row["factor"])) + (" (only before Holm's adjustment)" if row["p"] <= ALPHA else "")
-            for row in others
-        ]
-        words += f" Not shown, which does not mean absent: {', '.join(names)}."
+        names = [_cells(study, row) + (" (only before Holm's adjustment)" if row["p"] <= ALPHA else "") for row in others]
+        words += f" Not shown, which does not mean absent: {'; '.join(names)}."
+    if averaged := _shown_on_average(study, decoder, value, {str(row["factor"]) for row in shown}):
+        words += f" Shown only on average over all crossed cells (main effects): {', '.join(averaged)}."
     yield words
 
 
-_WORDS = {2: "two", 3: "three"}
+def _shown_on_average(study: Study, decoder: str, value: str, known: Collection[str]) -> list[str]:
+    """Name the factors whose main effect is shown, but none of whose simple effects is."""
+    try:
+        frame = main_effects(study, value, at=crossed_part(study, decoder))
+    except AverageError:
+        return []
+    shown = frame[(frame["p_holm"] <= ALPHA) & frame["survives"] & ~frame["factor"].isin(list(known))]
+    return [study.labels.title_of(str(name)) for name in dict.fromkeys(shown["factor"])]
 
 
 def _largest(frame: pd.DataFrame, most: int | None = None) -> list[dict[Any, Any]]:
-    """Return one row per factor, that of its largest effect, in descending order.
-
-    Where a factor has rows without a remark, such as K with both KLs sampled, its other rows are left to the table.
-    """
+    """Return rows in descending order of their effects."""
     if frame.empty:
         return []
-    has_plain = frame["remark"].eq("").groupby(frame["factor"]).transform("any")
-    kept = frame[~has_plain | frame["remark"].eq("")]
-    order = kept["estimate"].abs().sort_values(ascending=False, kind="stable").index
-    ordered = kept.loc[order].drop_duplicates("factor")
+    ordered = frame.loc[frame["estimate"].abs().sort_values(ascending=False, kind="stable").index]
     return ordered.head(len(ordered) if most is None else most).to_dict("records")
 
 
@@ -137,13 +146,18 @@ def _difference(study: Study, row: dict[Any, Any]) -> str:
     low, high = sorted((sign * low, sign * high))
     size = f"{'higher' if sign > 0 else 'lower'} by {text_of(abs(estimate), 3)}" if estimate else "no difference"
     interval = f" (95% interval {text_of(low, 3)} to {text_of(high, 3)})" if not np.isnan(low) else ""
+    alone = ", not of K alone" if row["factor"] == "k" and "alone" in str(row["remark"]) else ""
+    return f"{_cells(study, row)}: {size}{interval}{alone}"
+
+
+def _cells(study: Study, row: dict[Any, Any]) -> str:
+    """Name the compared cells of one effect: 'K = 5 instead of K = 1 (both sampled)'."""
     factor, remark = str(row["factor"]), str(row["remark"])
     words = " instead of ".join(study.labels.in_words({factor: row[name]}) for name in ("level", "reference"))
     special = str(row["title"]).removeprefix(study.labels.title_of(factor)).strip()
     # The first words of a remark say where its row is not at the usual base cell.
     where = f" {remark.partition(',')[0]}" if remark.startswith("at ") else ""
-    alone = ", not of K alone" if factor == "k" and "alone" in remark else ""
-    return f"{words}{f' {special}' if special else ''}{where}: {size}{interval}{alone}"
+    return f"{words}{f' {special}' if special else ''}{where}"
 
 
 def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
@@ -151,8 +165,8 @@ def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
     judged = [one for one in verdicts if one.verdict != "not testable"]
     if not judged:
         return
-    confirmed = [one.claim for one in judged if one.verdict == "confirmed"]
-    refuted = [f"{one.claim} ({one.how})" if one.how else one.claim for one in judged if one.verdict == "refuted"]
+    confirmed = [f"{one.claim}{_alone(one)}" for one in judged if one.verdict == "confirmed"]
+    refuted = [f"{one.claim}{_alone(one)} ({one.how})" for one in judged if one.verdict == "refuted"]
     undecided = [one for one in judged if one.verdict == "undecided"]
     interim = " All of this is interim, since trials of their cells have not ended." if _are_interim(judged) else ""
     yield (
@@ -168,6 +182,10 @@ def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
         )
 
 
+def _alone(verdict: Verdict) -> str:
+    return " [not adjusted]" if verdict.family.startswith("not adjusted") else ""
+
+
 def _are_interim(verdicts: Iterable[Verdict]) -> bool:
     return any(one.stage == "interim" for one in verdicts)
 
@@ -179,7 +197,44 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]], late: pd.DataFrame) -> Iterable[str]:
+def _still_changing(study: Study, late: pd.DataFrame) -> Iterable[str]:
+    """Warn where training ended before the bound did, one number per decoder, as decoders are never pooled."""
+    if late.empty or not late["change"].abs().max() > STILL:
+        return
+    decoder = late["decoder"] if "decoder" in late else pd.Series(study.factors["decoder"][0], index=late.index)
+    medians = [
+        f"{text_of(float(np.median(some)), 2)} ({study.labels.label_of('decoder', name)} decoder)"
+        for name in study.factors["decoder"]
+        if len(some := late["change"][decoder == name])
+    ]
+    changes = late["change"].to_numpy(float)
+    first, last = late["from"].min(), late["to"].max()
+    yield (
+        "The bound had not settled when training ended, so effects may change with longer training: from epoch "
+        f"{first} to {last} the test bound changed by {' and '.join(medians)} nats per example in the median cell, and by "
+        f"{text_of(float(changes[int(np.abs(changes).argmax())]), 2)} in the cell of the largest change."
+    )
+
+
+def _without_learning(study: Study) -> Iterable[str]:
+    """Name the cells that do not beat independent pixels; a comparison with them is one with models that learned nothing."""
+    for decoder in study.factors["decoder"]:
+        table = cell_table(study, decoder)
+        poor = table[table["verdict"].str.startswith(("below", "open"))]
+        if poor.empty:
+            continue
+        names = [name for name in study.cell_factors if name in table.columns]
+        cells = [study.labels.in_words({name: row[name] for name in names}) for row in poor.to_dict("records")]
+        verb = "is" if len(cells) == 1 else "are"
+        more = f"; and {len(cells) - MOST_EFFECTS} more" if len(cells) > MOST_EFFECTS else ""
+        yield (
+            f"Of {len(table)} {study.labels.label_of('decoder', decoder)} cells, {len(cells)} {verb} not shown to beat "
+            "independent pixels, so that a comparison with one is a comparison with models that learned next to nothing: "
+            f"{'; '.join(cells[:MOST_EFFECTS])}{more}."
+        )
+
+
+def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]]) -> Iterable[str]:
     """Name the conclusions that the tables do not allow."""
     if any((frame["factor"].eq("k") & frame["remark"].str.contains("alone")).any() for _, _, frame in effects):
         yield (
@@ -198,14 +253,6 @@ def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]], la
     if counts and min(counts) < FEW_SEEDS:
         few = min(counts)
         yield (
-            f"Do not take 'not shown' for 'no effect': with {few} seeds an interval reaches {stdtrit(few - 1, 0.975):.1f} "
-            "standard errors to each side, so only large effects can be shown."
-        )
-    if len(late) and late["change"].abs().max() > STILL:
-        changes = late["change"].to_numpy(float)
-        worst = float(changes[int(np.abs(changes).argmax())])
-        yield (
-            "Do not take the end of training for convergence: over the last tenth of the epochs the test bound changed "
-            f"by {text_of(float(np.median(changes)), 2)} nats per example in the median cell and by {text_of(worst, 2)} in "
-            "the cell of the largest change."
+            f"Do not take 'not shown' for 'no effect': with {few} seeds an interval reaches up to "
+            f"{stdtrit(few - 1, 0.975):.1f} standard errors to each side, so only large effects can be shown."
         )

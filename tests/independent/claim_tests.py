@@ -212,7 +212,7 @@ def of_every_trial(part: Part, cells: Mapping[str, Values]) -> Iterator[Test]:
             yield Test(
                 f"{part['name']}, {name}{which}", "always", Between(float(one.min()), nan, nan, len(one)),
                 float(below > 0), float(below == 0), part["limit"],
-                f"{below} of {len(one)} trials do not lie above {part['limit']:g}",
+                f"not above in {below} of {len(one)} trials; each must be above {part['limit']:g}",
             )  # fmt: skip
 
 

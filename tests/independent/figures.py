@@ -191,7 +191,7 @@ def levels(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
         factor, column = str(printed["factor"]), str(printed["value"])
         at = {factor: study.level(factor, printed["level"])}
         values, cells = pooled(study, study.crossed(decoder), column, at)
-        wanted = interval(values.to_numpy(), floor_of(column) / cells)
+        wanted = drawn(values.to_dict(), study.factors["seed"], floor_of(column) / cells)
         seen.row(f"{factor} {printed['level']} {column}", printed, wanted)
     return seen
 
@@ -213,7 +213,7 @@ def pairs(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
         names = [TITLES.get(title, title) for title in str(printed["panel"]).split(" by ")]
         at = {name: study.level(name, printed[side]) for name, side in zip(names, ("level", "x_level"), strict=True)}
         values, cells = pooled(study, study.crossed(decoder), column, at)
-        seen.row(f"{at}", printed, interval(values.to_numpy(), floor_of(column) / cells))
+        seen.row(f"{at}", printed, drawn(values.to_dict(), study.factors["seed"], floor_of(column) / cells))
     return seen
 
 

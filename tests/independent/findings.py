@@ -11,8 +11,8 @@ from scipy import stats
 from tests.independent.claims import Judged, how_refuted, judge
 from tests.independent.comparing import Comparison, NotRecomputed
 from tests.independent.stored import Stored
-from tests.independent.tables import Simple, late_changes, simple_effects
-from tests.independent.textbook import holm
+from tests.independent.tables import Simple, crossed_factors, late_changes, levels_of, main_effect, simple_effects
+from tests.independent.textbook import holm, mean
 
 LEVEL = 0.05
 NUMBER = r"(-?[\d.]+(?:e[+-]?\d+)?)"
@@ -20,14 +20,13 @@ EFFECT = re.compile(
     rf"(.+?)(?: at ([^:]+?))?: (higher|lower) by {NUMBER} \(95% interval {NUMBER} to {NUMBER}\)(, not of K alone)?"
 )
 TITLES = {"k": "importance samples K", "batch_norm": "batch normalisation", "warmup": "warm-up", "n_z": "latent units n_z"}
-COUNTS = {1: "one effect is shown:", 2: "the two largest effects are", 3: "the three largest effects are"}
 MEASURES = {"nll (nats per example; lower is better)": "nll", "active units": "active_units"}
-NAMED = 8
+NAMED = 30
 
 
 def points_of(path: Path) -> list[str]:
     """The sentences of the section, without the marks of Markdown; a minus sign is that of a keyboard."""
-    text = re.sub(r"\\(?=[_<>|*`])", "", path.read_text()).replace("\u2212", "-")
+    text = re.sub(r"\\(?=[_<>|*`\[\]$&])", "", path.read_text()).replace("\u2212", "-")
     section = text.partition("## What was found\n")[2].partition("\n##")[0]
     return [line[2:] for line in section.splitlines() if line.startswith("- ")]
 
@@ -57,14 +56,26 @@ def some_missing(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
 
 
 def largest(effects: Iterable[Simple]) -> list[Simple]:
-    """The largest effect of every factor in descending order; rows that are of one factor alone at the usual base cell first."""
-    best: dict[str, Simple] = {}
-    for one in effects:
-        rank = (one.is_of_k_alone and not one.moved, abs(one.found.value))
-        other = best.get(one.factor)
-        if other is None or rank > (other.is_of_k_alone and not other.moved, abs(other.found.value)):
-            best[one.factor] = one
-    return sorted(best.values(), key=lambda one: -abs(one.found.value))
+    """Effects in descending order of their size."""
+    return sorted(effects, key=lambda one: -abs(one.found.value))
+
+
+def cells_of(one: Simple) -> str:
+    """The two cells of an effect as sentences name them."""
+    levels = " instead of ".join(in_words(one.factor, level) for level in (one.level, one.reference))
+    moved = ", ".join(in_words(factor, level) for factor, level in one.moved.items())
+    return levels + " (both sampled)" * one.both_sampled + (f" at {moved}" if moved else "")
+
+
+def on_average(study: Stored, column: str, decoder: str, known: set[str]) -> list[str]:
+    """The factors whose main effect is shown, but no simple effect."""
+    tests = []
+    for name in crossed_factors(study, decoder):
+        first, *others = levels_of(study, decoder, name)
+        tests += [(name, main_effect(study, column, decoder, name, level, first)) for level in others]
+    adjusted = holm([test.p_two_sided() for _, test in tests])
+    found = [name for (name, _), p in zip(tests, adjusted, strict=True) if p <= LEVEL and name not in known]
+    return list(dict.fromkeys(found))
 
 
 def effects(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
@@ -79,14 +90,20 @@ def effects(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
     seen.number(f"{about}, seeds", words[3], min(one.found.n for one in every))
     named = largest(shown)[:3]
     printed = [part for part in re.split(r"; ", words[5] or "") if part]
-    seen.text(f"{about}, how many", words[4].strip(), COUNTS.get(len(named), "no effect is shown"))
+    many = f"{len(shown)} effect{'s are' if len(shown) > 1 else ' is'} shown{', the largest three' * (len(shown) > 3)}:"
+    seen.text(f"{about}, how many", words[4].strip(), many if shown else "no effect is shown")
     seen.number(f"{about}, effects", len(printed), len(named))
     for part, one in zip(printed, named, strict=False):
         effect(seen, study, f"{about}, {part.partition(':')[0]}", part, one)
-    others = largest(one for one in every if one.factor not in {other.factor for other in shown})
+    others = largest(one for one in every if one not in shown)
     before = " (only before Holm's adjustment)"
-    names = [TITLES.get(one.factor, one.factor) + before * (one.found.p_two_sided() <= LEVEL) for one in others]
-    seen.text(f"{about}, not shown", words[6] or "", ", ".join(names))
+    seen.text(
+        f"{about}, not shown",
+        words[6] or "",
+        "; ".join(cells_of(one) + before * (one.found.p_two_sided() <= LEVEL) for one in others),
+    )
+    averaged = on_average(study, column, decoder, {one.factor for one in shown})
+    seen.text(f"{about}, on average", words[7] or "", ", ".join(TITLES.get(name, name) for name in averaged))
 
 
 def effect(seen: Comparison, study: Stored, name: str, part: str, one: Simple) -> None:
@@ -95,9 +112,7 @@ def effect(seen: Comparison, study: Stored, name: str, part: str, one: Simple) -
     if found is None:
         seen.wrong.append(f"{name}: cannot be read: {part}")
         return
-    levels = " instead of ".join(in_words(one.factor, level) for level in (one.level, one.reference))
-    seen.text(f"{name}, levels", found[1], levels + " (both sampled)" * one.both_sampled)
-    seen.text(f"{name}, where", found[2] or "", ", ".join(in_words(factor, level) for factor, level in one.moved.items()))
+    seen.text(f"{name}, cells", found[1] + (f" at {found[2]}" if found[2] else ""), cells_of(one))
     seen.text(f"{name}, direction", found[3], "higher" if one.found.value > 0 else "lower")
     sizes = sorted(np.sign(one.found.value) * end for end in one.found.interval())
     for what, text, number in zip(("size", "low", "high"), found.groups()[3:6], (abs(one.found.value), *sizes), strict=True):
@@ -119,14 +134,24 @@ def verdicts(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
     }
     seen.number("claims", words[1], len(found))
     seen.number("claims that cannot be tested", words[2], len(of["not testable"]))
-    seen.text("confirmed", words[3], listed([one.claim["id"] for one in of["confirmed"]]))
+    seen.text("confirmed", words[3], listed([one.claim["id"] + unadjusted(one) for one in of["confirmed"]]))
     seen.text("undecided", words[5], listed([one.claim["id"] for one in of["undecided"]]))
     printed = re.sub(r" and \d+ more$", "", words[4])
-    refuted = dict(re.findall(r"(C\d+) \((.*?)\)(?=, C|$)", printed))
+    marked = re.findall(r"(C\d+)( \[not adjusted\])? \((.*?)\)(?=, C|$)", printed)
+    refuted = {name: how for name, _, how in marked}
+    seen.text(
+        "refuted, adjusted or not", ", ".join(mark for _, mark, _ in marked), ", ".join(map(unadjusted, of["refuted"]))
+    )
     seen.text("refuted", ", ".join(refuted), ", ".join(one.claim["id"] for one in of["refuted"][:NAMED]))
     for one in of["refuted"][:NAMED]:
         test = min(one.tests, key=lambda test: test.p_against)
         seen.text(f"{one.claim['id']}, how", refuted.get(one.claim["id"], "")[: len(test.says)], how_refuted(one, test))
+
+
+def unadjusted(one: Judged) -> str:
+    """The mark of a claim that has a p and is no part of Holm's family."""
+    has_p = any(test.kind != "always" for test in one.tests)
+    return " [not adjusted]" if has_p and not one.claim.get("primary", True) else ""
 
 
 def seeds(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
@@ -150,18 +175,40 @@ def reach(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
 
 
 def convergence(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
-    """The median and the largest change of the test bound over the last tenth of the epochs."""
-    changes = [change for _, _, change in late_changes(study).values()]
-    seen.text("median change", words[1], f"{np.median(changes):.2g}")
-    seen.text("largest change", words[2], f"{max(changes, key=abs):.2g}")
+    """The median of every decoder and the largest change of the test bound over the last tenth of the epochs."""
+    late = late_changes(study)
+    seen.number("from epoch", words[1], min(first for first, _, _ in late.values()))
+    seen.number("to epoch", words[2], max(last for _, last, _ in late.values()))
+    place = list(study.cell_factors).index("decoder")
+    of: dict[str, list[float]] = {}
+    for cell, (_, _, change) in late.items():
+        of.setdefault(cell[place], []).append(change)
+    ordered = [name for name in study.factors["decoder"] if name in of]
+    medians = [f"{np.median(of[name]):.2g} ({name.capitalize()} decoder)" for name in ordered]
+    seen.text("median changes", words[3], " and ".join(medians))
+    seen.text("largest change", words[4], f"{max((change for _, _, change in late.values()), key=abs):.2g}")
+
+
+def without_learning(seen: Comparison, study: Stored, words: re.Match[str]) -> None:
+    """The cells of a decoder whose interval is not wholly above the independent-pixel baseline."""
+    of_decoder = study.trials[study.trials["decoder"] == words[2].lower()]
+    groups = [trials for _, trials in of_decoder.groupby(list(study.cell_factors), sort=False)]
+    found = [mean(study.by_seed(trials, "test_bound").to_numpy(), 0.0) for trials in groups]
+    lows = [one.interval()[0] if one.n > 1 else one.value for one in found]
+    poor = sum(not low > study.baseline(trials) for low, trials in zip(lows, groups, strict=True))
+    seen.number("cells", words[1], len(groups))
+    seen.number("cells without learning", words[3], poor)
+    seen.number("cells named", words[4].count(";") + 1, min(poor, 4))
 
 
 SENTENCES: Sequence[tuple[str, Callable[[Comparison, Stored, re.Match[str]], None]]] = (
     (r"Nothing is missing: all (\d+) planned trials completed\.", missing),
     (r"(\d+) of (\d+) planned trials are missing from the means: (.*)\. Completeness names them below\.", some_missing),
     (
-        r"On (.+), (\w+) decoder, n = (\d+) seeds per cell: (no effect is shown|the \w+ largest effects are|one effect is shown:)"
-        r"(?: (.+?\)(?:, not of K alone)?))?\.(?: Not shown, which does not mean absent: (.*)\.)?",
+        r"On (.+), (\w+) decoder, n = (\d+) seeds per cell: "
+        r"(no effect is shown|\d+ effects? (?:is|are) shown(?:, the largest three)?:)"
+        r"(?: (.+?\)(?:, not of K alone)?))?\.(?: Not shown, which does not mean absent: (.*?)\.)?"
+        r"(?: Shown only on average over all crossed cells \(main effects\): (.*)\.)?",
         effects,
     ),
     (
@@ -170,12 +217,16 @@ SENTENCES: Sequence[tuple[str, Callable[[Comparison, Stored, re.Match[str]], Non
         verdicts,
     ),
     (r"Seeds per cell that would decide a claim if its effect and spread are as estimated: (.*)\. Plan them .*", seeds),
-    (r"Do not take 'not shown' for 'no effect': with (\d+) seeds an interval reaches ([\d.]+) standard errors .*", reach),
     (
-        rf"Do not take the end of training for convergence: .* the test bound changed by {NUMBER} nats per example in the median "
-        rf"cell and by {NUMBER} in the cell of the largest change\.",
+        r"Do not take 'not shown' for 'no effect': with (\d+) seeds an interval reaches up to ([\d.]+) standard errors .*",
+        reach,
+    ),
+    (
+        r"The bound had not settled .* from epoch (\d+) to (\d+) the test bound changed by (.*) nats per example in the median "
+        rf"cell, and by {NUMBER} in the cell of the largest change\.",
         convergence,
     ),
+    (r"Of (\d+) (\w+) cells, (\d+) (?:is|are) not shown to beat independent pixels, .*: (.*)\.", without_learning),
 )
 NO_NUMBER = re.compile(r"(?:K = 1|\D)*")
 """A sentence without a number of the study."""

@@ -191,19 +191,23 @@ def main(study: Stored, path: Path, table: pd.DataFrame) -> Comparison:
     found = []
     for printed in table.to_dict("records"):
         factor = str(printed["factor"])
-        sides = [
-            pooled(study, study.crossed(decoder), column, {factor: study.level(factor, printed[side])})
-            for side in ("level", "reference")
-        ]
-        (one, cells), (other, _) = sides
-        floor = floor_of(column) / cells
-        test = paired(one, other, floor) if is_paired(factor) else welch(one.to_numpy(), other.to_numpy(), floor)
+        test = main_effect(study, column, decoder, factor, printed["level"], printed["reference"])
         seen.text(f"{factor}, test", printed["kind"], "paired t over seeds" if is_paired(factor) else "Welch t")
         found.append((printed, expected(test, *seeds_and_end(study, decoder))))
     wanted = {(f, level) for f in crossed_factors(study, decoder) for level in levels_of(study, decoder, f)[1:]}
     rows = {(str(row["factor"]), study.level(str(row["factor"]), row["level"])) for row in table.to_dict("records")}
     seen.text("rows", sorted(map(str, rows)), str(sorted(map(str, wanted))))
     return with_holm(seen, found)
+
+
+def main_effect(study: Stored, column: str, decoder: str, factor: str, level: Any, reference: Any) -> Estimate:
+    """One level against another, averaged over all crossed cells with equal weight."""
+    sides = [
+        pooled(study, study.crossed(decoder), column, {factor: study.level(factor, side)}) for side in (level, reference)
+    ]
+    (one, cells), (other, _) = sides
+    floor = floor_of(column) / cells
+    return paired(one, other, floor) if is_paired(factor) else welch(one.to_numpy(), other.to_numpy(), floor)
 
 
 def crossed_factors(study: Stored, decoder: str) -> list[str]:

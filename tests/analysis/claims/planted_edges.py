@@ -146,7 +146,7 @@ NEGLIGIBLE: dict[str, Edge] = {
     "C25": Edge(
         Plant(n_z(2, 50), latent=lambda s: {"lattice_agreement": 0.75 + noise(s, 0.01), "classifier_accuracy": 0.97}),
         "refuted",
-        LIMIT + "0.8 share",
+        LIMIT + "0.8",
     ),
     "C26": Edge(
         Plant(

@@ -79,7 +79,7 @@ def test_every_image_means_every_image(tmp_path):
     study = plant.write(tmp_path / "s")
     share = replace(plant, latent=lambda s: better_images(0.9996 if s["seed"] == 2 else 1.0))
     found = verdict(study, "C23", share.table(study))
-    assert (found.verdict, found.how) == ("refuted", "1 of 6 trials do not lie above 0.999999 share")
+    assert (found.verdict, found.how) == ("refuted", "not above in 1 of 6 trials; each must be above 0.999999")
     assert "9,996 of 10,000 images" in found.note
     assert f"{found.estimate:.4f}" == "0.9996"
 

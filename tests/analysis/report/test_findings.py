@@ -71,21 +71,20 @@ def test_the_largest_effects_are_named_in_their_order_with_their_signs(tmp_path)
     assert re.search(r"n_z = 50 instead of n_z = 2: lower by (4\.9|5|5\.0)", words)
     assert re.search(r"K = 5 instead of K = 1: lower by (1\.9|2|2\.0)", words)
     assert re.search(r"batch norm instead of no batch norm: higher by (0\.9|1|1\.[01])", words)
-    assert "n = 5 seeds per cell: the three largest effects are" in words
+    assert "n = 5 seeds per cell: 3 effects are shown: n_z" in words
 
 
 def test_what_was_not_shown_is_not_called_absent(tmp_path):
     _, _, words = about(planted(tmp_path), ON_NLL).partition("Not shown, which does not mean absent: ")
-    assert words == "warm-up."
+    assert words == "warm-up 10 epochs instead of no warm-up."
 
 
 def test_without_an_effect_none_is_shown(tmp_path):
     assert "no effect is shown" in about(planted(tmp_path, bound=no_effect), ON_NLL)
 
 
-@pytest.mark.parametrize("how", [bound, no_effect])
-def test_every_number_of_an_effect_stands_in_its_table(tmp_path, how):
-    study = planted(tmp_path, bound=how)
+def test_every_number_of_an_effect_stands_in_its_table(tmp_path):
+    study = planted(tmp_path)
     tables = [frame for _, _, frame in effects_tables(study)]
     columns = chain.from_iterable(frame[name] for frame in tables for name in ("estimate", "low", "high"))
     allowed = {text_of(sign * float(number), 3) for number in columns for sign in (1, -1)}
@@ -95,18 +94,56 @@ def test_every_number_of_an_effect_stands_in_its_table(tmp_path, how):
     assert set(numbers) <= allowed
 
 
+def test_rows_are_named_and_not_factors_alone(tmp_path):
+    """Where one level is shown and another is not, both are named."""
+
+    def half(s, epoch):
+        return bound({**s, "n_z": 2 if s["n_z"] == 10 else s["n_z"]}, epoch)
+
+    words = about(planted(tmp_path, {**FACTORS, "n_z": [2, 10, 50]}, bound=half), ON_NLL)
+    shown, _, others = words.partition("Not shown, which does not mean absent: ")
+    assert "n_z = 50 instead of n_z = 2: lower by" in shown
+    assert "n_z = 10 instead of n_z = 2" in others
+
+
+def test_what_only_a_main_effect_shows_is_named(tmp_path):
+    """Batch norm is 0.2 nats worse: too little for one contrast of three noisy seeds, but not for the mean of eight."""
+
+    def slightly(s, epoch):
+        key = [int(s[name]) for name in ("seed", "k", "batch_norm", "warmup", "n_z")]
+        return -40.0 + float(np.random.default_rng(key).normal(0, 0.15)) - 0.3 * s["batch_norm"]
+
+    words = about(planted(tmp_path, bound=slightly), ON_NLL)
+    assert "no effect is shown. Not shown" in words
+    assert words.endswith("Shown only on average over all crossed cells (main effects): batch normalisation.")
+
+
+def test_models_that_learned_nothing_are_named(tmp_path):
+    """The baseline of planted Bernoulli models is -25."""
+
+    def collapsed(s, epoch):
+        return -26.0 + noise(s) if s["k"] == 1 and s["n_z"] == 50 else -20.0 + noise(s)
+
+    words = about(planted(tmp_path, bound=collapsed), "not shown to beat independent pixels")
+    assert words.startswith("Of 16 Bernoulli cells, 4 are")
+    assert "K = 1, no batch norm, no warm-up, n_z = 50" in words
+    assert "; and 1 more." in words
+    better = planted(tmp_path / "better", bound=lambda s, epoch: -20.0 + noise(s))
+    assert not [point for point in points(better) if "independent pixels" in point]
+
+
 def test_one_seed_shows_nothing(tmp_path):
     study = planted(tmp_path, {**FACTORS, "seed": [0]})
     words = about(study, ON_NLL)
     assert "no difference can be told from luck" in words
     assert "interval" not in words
-    assert not [point for point in points(study) if "largest effects are" in point or "Not shown" in point]
+    assert not [point for point in points(study) if "shown:" in point or "Not shown" in point]
 
 
 @pytest.mark.parametrize(("seeds", "errors"), [(2, "12.7"), (3, "4.3")])
 def test_few_seeds_are_explained(tmp_path, seeds, errors):
     study = planted(tmp_path, {**FACTORS, "seed": list(range(seeds))})
-    assert f"with {seeds} seeds an interval reaches {errors} standard errors" in about(study, "standard errors")
+    assert f"with {seeds} seeds an interval reaches up to {errors} standard errors" in about(study, "standard errors")
 
 
 def test_enough_seeds_need_no_explanation(tmp_path):
@@ -124,13 +161,13 @@ def test_a_bound_that_still_rises_is_not_called_the_end(tmp_path):
         return bound(s, epoch, late=0.1)
 
     study = planted(tmp_path, bound=still)
-    assert "changed by 0.2 nats per example in the median cell" in about(study, "for convergence")
+    assert "changed by 0.2 (Bernoulli decoder) nats per example in the median cell" in about(study, "had not settled")
     np.testing.assert_allclose(late_change(study)["change"], 0.2, atol=1e-9)
     assert (late_change(study)[["from", "to"]] == [18, 20]).all().all()
 
 
 def test_a_bound_that_has_settled_gives_no_warning(tmp_path):
-    assert not [point for point in points(planted(tmp_path)) if "for convergence" in point]
+    assert not [point for point in points(planted(tmp_path)) if "had not settled" in point]
 
 
 def test_an_effect_of_k_that_is_not_of_k_alone_says_so(tmp_path):
