@@ -126,7 +126,9 @@ def test_the_page_says_what_it_rests_on(root):
     assert "diverged after epoch 2" in words
     # n_z is printed with its z below.
     assert "Base cell: Bernoulli decoder, no batch norm, no warm-up, nz = 3" in words
-    assert "95% t interval over seeds, pointwise" in words
+    # With three seeds the seeds themselves are drawn, and the half-widths of the tables are intervals.
+    assert "all on one fixed test set" in words
+    assert "half-width of its 95% t interval" in words
     assert "n = 2 to 3 of 3" in words
     assert "K = 5: seed 1 diverged after epoch 2" in words
     for value in ("6b0292a", "2.11.0", "cpu", "numpy-philox", "ab" * 32):
