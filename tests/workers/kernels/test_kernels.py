@@ -77,7 +77,8 @@ def test_a_step_with_kernels_is_torchs(cell, on_the_cpu):
         torch.testing.assert_close(parameter, other.parameters[name], rtol=1e-4, atol=2e-5, msg=name)
     for name, pair in one.statistics.items():
         for a, b in zip(pair, other.statistics[name], strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+            # The second step's statistics are those of the updated parameters, and can be no closer than they are.
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-5)
 
 
 def test_no_module_needs_triton():
