@@ -355,9 +355,10 @@ def _absent(present: NDArray[np.bool_], why: Mapping[int, str]) -> list[str]:
         for (seed, reason), has in zip(why.items(), column, strict=True):
             if not has:
                 seeds_by_reason.setdefault(reason, []).append(seed)
-        words.append("; ".join(f"{_seeds(seeds)} {reason}" for reason, seeds in seeds_by_reason.items()))
+        words.append("; ".join(f"{seeds_in_words(seeds)} {reason}" for reason, seeds in seeds_by_reason.items()))
     return [words[number] for number in np.ravel(place)]
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def seeds_in_words(seeds: Sequence[object]) -> str:
+    """Return seeds as texts name them: 'seed 2', 'seeds 0, 1'."""
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"

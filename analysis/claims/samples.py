@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.averages.activity_map import matrices
+from analysis.averages.average import seeds_in_words
+from analysis.averages.estimators import CLOSED_FORM, SAMPLED, kl_estimator
 from analysis.claims.claim import LONGEST, Claim, Part
 from analysis.claims.trial import Floats, Trial, Undefined
 from analysis.claims.values import VALUES, early_epoch, least_variance
@@ -18,16 +20,15 @@ from analysis.loading.labels import cell_text
 from analysis.loading.study import Study
 from analysis.stats.curves import EARLY
 from workers.contract.columns import VECTORS
-from workers.contract.combinations import closed_form_kl
 from workers.contract.settings import FACTORS
-from workers.contract.settings_table import default_of, leaves, settings_from
+from workers.contract.settings_table import default_of, leaves
 
 LATENT = "python -m analysis.latent"
 
 KL = "objective.kl"
 
-_KINDS_OF_KL = {"sampled": False, "analytic": True}
-"""Whether the variational term is in closed form, by the levels that say so; `auto` leaves it to K and the gradient."""
+_KINDS_OF_KL = {"sampled": SAMPLED, "analytic": CLOSED_FORM}
+"""How the KL is taken, by the levels that say so; `auto` leaves it to K and the gradient."""
 
 _NOTHING = np.zeros((0, 0), np.float32)
 
@@ -243,8 +244,8 @@ class Reader:
         for place, seed in enumerate(seeds):
             if seed in numbers:
                 values[place] = numbers[seed]
-        missing = [f"{_named(some)} {why}" for why, some in reasons.items()]
-        missing += [f"{_named(some)} without a value ({why})" for why, some in undefined.items()]
+        missing = [f"{seeds_in_words(some)} {why}" for why, some in reasons.items()]
+        missing += [f"{seeds_in_words(some)} without a value ({why})" for why, some in undefined.items()]
         return Sample(
             name,
             tuple(seeds),
@@ -253,7 +254,7 @@ class Reader:
             float(np.mean(variances)) if variances else 0.0,
             len(rows),
             "; ".join(missing),
-            "; ".join(f"{_named(some)} of {name}: {why}" for why, some in undefined.items()),
+            "; ".join(f"{seeds_in_words(some)} of {name}: {why}" for why, some in undefined.items()),
             tuple(words.get(seed, "") for seed in seeds),
         )
 
@@ -284,10 +285,6 @@ class Reader:
         return any(len(vectors) != len(self._places[trial_id]) for vectors in read)
 
 
-def _named(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-
-
 def _reference(part: Part) -> tuple[str, ...]:
     return (str(part.how["reference"]),) if "reference" in part.how else ()
 
@@ -295,16 +292,7 @@ def _reference(part: Part) -> tuple[str, ...]:
 def _of_kind(trials: pd.DataFrame, kind: Any) -> pd.DataFrame:
     """Return the trials at a level of objective.kl or, if there are none, those at `auto` that come to the same."""
     exact: pd.DataFrame = trials[trials[KL] == kind]
-    if len(exact):
-        return exact
-    names = ["k", KL, "objective.gradient"]
-    is_closed = {
-        row: closed_form_kl(settings_from(dict(zip(names, row, strict=True))))
-        for row in set(trials[names].itertuples(index=False, name=None))
-    }
-    kinds = np.array([is_closed[row] for row in trials[names].itertuples(index=False, name=None)], bool)
-    same: pd.DataFrame = trials[kinds == _KINDS_OF_KL[kind]]
-    return same
+    return exact if len(exact) else trials[kl_estimator(trials) == _KINDS_OF_KL[kind]]
 
 
 def _bridge(levels: Mapping[str, Any]) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
-from analysis.averages.estimators import CLOSED_FORM
+from analysis.averages.estimators import CLOSED_FORM, SAMPLED
 from analysis.effects.seed_table import SeedTable
 from analysis.loading.labels import Labels
 
-_WORDS = {CLOSED_FORM: "in closed form", "sampled": "at its samples"}
+_WORDS = {CLOSED_FORM: "in closed form", SAMPLED: "at its samples"}
 
 
 def remark(table: SeedTable, contrasted: Collection[str], cells: Collection[int] | None = None) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.averages.average import AverageError, refuse_pooling, select
+from analysis.averages.average import AverageError, refuse_pooling, seeds_in_words, select
 from analysis.effects.confounding import remark
 from analysis.effects.seed_table import SeedTable, direction_of, floor_of, is_paired, per_seed
 from analysis.loading.labels import cell_text
@@ -130,7 +130,7 @@ def missing_text(table: SeedTable, cells: Iterable[str] | None = None) -> str:
         for seed, reason in table.reasons[cell].items():
             if reason:
                 found.setdefault(f"{reason} at {cell}", []).append(str(seed))
-    return "; ".join(f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} {reason}" for reason, seeds in found.items())
+    return "; ".join(f"{seeds_in_words(seeds)} {reason}" for reason, seeds in found.items())
 
 
 def simple_effects(

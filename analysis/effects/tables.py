@@ -17,6 +17,9 @@ from analysis.stats.multiplicity import icc
 
 MEASURES = ("nll", "active_units")
 
+BOTH_SAMPLED = " (both sampled)"
+"""Ends the title of a row that compares two levels of K whose KL is taken at the samples."""
+
 
 @dataclass(frozen=True, eq=False)
 class BaseEffects:
@@ -30,13 +33,12 @@ class BaseEffects:
     """Why rows are absent that the study has the cells for."""
 
 
-def effects_tables(study: Study) -> list[tuple[str, str, pd.DataFrame]]:
-    """Return decoder, measure and simple effects for every table of effects that has rows; see `base_effects`."""
-    found = [base_effects(study, value, decoder) for decoder in study.factors["decoder"] for value in MEASURES]
-    return [(one.decoder, one.value, one.frame) for one in found if len(one.frame)]
+def base_effects(study: Study) -> list[BaseEffects]:
+    """Return the simple effects on each measure, decoder by decoder; see `effects_on`."""
+    return [effects_on(study, value, decoder) for decoder in study.factors["decoder"] for value in MEASURES]
 
 
-def base_effects(study: Study, value: str, decoder: str) -> BaseEffects:
+def effects_on(study: Study, value: str, decoder: str) -> BaseEffects:
     """Compute the simple effects of all factors at the usual base cell of a decoder, or at the nearest that the study has.
 
     Every row compares two cells at the last epoch that both are planned to reach. Where the KL is in closed form at the
@@ -46,7 +48,7 @@ def base_effects(study: Study, value: str, decoder: str) -> BaseEffects:
     Returns:
         With the frame: factor, title (the factor in words, with what is special about the row), level, reference,
         estimate, low, high, n, n_planned, p, p_holm (over all rows of the frame), sd, kind, epoch, missing, diverged,
-        survives, remark.
+        survives, remark, moved and usual (in words, what differs at the base cell and what is usual there; else empty).
     """
     rows: list[dict[str, Any]] = []
     refused: list[str] = []
@@ -59,21 +61,14 @@ def base_effects(study: Study, value: str, decoder: str) -> BaseEffects:
             try:
                 found = simple_effects(study, value, factor, at={**one.base, factor: [first, level]}, reference=first)
                 row = {str(name): entry for name, entry in found.iloc[0].drop("p_holm").items()}
-                row["remark"] = "; ".join(part for part in (row["remark"], _moved(study, one)) if part)
-                rows.append({"factor": factor, "title": title, **row})
+                here = {name: one.base[name] for name in one.moved}
+                base = {"moved": study.labels.in_words(here), "usual": study.labels.in_words(one.moved)}
+                rows.append({"factor": factor, "title": title, **row, **base})
                 if factor == "k" and (like := _sampled(study, value, one, level)):
-                    rows.append({"factor": factor, "title": f"{title} (both sampled)", **like})
+                    rows.append({"factor": factor, "title": f"{title}{BOTH_SAMPLED}", **like, **base})
             except AverageError as error:
                 refused.append(f"{value} by {title}: {error}")
     return BaseEffects(decoder, value, with_holm(rows) if rows else pd.DataFrame(), tuple(dict.fromkeys(refused)))
-
-
-def _moved(study: Study, one: Contrast) -> str:
-    """Say where the base cell of a row is not the usual one: 'at K = 1, as the study has no such cells at K = 5'."""
-    if not one.moved:
-        return ""
-    here = study.labels.in_words({name: one.base[name] for name in one.moved})
-    return f"at {here}, as the study has no such cells at {study.labels.in_words(one.moved)}"
 
 
 def _sampled(study: Study, value: str, one: Contrast, level: Any) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.averages.average import select
-from analysis.averages.estimators import kl_estimators
+from analysis.averages.estimators import CLOSED_FORM, SAMPLED, kl_estimators
 from analysis.averages.one_factor import Cells
 from analysis.averages.seed_curves import FEW
 from analysis.loading.labels import INTERVAL
@@ -122,8 +122,8 @@ def kl_note(study: Study, cells: Cells) -> str:
             for estimator in kl_estimators(of_k):
                 levels_of.setdefault(estimator, []).append(k)
     levels = {one: list(dict.fromkeys(found)) for one, found in levels_of.items()}
-    closed = levels.get("closed form", [])
-    sampled = [k for k in levels.get("sampled", []) if k not in closed]
+    closed = levels.get(CLOSED_FORM, [])
+    sampled = [k for k in levels.get(SAMPLED, []) if k not in closed]
     if not closed or not sampled:
         return ""
     first, second = (" and ".join(study.labels.label_of("k", k) for k in found) for found in (closed, sampled))
@@ -132,7 +132,7 @@ def kl_note(study: Study, cells: Cells) -> str:
         "between them is not K alone."
     )
     if bridges := [
-        label for label, rows in trials.items() if set(rows["k"]) <= {*closed} and kl_estimators(rows) == {"sampled"}
+        label for label, rows in trials.items() if set(rows["k"]) <= {*closed} and kl_estimators(rows) == {SAMPLED}
     ]:
         said += f" {bridges[0]} takes it at the samples too and is the one to compare with {second}."
     return said

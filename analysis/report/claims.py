@@ -5,17 +5,16 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from analysis.claims.judge import judge, stored_latent
 from analysis.claims.verdict import Verdict, to_frame
-from analysis.loading.study import Study
+from analysis.report.computed import Computed
 from analysis.report.section import NONE, Section, Table, interval_text, p_text, text_of
 
 
-def claims_section(study: Study) -> Section | None:
+def claims_section(computed: Computed) -> Section | None:
     """Tabulate the paper's claims with their verdicts, and then those that this study cannot test."""
-    if not (study.trials["status"] == "completed").any():
+    if not computed.has_ends:
         return None
-    verdicts = judge(study, latent=stored_latent(study))
+    verdicts = computed.verdicts
     rows = [_row(one) for one in verdicts if one.verdict != "not testable"]
     others = pd.DataFrame(
         [{"claim": one.claim, "says": one.text, "why not": one.reason} for one in verdicts if one.verdict == "not testable"]

@@ -3,20 +3,22 @@
 import numpy as np
 import pandas as pd
 
-from analysis.averages.cell_table import MEASURES, cell_table
+from analysis.averages.cell_table import MEASURES
 from analysis.averages.lengths import planned_epochs
 from analysis.averages.one_factor import usual_base
 from analysis.figures.catalogue import Entry, catalogue
 from analysis.loading.study import Study
 from analysis.report.completeness import missing_by_cell
+from analysis.report.computed import Computed
 from analysis.report.section import NONE, Section, Table, text_of
 
 _OPEN_ROWS = 12
 """Tables with more rows start folded."""
 
 
-def study_section(study: Study) -> Section:
+def study_section(computed: Computed) -> Section:
     """Describe the design and where the numbers come from."""
+    study = computed.study
     cells = len(study.trials[list(study.cell_factors)].drop_duplicates())
     goals = planned_epochs(study.trials)
     length = f"{goals[0]} to {goals[-1]}" if len(goals) > 1 else f"{goals[0]}"
@@ -41,8 +43,9 @@ def study_section(study: Study) -> Section:
     return Section("Study and provenance", words, (), tables)
 
 
-def completeness_section(study: Study) -> Section:
+def completeness_section(computed: Computed) -> Section:
     """Count the trials by status and list every trial that is missing from means."""
+    study = computed.study
     names = [name for name in study.cell_factors if len(study.factors[name]) > 1]
     counts = study.trials.groupby("status", sort=False).size()
     words = f"Of {len(study.trials)} trials: " + ", ".join(f"{count} {status}" for status, count in counts.items()) + "."
@@ -55,8 +58,9 @@ def completeness_section(study: Study) -> Section:
     return Section("Completeness", words, (), [table])
 
 
-def paper_section(study: Study) -> Section | None:
+def paper_section(computed: Computed) -> Section | None:
     """Show the paper's figures under their numbers."""
+    study = computed.study
     entries = [one for one in catalogue(study) if one.of_paper and not one.is_part]
     words = (
         "Each figure varies one factor at a time from a base cell; decoders are never pooled. The usual base cell is "
@@ -65,8 +69,9 @@ def paper_section(study: Study) -> Section | None:
     return _figures("Figures of the paper", words, study, entries)
 
 
-def further_section(study: Study) -> Section | None:
+def further_section(computed: Computed) -> Section | None:
     """Show the figures that the paper does not have."""
+    study = computed.study
     entries = [one for one in catalogue(study) if not one.of_paper and not one.is_part]
     return _figures(
         "Further figures", "These figures are not in the paper. They come from the same stored results.", study, entries
@@ -80,8 +85,9 @@ def _figures(title: str, words: str, study: Study, entries: list[Entry]) -> Sect
     return Section(title, words, pictures) if pictures else None
 
 
-def cells_section(study: Study) -> Section:
+def cells_section(computed: Computed) -> Section:
     """Tabulate the final means of every cell, one table per decoder."""
+    study = computed.study
     words = (
         "Each value is a mean over seeds \u00b1 the half-width of its 95% t interval, at the last planned epoch. The "
         "interval is over seeds alone, on the same test images, binarised once (docs/statistics.md). Bound and "
@@ -93,8 +99,7 @@ def cells_section(study: Study) -> Section:
     if len(planned_epochs(study.trials)) > 1:
         words += " Cells differ in length: the column epoch names the end of each. Compare only rows of one epoch."
     tables = []
-    for decoder in study.factors["decoder"]:
-        frame = cell_table(study, decoder)
+    for decoder, frame in computed.cells.items():
         unknown = " The baseline is unknown until the first trial has ended." if frame["baseline"].isna().all() else ""
         title = f"Every cell of the {study.labels.label_of('decoder', decoder)} decoder"
         tables.append(Table(f"cells-{decoder}", title, frame, _shown(study, frame), unknown.strip()))
@@ -137,8 +142,9 @@ def _with_half(row: dict[object, object], value: str, digits: int) -> str:
     return f"{mean:.{digits}f}".replace("-", "\u2212") + spread + own
 
 
-def cost_section(study: Study) -> Section | None:
+def cost_section(computed: Computed) -> Section | None:
     """Sum the wall time that each trial was charged for, by what a step costs."""
+    study = computed.study
     if study.epochs.empty:
         return None
     rows = study.epochs[["trial_id", "decoder", "k", "batch_norm", "seconds"]]

@@ -9,9 +9,10 @@ from analysis.averages.crossed import crossed_in_words, crossed_part, varied_fac
 from analysis.averages.lengths import lengths_in_words, planned_epochs
 from analysis.averages.one_factor import usual_base
 from analysis.effects.factorial import interactions, main_effects
-from analysis.effects.tables import MEASURES, base_effects, seed_icc
+from analysis.effects.tables import seed_icc
 from analysis.effects.variance_shares import variance_shares
 from analysis.loading.study import Study
+from analysis.report.computed import Computed
 from analysis.report.section import NONE, Section, Table, interval_text, p_text, text_of
 from workers.contract.columns import unit_of_column
 
@@ -29,26 +30,26 @@ _WORDS = (
 )
 
 
-def effects_section(study: Study) -> Section | None:
+def effects_section(computed: Computed) -> Section | None:
     """Tabulate simple effects at the usual base cell, then effects over the crossed cells, and the seed's correlation."""
-    if not (study.trials["status"] == "completed").any():
+    if not computed.has_ends:
         return None
+    study = computed.study
     tables: list[Table] = []
     simple_refused: list[str] = []
     refused: list[str] = []
-    for decoder in study.factors["decoder"]:
+    for simple in computed.effects:
+        value, decoder = simple.value, simple.decoder
         label = study.labels.label_of("decoder", decoder)
-        for value in MEASURES:
-            stem = f"{value.replace('_', '-')}-{decoder}"
-            simple = base_effects(study, value, decoder)
-            simple_refused += [f"{label} decoder: {reason}." for reason in simple.refused]
-            if len(simple.frame):
-                title = f"Simple effects on {value} ({unit_of_column(value)}), {label} decoder"
-                base = f"Base cell: {study.labels.in_words(usual_base(study, decoder=decoder))}. {_family(simple.frame)}"
-                tables.append(Table(f"effects-{stem}", title, simple.frame, _shown(study, simple.frame), base))
-            made, reason = _secondary(study, value, decoder, stem)
-            tables += made
-            refused += [f"{label} decoder: {reason}."] if reason else []
+        stem = f"{value.replace('_', '-')}-{decoder}"
+        simple_refused += [f"{label} decoder: {reason}." for reason in simple.refused]
+        if len(simple.frame):
+            title = f"Simple effects on {value} ({unit_of_column(value)}), {label} decoder"
+            base = f"Base cell: {study.labels.in_words(usual_base(study, decoder=decoder))}. {_family(simple.frame)}"
+            tables.append(Table(f"effects-{stem}", title, simple.frame, _shown(study, simple.frame), base))
+        made, reason = _secondary(study, value, decoder, stem)
+        tables += made
+        refused += [f"{label} decoder: {reason}."] if reason else []
     correlation = seed_icc(study)
     if correlation["icc"].notna().any():
         tables.append(_icc_table(study, correlation))
@@ -121,6 +122,8 @@ def _shown(study: Study, frame: pd.DataFrame, marks: Mapping[str, str] = {}) -> 
     rows: list[dict[str, object]] = []
     for row in frame.to_dict("records"):
         notes = [str(row[name]) for name in ("missing", "diverged") if row[name]]
+        if row.get("moved"):
+            notes.append(f"at {row['moved']}, as the study has no such cells at {row['usual']}")
         if not row["survives"]:
             notes.append("not robust: sign or significance changes if diverged trials get the worst rank")
         factor = str(row["factor"])

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.averages.average import AverageError, average
-from analysis.averages.cell_table import cell_table
+from analysis.averages.average import AverageError
 from analysis.averages.crossed import crossed_part
+from analysis.averages.late_change import late_change
 from analysis.averages.one_factor import usual_base
-from analysis.claims.judge import judge, stored_latent
 from analysis.claims.verdict import Verdict
 from analysis.effects.factorial import main_effects
 from analysis.effects.simple import ALPHA
-from analysis.effects.tables import effects_tables
+from analysis.effects.tables import BOTH_SAMPLED, BaseEffects
 from analysis.loading.labels import measure_in_words
 from analysis.loading.study import Study
+from analysis.report.computed import Computed
 from analysis.report.section import Section, Table, text_of
 from workers.contract.columns import COLUMNS
 
@@ -27,28 +27,22 @@ MOST_EFFECTS = 3
 FEW_SEEDS = 5
 """With fewer seeds the width of an interval is explained."""
 
-LATE_SHARE = 0.1
-"""The share of the epochs, at the end of training, over which the change of the bound is reported."""
-
 STILL = 0.05
 """Nats per example: a smaller change of the bound over these epochs is not worth a warning."""
 
-_MOST_NAMED = 30
 
-
-def findings_section(study: Study) -> Section | None:
+def findings_section(computed: Computed) -> Section | None:
     """Name the largest effects with their intervals, the verdicts, what is missing, and what must not be concluded."""
-    if not (study.trials["status"] == "completed").any():
+    if not computed.has_ends:
         return None
-    effects = effects_tables(study)
-    verdicts = judge(study, latent=stored_latent(study))
+    study, effects = computed.study, [one for one in computed.effects if len(one.frame)]
     late = late_change(study)
     points = [
         _missing_in_words(study),
         *_still_changing(study, late),
-        *_without_learning(study),
-        *(words for one in effects for words in _effects_in_words(study, *one)),
-        *_claims_in_words(verdicts),
+        *(words for decoder, table in computed.cells.items() for words in _without_learning(study, decoder, table)),
+        *(words for one in effects for words in _effects_in_words(study, one)),
+        *_claims_in_words(computed.verdicts),
         *_cautions(study, effects),
     ]
     data = ", ".join(map(str, dict.fromkeys(study.trials["data.name"])))
@@ -63,27 +57,6 @@ def findings_section(study: Study) -> Section | None:
     return Section("What was found", words, (), tables, points)
 
 
-def late_change(study: Study) -> pd.DataFrame:
-    """Compute by how much the mean test bound of every cell still changed over the last tenth of its epochs.
-
-    Returns:
-        The factors of cells that vary, from and to (epochs), change (nats per example); only cells that have both epochs.
-    """
-    names = [name for name in study.cell_factors if len(study.factors[name]) > 1]
-    curves = average(study, "test_bound", names, epoch="every")
-    curves = curves[curves["n"] > 0]
-    rows = []
-    for _, one in curves.groupby(names, sort=False) if names else [((), curves)]:
-        last = int(one["epoch"].max())
-        first = last - max(1, round(LATE_SHARE * last))
-        ends = one[one["epoch"].isin([first, last])].sort_values("epoch")
-        # A change of n is no change of the bound.
-        if first > 0 and len(ends) == 2 and ends["n"].nunique() == 1:
-            levels = {name: one[name].tolist()[0] for name in names}
-            rows.append({**levels, "from": first, "to": last, "change": float(np.diff(ends["mean"].to_numpy(float))[0])})
-    return pd.DataFrame(rows, columns=[*names, "from", "to", "change"])
-
-
 def _missing_in_words(study: Study) -> str:
     """Count the trials that no mean contains."""
     total, missing = len(study.trials), study.missing
@@ -93,13 +66,14 @@ def _missing_in_words(study: Study) -> str:
     return f"{len(missing)} of {total} planned trials are missing from the means: {counts}. Completeness names them below."
 
 
-def _effects_in_words(study: Study, decoder: str, value: str, frame: pd.DataFrame) -> Iterable[str]:
-    """Name the largest effects of one table that are shown, and the factors of which none is."""
+def _effects_in_words(study: Study, effects: BaseEffects) -> Iterable[str]:
+    """Name the largest effects of one table that are shown, and those that are not."""
+    decoder, value, frame = effects.decoder, effects.value, effects.frame
     better = {"higher": "higher is better", "lower": "lower is better"}.get(COLUMNS[value].better, "")
     about = measure_in_words(value).removesuffix(")") + f"; {better})" if better else measure_in_words(value)
     head = f"On {about}, {study.labels.label_of('decoder', decoder)} decoder"
     if not frame["low"].notna().any():
-        if seen := [_difference(study, row) for row in _largest(frame, MOST_EFFECTS)]:
+        if seen := [_difference(study, row) for row in _largest(frame)[:MOST_EFFECTS]]:
             yield f"{head}: with one seed per cell no difference can be told from luck. The largest seen: {'; '.join(seen)}."
         return
     frame = frame[frame["low"].notna()]
@@ -131,12 +105,10 @@ def _shown_on_average(study: Study, decoder: str, value: str, known: Collection[
     return [study.labels.title_of(str(name)) for name in dict.fromkeys(shown["factor"])]
 
 
-def _largest(frame: pd.DataFrame, most: int | None = None) -> list[dict[Any, Any]]:
+def _largest(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     """Return rows in descending order of their effects."""
-    if frame.empty:
-        return []
-    ordered = frame.loc[frame["estimate"].abs().sort_values(ascending=False, kind="stable").index]
-    return ordered.head(len(ordered) if most is None else most).to_dict("records")
+    order = frame["estimate"].abs().sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].to_dict("records")
 
 
 def _difference(study: Study, row: dict[Any, Any]) -> str:
@@ -146,18 +118,16 @@ def _difference(study: Study, row: dict[Any, Any]) -> str:
     low, high = sorted((sign * low, sign * high))
     size = f"{'higher' if sign > 0 else 'lower'} by {text_of(abs(estimate), 3)}" if estimate else "no difference"
     interval = f" (95% interval {text_of(low, 3)} to {text_of(high, 3)})" if not np.isnan(low) else ""
-    alone = ", not of K alone" if row["factor"] == "k" and "alone" in str(row["remark"]) else ""
+    alone = ", not of K alone" if row["factor"] == "k" and row["remark"] else ""
     return f"{_cells(study, row)}: {size}{interval}{alone}"
 
 
 def _cells(study: Study, row: dict[Any, Any]) -> str:
     """Name the compared cells of one effect: 'K = 5 instead of K = 1 (both sampled)'."""
-    factor, remark = str(row["factor"]), str(row["remark"])
-    words = " instead of ".join(study.labels.in_words({factor: row[name]}) for name in ("level", "reference"))
-    special = str(row["title"]).removeprefix(study.labels.title_of(factor)).strip()
-    # The first words of a remark say where its row is not at the usual base cell.
-    where = f" {remark.partition(',')[0]}" if remark.startswith("at ") else ""
-    return f"{words}{f' {special}' if special else ''}{where}"
+    words = " instead of ".join(study.labels.in_words({row["factor"]: row[name]}) for name in ("level", "reference"))
+    special = BOTH_SAMPLED if row["title"].endswith(BOTH_SAMPLED) else ""
+    where = f" at {row['moved']}" if row["moved"] else ""
+    return f"{words}{special}{where}"
 
 
 def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
@@ -168,7 +138,8 @@ def _claims_in_words(verdicts: Sequence[Verdict]) -> Iterable[str]:
     confirmed = [f"{one.claim}{_alone(one)}" for one in judged if one.verdict == "confirmed"]
     refuted = [f"{one.claim}{_alone(one)} ({one.how})" for one in judged if one.verdict == "refuted"]
     undecided = [one for one in judged if one.verdict == "undecided"]
-    interim = " All of this is interim, since trials of their cells have not ended." if _are_interim(judged) else ""
+    is_interim = any(one.stage == "interim" for one in judged)
+    interim = " All of this is interim, since trials of their cells have not ended." if is_interim else ""
     yield (
         f"Of {len(verdicts)} claims, {len(verdicts) - len(judged)} cannot be tested with this study. Confirmed: "
         f"{_list(confirmed)}. Refuted: {_list(refuted)}. Undecided: {_list([one.claim for one in undecided])}.{interim}"
@@ -186,15 +157,8 @@ def _alone(verdict: Verdict) -> str:
     return " [not adjusted]" if verdict.family.startswith("not adjusted") else ""
 
 
-def _are_interim(verdicts: Iterable[Verdict]) -> bool:
-    return any(one.stage == "interim" for one in verdicts)
-
-
 def _list(names: Sequence[str]) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    return ", ".join(names) or "none"
 
 
 def _still_changing(study: Study, late: pd.DataFrame) -> Iterable[str]:
@@ -216,27 +180,25 @@ def _still_changing(study: Study, late: pd.DataFrame) -> Iterable[str]:
     )
 
 
-def _without_learning(study: Study) -> Iterable[str]:
+def _without_learning(study: Study, decoder: str, table: pd.DataFrame) -> Iterable[str]:
     """Name the cells that do not beat independent pixels; a comparison with them is one with models that learned nothing."""
-    for decoder in study.factors["decoder"]:
-        table = cell_table(study, decoder)
-        poor = table[table["verdict"].str.startswith(("below", "open"))]
-        if poor.empty:
-            continue
-        names = [name for name in study.cell_factors if name in table.columns]
-        cells = [study.labels.in_words({name: row[name] for name in names}) for row in poor.to_dict("records")]
-        verb = "is" if len(cells) == 1 else "are"
-        more = f"; and {len(cells) - MOST_EFFECTS} more" if len(cells) > MOST_EFFECTS else ""
-        yield (
-            f"Of {len(table)} {study.labels.label_of('decoder', decoder)} cells, {len(cells)} {verb} not shown to beat "
-            "independent pixels, so that a comparison with one is a comparison with models that learned next to nothing: "
-            f"{'; '.join(cells[:MOST_EFFECTS])}{more}."
-        )
+    poor = table[table["verdict"].str.startswith(("below", "open"))]
+    if poor.empty:
+        return
+    names = [name for name in study.cell_factors if name in table.columns]
+    cells = [study.labels.in_words({name: row[name] for name in names}) for row in poor.to_dict("records")]
+    verb = "is" if len(cells) == 1 else "are"
+    more = f"; and {len(cells) - MOST_EFFECTS} more" if len(cells) > MOST_EFFECTS else ""
+    yield (
+        f"Of {len(table)} {study.labels.label_of('decoder', decoder)} cells, {len(cells)} {verb} not shown to beat "
+        "independent pixels, so that a comparison with one is a comparison with models that learned next to nothing: "
+        f"{'; '.join(cells[:MOST_EFFECTS])}{more}."
+    )
 
 
-def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]]) -> Iterable[str]:
+def _cautions(study: Study, effects: Sequence[BaseEffects]) -> Iterable[str]:
     """Name the conclusions that the tables do not allow."""
-    if any((frame["factor"].eq("k") & frame["remark"].str.contains("alone")).any() for _, _, frame in effects):
+    if any((one.frame["factor"].eq("k") & one.frame["remark"].ne("")).any() for one in effects):
         yield (
             "Do not read an effect of K as that of K alone where K = 1 takes the KL in closed form and a larger K at its "
             "samples: the row with both sampled, where the study has one, compares like with like."
@@ -249,7 +211,7 @@ def _cautions(study: Study, effects: Sequence[tuple[str, str, pd.DataFrame]]) ->
         "Do not expect other images to give these numbers: intervals are over seeds alone, on one fixed set of test images "
         "(docs/statistics.md)."
     )
-    counts = [int(n) for _, _, frame in effects for n in frame["n"] if n > 1]
+    counts = [int(n) for one in effects for n in one.frame["n"] if n > 1]
     if counts and min(counts) < FEW_SEEDS:
         few = min(counts)
         yield (

@@ -6,12 +6,14 @@ from typing import Any
 from analysis.figures.picture import Picture
 from analysis.loading.figure_files import read_figure_file, read_figure_table
 from analysis.loading.study import Study
+from analysis.report.computed import Computed
 from analysis.report.section import Section
 from workers.store.keys import LATENT_CAPTIONS
 
 
-def latent_section(study: Study) -> Section | None:
+def latent_section(computed: Computed) -> Section | None:
     """Show the pictures that `python -m analysis.latent` wrote; None if it has not run."""
+    study = computed.study
     captions = read_figure_table(study, LATENT_CAPTIONS, ("name", "title", "caption", "number"), as_text=True)
     if captions is None:
         return None

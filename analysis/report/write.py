@@ -10,6 +10,7 @@ from analysis.figures.replace_file import replace
 from analysis.loading.csv_text import csv_of
 from analysis.loading.study import Study
 from analysis.report.claims import claims_section
+from analysis.report.computed import Computed
 from analysis.report.descriptive import (
     cells_section,
     completeness_section,
@@ -28,7 +29,7 @@ from analysis.report.section import Section as Section
 from analysis.report.section import Table as Table
 from workers.store.keys import FIGURES_FOLDER, REPORT
 
-SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
+SECTIONS: tuple[Callable[[Computed], Section | None], ...] = (
     findings_section,
     study_section,
     completeness_section,
@@ -65,10 +66,10 @@ def write_report(
     Raises:
         OSError: the study's folder is not writable.
     """
-    sections = []
+    sections, computed = [], Computed(study)
     for number, make in enumerate(SECTIONS, 1):
         say(f"section {number} of {len(SECTIONS)}: {make.__name__.removesuffix('_section').replace('_', ' ')}")
-        section = make(study)
+        section = make(computed)
         if section is not None:
             sections.append(section)
     folder = study.path / FIGURES_FOLDER

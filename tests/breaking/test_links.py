@@ -9,6 +9,7 @@ import pytest
 
 from analysis import load
 from analysis.claims.judge import stored_latent
+from analysis.report.computed import Computed
 from analysis.report.latent import latent_section
 from study.commands.main import main
 from study.doctor.stored_files import examine
@@ -126,7 +127,7 @@ def test_captions_cannot_name_a_file_elsewhere(tiny, private, name):
         tiny / "figures" / LATENT_CAPTIONS, index=False
     )
     with pytest.raises(UserError, match="names the file"):
-        latent_section(load(tiny))
+        latent_section(Computed(load(tiny)))
 
 
 def test_pictures_and_tables_behind_a_link_are_refused(tiny, private):
@@ -138,11 +139,11 @@ def test_pictures_and_tables_behind_a_link_are_refused(tiny, private):
     for kind in ("png", "pdf", "csv"):
         (figures / f"a.{kind}").write_bytes((private / f"secret.{kind}").read_bytes())
     study = load(tiny)
-    assert latent_section(study) is not None, "the negative control"
+    assert latent_section(Computed(study)) is not None, "the negative control"
     (figures / "a.png").unlink()
     (figures / "a.png").symlink_to(private / "secret.png")
     with pytest.raises(UserError, match=r"a\.png: cannot be read \(is a link to"):
-        latent_section(study)
+        latent_section(Computed(study))
     (figures / "latent-trials-x.csv").symlink_to(private / "secret.csv")
     with pytest.raises(UserError, match=r"latent-trials-x\.csv: cannot be read \(is a link to"):
         stored_latent(study)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -109,6 +110,16 @@ def test_claims_are_judged_alike(tmp_path, name, is_true):
     assert (one.wrong, left) == ([], [])
 
 
+@contextmanager
+def restored(path):
+    """Put the content of a file back at the end."""
+    before = path.read_text()
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
 @pytest.mark.parametrize(
     ("table", "column"),
     [
@@ -131,39 +142,32 @@ def test_claims_are_judged_alike(tmp_path, name, is_true):
 )
 def test_a_changed_number_is_found(study, table, column, capsys):
     path = study / "figures" / f"{table}.csv"
-    before = path.read_text()
     frame = pd.read_csv(path)
     row = frame[column].notna().to_numpy().nonzero()[0][0]
     frame[column] = frame[column].astype(float)
     frame.loc[row, column] += 1e-4 * max(1.0, abs(frame.loc[row, column]))
-    try:
+    with restored(path):
         frame.to_csv(path, index=False)
         assert recompute_report.main([str(study), "--only", table, "--show", "99"]) == 1
         said = capsys.readouterr().out
         assert len(re.findall(rf"    DIFFERS .*, {column}: printed", said)) == 1
-    finally:
-        path.write_text(before)
 
 
 def test_a_changed_entry_of_a_map_is_found(study):
     path = study / "figures" / "kl-map.csv"
-    before = path.read_text()
     frame = pd.read_csv(path)
     frame.loc[7, "kl"] += 1e-3
-    try:
+    with restored(path):
         frame.to_csv(path, index=False)
         (found,), _ = recompute_report.compare(study, "kl-map")
         assert len(found.wrong) == 1
         assert "kl row " in found.wrong[0]
-    finally:
-        path.write_text(before)
 
 
 def test_a_changed_verdict_and_a_lost_column_are_found(study):
     path = study / "figures" / "claims.csv"
-    before = path.read_text()
     frame = pd.read_csv(path)
-    try:
+    with restored(path):
         place = frame.index[frame["verdict"] == "confirmed"][0]
         frame.assign(verdict=frame["verdict"].mask(frame.index == place, "undecided")).to_csv(path, index=False)
         (found,), _ = recompute_report.compare(study, "claims")
@@ -172,14 +176,11 @@ def test_a_changed_verdict_and_a_lost_column_are_found(study):
         (found,), _ = recompute_report.compare(study, "claims")
         assert found.wrong
         assert all(", level: absent" in line for line in found.wrong)
-    finally:
-        path.write_text(before)
 
 
 def test_every_changed_digit_of_what_was_found_is_noticed(study):
     path = study / "report.md"
-    before = path.read_text()
-    head, _, rest = before.partition("## What was found")
+    head, _, rest = path.read_text().partition("## What was found")
     section, mark, rest = rest.partition("\n##")
     first = section.index("\n- ")
     digits = [place for place in range(first, len(section)) if section[place].isdigit()]
@@ -188,12 +189,10 @@ def test_every_changed_digit_of_what_was_found_is_noticed(study):
     fixed += [found.span() for found in re.finditer(r"\nDo not[^\d\n]*$", section)]
     assert len(digits) > 60
     files = stored(study)
-    try:
+    with restored(path):
         for place in digits[:: 1 + len(digits) // 40]:
             if any(low <= place < high for low, high in fixed):
                 continue
             changed = section[:place] + str((int(section[place]) + 5) % 10) + section[place + 1 :]
             path.write_text(head + "## What was found" + changed + mark + rest)
             assert findings(files, path).wrong, section[max(0, place - 60) : place + 20]
-    finally:
-        path.write_text(before)

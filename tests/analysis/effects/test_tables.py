@@ -10,7 +10,7 @@ from analysis.effects.convergence import convergence
 from analysis.effects.factorial import interactions, main_effects
 from analysis.effects.seed_table import per_seed
 from analysis.effects.simple import simple_effects
-from analysis.effects.tables import effects_tables, seed_icc
+from analysis.effects.tables import base_effects, seed_icc
 from analysis.effects.variance_shares import variance_shares
 from tests.analysis.planted import SMALL, write
 
@@ -76,7 +76,7 @@ def test_measures_of_the_end_are_not_compared_between_lengths(uneven):
 
 
 def test_the_tables_hold_every_pair_that_can_be_compared(uneven):
-    frames = {value: frame for _, value, frame in effects_tables(uneven)}
+    frames = {one.value: one.frame for one in base_effects(uneven)}
     assert frames["nll"]["factor"].tolist() == ["batch_norm"]
     assert frames["active_units"][["factor", "epoch"]].to_numpy().tolist() == [["k", 3], ["batch_norm", 3]]
 
@@ -97,7 +97,7 @@ def test_an_effect_of_k_says_where_it_is_also_one_of_the_estimator(bridged):
 
 
 def test_the_row_that_compares_like_with_like(bridged):
-    (frame,) = [frame for _, value, frame in effects_tables(bridged) if value == "nll"]
+    (frame,) = [one.frame for one in base_effects(bridged) if one.value == "nll"]
     rows = frame.set_index("title")
     assert frame["factor"].tolist() == ["k", "k", "batch_norm", "objective.kl"]
     five = [-climbing({"k": 5, "batch_norm": False, "seed": seed}, 4) for seed in range(3)]
@@ -116,7 +116,7 @@ def test_the_row_that_compares_like_with_like(bridged):
 def test_nothing_is_remarked_where_all_cells_take_the_kl_alike(tmp_path):
     write(tmp_path / "s", FACTORS, settings={"objective.kl": "sampled"})
     study = load(tmp_path / "s")
-    for _, _, frame in effects_tables(study):
+    for frame in [one.frame for one in base_effects(study)]:
         assert frame["remark"].tolist() == ["", ""]
         assert frame["factor"].tolist() == ["k", "batch_norm"]
     write(tmp_path / "t", {**FACTORS, "k": [5, 50]})

@@ -7,6 +7,7 @@ import pytest
 from analysis import load
 from analysis.averages.cell_table import cell_table
 from analysis.figures.catalogue import FigureError, catalogue, chosen
+from analysis.report.computed import Computed
 from analysis.report.descriptive import cells_section, completeness_section
 from tests.analysis.planted import SMALL, flat_activity, write
 
@@ -124,9 +125,9 @@ def test_tables_change_too(studies, damage):
     assert hurt["nll_n"].eq(2 if damage == "diverged" else 0).all()
     assert hurt["active_units_n"].eq(2).all()
     assert hurt["missing"].str.contains("seed").all()
-    assert completeness_section(studies["whole"]).tables == ()
-    assert len(completeness_section(studies[damage]).tables[0].frame) == (64 if damage == "diverged" else 192)
-    texts = cells_section(studies[damage]).tables[0].texts
+    assert completeness_section(Computed(studies["whole"])).tables == ()
+    assert len(completeness_section(Computed(studies[damage])).tables[0].frame) == (64 if damage == "diverged" else 192)
+    texts = cells_section(Computed(studies[damage])).tables[0].texts
     assert texts["n"].eq("2 of 3").all()
 
 

@@ -7,11 +7,11 @@ import pytest
 from analysis.effects.simple import simple_effects
 from analysis.loading.load import load
 from analysis.report.completeness import state_in_words
+from analysis.report.computed import Computed
 from analysis.report.descriptive import cells_section, study_section
 from analysis.report.effects import effects_section
 from tests.analysis.planted import SMALL, flat_bound, write
-
-FACTORIAL = {**SMALL, "batch_norm": [False, True], "warmup": [0, 2]}
+from tests.analysis.report.sections import FACTORIAL, table
 
 
 @pytest.fixture
@@ -19,15 +19,10 @@ def root(tmp_path):
     return tmp_path / "planted"
 
 
-def table(section, name):
-    (found,) = [one for one in section.tables if one.name == name]
-    return found
-
-
 def test_effects_are_those_of_the_package(root):
     write(root, FACTORIAL)
     study = load(root)
-    section = effects_section(study)
+    section = effects_section(Computed(study))
     simple = table(section, "effects-nll-bernoulli").frame
     assert list(simple["factor"]) == ["k", "batch_norm", "warmup"]
     base = {"decoder": "bernoulli", "batch_norm": False, "warmup": 0, "n_z": 3}
@@ -44,7 +39,7 @@ def test_effects_are_those_of_the_package(root):
 
 def test_a_missing_seed_and_a_diverged_trial_are_named_beside_the_effects(root):
     write(root, SMALL, diverged={(5, 1): 2})
-    section = effects_section(load(root))
+    section = effects_section(Computed(load(root)))
     shown = table(section, "effects-nll-bernoulli").texts.iloc[0]
     assert shown["n"] == "2 of 3"
     assert "seed 1 diverged after epoch 2 at k=5" in shown["remarks"]
@@ -53,7 +48,7 @@ def test_a_missing_seed_and_a_diverged_trial_are_named_beside_the_effects(root):
 
 def test_an_unbalanced_factorial_has_simple_effects_and_says_why_no_more(root):
     write(root, FACTORIAL, excluded=lambda s: s["k"] == 5 and s["batch_norm"])
-    section = effects_section(load(root))
+    section = effects_section(Computed(load(root)))
     names = [one.name for one in section.tables]
     assert "effects-nll-bernoulli" in names
     assert not any(name.startswith("main-") for name in names)
@@ -73,7 +68,7 @@ def test_a_table_of_simple_effects_is_one_family_and_says_so(root):
         return flat_bound({**s, "seed": 0}, epoch) + noise + 0.5 * (s["warmup"] > 0) - 3 * (s["n_z"] > 2)
 
     write(root, {**FACTORIAL, "n_z": [2, 10, 50]}, bound=noisy)
-    found = table(effects_section(load(root)), "effects-nll-bernoulli")
+    found = table(effects_section(Computed(load(root))), "effects-nll-bernoulli")
     assert len(found.frame) == 5
     assert found.frame["p_holm"].tolist() == pytest.approx(holm_by_hand(found.frame["p"].tolist()))
     assert "p (Holm, 5 rows)" in found.texts
@@ -83,14 +78,14 @@ def test_a_table_of_simple_effects_is_one_family_and_says_so(root):
 
 def test_the_levels_of_interactions_are_labelled(root):
     write(root, FACTORIAL)
-    shown = table(effects_section(load(root)), "interaction-effects-nll-bernoulli").texts
+    shown = table(effects_section(Computed(load(root))), "interaction-effects-nll-bernoulli").texts
     assert shown["level"][0] == "K = 5 \u00d7 batch norm"
     assert shown["against"][0] == "K = 1 \u00d7 no batch norm"
 
 
 def test_interactions_are_left_out_where_one_factor_varies(root):
     write(root, SMALL)
-    section = effects_section(load(root))
+    section = effects_section(Computed(load(root)))
     assert {one.name for one in section.tables} == {
         *("effects-nll-bernoulli", "main-nll-bernoulli", "shares-nll-bernoulli"),
         *("effects-active-units-bernoulli", "main-active-units-bernoulli", "shares-active-units-bernoulli", "icc"),
@@ -101,10 +96,10 @@ def test_interactions_are_left_out_where_one_factor_varies(root):
 
 def test_a_bridge_cell_does_not_spoil_the_factorial_and_gives_the_row_that_compares_like_with_like(root):
     write(root, FACTORIAL)
-    whole = table(effects_section(load(root)), "main-nll-bernoulli").frame
+    whole = table(effects_section(Computed(load(root))), "main-nll-bernoulli").frame
     one = {**SMALL, "k": [1], "n_z": [3]}
     write(root, one, settings={"objective.kl": "sampled"}, bound=lambda s, e: flat_bound(s, e) + 3, entry=2)
-    section = effects_section(load(root))
+    section = effects_section(Computed(load(root)))
     simple = table(section, "effects-nll-bernoulli")
     shown = simple.texts.set_index("factor")
     # nll falls by 4 from K = 1 to K = 5, of which 3 come from the estimator.
@@ -124,12 +119,12 @@ def test_cells_of_different_length_are_not_compared_in_silence(root):
     write(root, {**SMALL, "k": [1], "warmup": [0, 2]}, epochs=30, bound=lambda s, e: e - 50.0 + s["seed"] / 9)
     write(root, {**SMALL, "k": [5], "warmup": [0, 2]}, epochs=3, bound=lambda s, e: e - 50.0 + s["seed"] / 9, entry=2)
     study = load(root)
-    for words in (state_in_words(study), effects_section(study).words):
+    for words in (state_in_words(study), effects_section(Computed(study)).words):
         assert "k=1 to epoch 30, k=5 to epoch 3" in words
-    assert "planned for 3 to 30 epochs" in study_section(study).words
-    cells = table(cells_section(study), "cells-bernoulli").texts
+    assert "planned for 3 to 30 epochs" in study_section(Computed(study)).words
+    cells = table(cells_section(Computed(study)), "cells-bernoulli").texts
     assert cells["epoch"].tolist() == ["30", "30", "3", "3"]
-    section = effects_section(study)
+    section = effects_section(Computed(study))
     nll = table(section, "effects-nll-bernoulli").frame
     assert nll["factor"].tolist() == ["warmup"]
     assert "nll by importance samples K: nll is measured only at the end of a trial" in section.words
@@ -140,14 +135,14 @@ def test_cells_of_different_length_are_not_compared_in_silence(root):
     # The negative control: where lengths are equal, nothing is said of them.
     write(root.parent / "even", {**SMALL, "warmup": [0, 2]})
     even = load(root.parent / "even")
-    assert "length" not in state_in_words(even) + effects_section(even).words
-    assert "epoch" not in table(cells_section(even), "cells-bernoulli").texts
+    assert "length" not in state_in_words(even) + effects_section(Computed(even)).words
+    assert "epoch" not in table(cells_section(Computed(even)), "cells-bernoulli").texts
 
 
 def test_a_cell_whose_seeds_differ_in_length_has_no_mean_and_says_why(root):
     write(root, {**SMALL, "seed": [0, 1]}, epochs=4)
     write(root, {**SMALL, "k": [5], "seed": [2]}, epochs=6, entry=2)
-    shown = table(cells_section(load(root)), "cells-bernoulli").texts
+    shown = table(cells_section(Computed(load(root))), "cells-bernoulli").texts
     assert shown["n"].tolist() == ["2 of 2", "0 of 3"]
     assert "seeds are planned to different epochs: seed=0 or 1 to epoch 4, seed=2 to epoch 6" in shown["missing"][1]
 
@@ -155,5 +150,5 @@ def test_a_cell_whose_seeds_differ_in_length_has_no_mean_and_says_why(root):
 def test_the_words_say_what_intervals_are_over(root):
     write(root, SMALL)
     study = load(root)
-    assert "over seeds alone" in effects_section(study).words
-    assert "over seeds alone" in cells_section(study).words
+    assert "over seeds alone" in effects_section(Computed(study)).words
+    assert "over seeds alone" in cells_section(Computed(study)).words

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from analysis import load
+from analysis.averages.late_change import late_change
 from analysis.claims.judge import judge
-from analysis.effects.tables import effects_tables
-from analysis.report.findings import findings_section, late_change
+from analysis.effects.tables import base_effects
+from analysis.report.computed import Computed
+from analysis.report.findings import findings_section
 from analysis.report.section import text_of
 from tests.analysis.planted import write
 
@@ -51,7 +53,7 @@ def planted(tmp_path, factors=FACTORS, epochs=20, **how):
 
 
 def points(study):
-    section = findings_section(study)
+    section = findings_section(Computed(study))
     assert section is not None
     return list(section.points)
 
@@ -85,7 +87,7 @@ def test_without_an_effect_none_is_shown(tmp_path):
 
 def test_every_number_of_an_effect_stands_in_its_table(tmp_path):
     study = planted(tmp_path)
-    tables = [frame for _, _, frame in effects_tables(study)]
+    tables = [one.frame for one in base_effects(study)]
     columns = chain.from_iterable(frame[name] for frame in tables for name in ("estimate", "low", "high"))
     allowed = {text_of(sign * float(number), 3) for number in columns for sign in (1, -1)}
     named = [point for point in points(study) if "instead of" in point]
@@ -204,7 +206,7 @@ def test_a_running_study_is_interim_and_one_without_ends_has_no_section(tmp_path
     assert "trials of their cells have not ended" in about(running, "claims,")
     assert "unfinished" in points(running)[0]
     begun = planted(tmp_path / "begun", done=lambda s: 3)
-    assert findings_section(begun) is None
+    assert findings_section(Computed(begun)) is None
 
 
 def test_a_study_of_one_cell_has_no_effects(tmp_path):

@@ -1,4 +1,4 @@
-"""The judging sections of the report: what they show is what effects and claims say, and what is missing is named."""
+"""The section on claims: what it shows is what the engine says, and the page has it."""
 
 import numpy as np
 import pytest
@@ -8,21 +8,16 @@ from analysis.claims.reader import paper_claims
 from analysis.loading.load import load
 from analysis.report.__main__ import main
 from analysis.report.claims import claims_section
+from analysis.report.computed import Computed
 from analysis.report.effects import effects_section
 from analysis.report.section import NONE
 from tests.analysis.planted import SMALL, flat_bound, write
-
-FACTORIAL = {**SMALL, "batch_norm": [False, True], "warmup": [0, 2]}
+from tests.analysis.report.sections import FACTORIAL, table
 
 
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "planted"
-
-
-def table(section, name):
-    (found,) = [one for one in section.tables if one.name == name]
-    return found
 
 
 def test_claims_are_those_of_the_engine(root):
@@ -31,7 +26,7 @@ def test_claims_are_those_of_the_engine(root):
 
     write(root, {**SMALL, "n_z": [50], "seed": list(range(5))}, bound=better, settings={"objective.kl": "sampled"})
     study = load(root)
-    section = claims_section(study)
+    section = claims_section(Computed(study))
     verdicts = judge(study)
     assert len(table(section, "claims").frame) == len(verdicts) == len(paper_claims())
     shown = table(section, "claims").texts
@@ -54,7 +49,7 @@ def test_claims_are_those_of_the_engine(root):
 
 def test_a_claim_without_an_estimate_shows_no_unit(root):
     write(root, {**SMALL, "n_z": [50]})
-    shown = table(claims_section(load(root)), "claims").texts.set_index("claim")
+    shown = table(claims_section(Computed(load(root))), "claims").texts.set_index("claim")
     # Three seeds are too few for a rank correlation.
     assert shown.loc["C26", "estimate"] == shown.loc["C26", "95% interval"] == NONE
 
@@ -62,8 +57,8 @@ def test_a_claim_without_an_estimate_shows_no_unit(root):
 def test_nothing_is_judged_before_a_trial_has_ended(root):
     write(root, done=lambda s: 2)
     study = load(root)
-    assert effects_section(study) is None
-    assert claims_section(study) is None
+    assert effects_section(Computed(study)) is None
+    assert claims_section(Computed(study)) is None
 
 
 def test_the_page_has_effects_and_claims(root, capsys):
