@@ -44,6 +44,10 @@ def compare(folder: Path, only: str = "*") -> tuple[list[Comparison], list[str]]
                 found.append(known(study, path, table))
             except NotRecomputed as why:
                 left.append(f"{path.name}: {why}")
+            except KeyError as column:
+                # A report of a former version may have left the file.
+                found.append(Comparison(path.name))
+                found[-1].wrong.append(f"has no column {column}; make the report again in an empty folder of figures")
     if fnmatch(SUMMARY, only) and (folder / f"{SUMMARY}.md").exists():
         found.append(findings(study, folder / f"{SUMMARY}.md"))
     return found, left + [f"{one.table} {row}" for one in found for row in one.left]

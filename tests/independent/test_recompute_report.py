@@ -164,6 +164,14 @@ def test_a_changed_entry_of_a_map_is_found(study):
         assert "kl row " in found.wrong[0]
 
 
+def test_a_table_without_its_columns_is_a_difference(study):
+    path = study / "figures" / "interactions-nll.csv"
+    with restored(path):
+        pd.read_csv(path).drop(columns="panel").to_csv(path, index=False)
+        (found,), _ = recompute_report.compare(study, "interactions-nll")
+        assert found.wrong == ["has no column 'panel'; make the report again in an empty folder of figures"]
+
+
 def test_a_changed_verdict_and_a_lost_column_are_found(study):
     path = study / "figures" / "claims.csv"
     frame = pd.read_csv(path)
