@@ -21,8 +21,8 @@ LEAST_DROP = 2.0
 """If fewer units than this are lost, there is no pruning to take a half-life of."""
 
 LOST_BEFORE = Undefined(
-    f"fewer than {LEAST_DROP:g} units are lost after the early peak, which is below the number of units: whether the others "
-    "were pruned within epoch 1 or never active cannot be told"
+    f"fewer than {LEAST_DROP:g} units are lost after the early peak, which is below the number of units, and the stored "
+    "rows do not show whether the others were pruned within epoch 1 or were never active"
 )
 
 EARLY_SHARE = 0.1
@@ -175,7 +175,7 @@ def fallen(trial: Trial, how: Parameters) -> Floats | Undefined:
     has_lived = np.logical_or.accumulate(is_active, axis=0)
     count = float((has_lived & ~is_active).any(axis=0).sum())
     if not count and not has_lived[-1].all():
-        return Undefined("some unit was never active: whether it was pruned within epoch 1 cannot be told")
+        return Undefined("some unit was never active, and the stored rows do not show whether it was pruned within epoch 1")
     return np.array([count])
 
 

@@ -22,11 +22,12 @@ def map_picture(study: Study, cells: Cells, decoder: str, name: str, number: str
         return None
     tables = [activity_map(study, cell, seed).assign(panel=title, label=title) for title, cell in cells]
     tables = [table for table in tables if len(table)]
-    which = f"seed {seed} of {len(study.factors['seed'])}"
+    count = len(study.factors["seed"])
+    which = f"seed {seed}, one of {count}" if count > 1 else f"seed {seed}"
     over = passed_over(study, cells, seed)
     said = (
         "One seed is shown, the lowest one that completed in the cells of all panels, as units of different seeds have no "
-        f"common order; `--figure {'kl-map' if kl else '3.3'}-seeds` draws every seed."
+        f"common order; the option --figure {'kl-map' if kl else '3.3'}-seeds draws every seed."
     )
     return _picture(study, tables, cells, decoder, name, number, kl, which, said, over)
 
@@ -59,17 +60,20 @@ def _picture(
     missing: str,
 ) -> Picture:
     whole = pd.concat(tables, ignore_index=True)
-    base = methods_base(study, usual_base(study, "k", decoder))
+    usual = usual_base(study, "k", decoder)
+    base = methods_base(study, usual)
     what = "KL of every latent unit" if kl else "Activity of every latent unit"
     # All panels share the scale of trained models: before training a unit's KL can have any size.
     end = whole[whole["epoch"] == whole["epoch"].max()]
     top = float(min(max(end["kl"].max(), 0.1), maps.KL_TOP))
     function = partial(maps.kl_map, top=top) if kl else maps.activity_map
     titles = [str(table["panel"].iloc[0]) for table in tables]
+    is_added = any(cell[factor] != usual[factor] for _, cell in cells for factor in ("batch_norm", "warmup"))
+    added = "; batch norm and warm-up are each added alone" if is_added else ""
     colour = "the KL to the prior, in nats per example" if kl else f"log10 activity (floor {FLOOR:g})"
     parts = [
-        f"{title_with(study, what, decoder)}, over epochs: {which}. Base cell: {base}; batch norm and warm-up are each "
-        f"added alone. Colour: {colour}. {said} Units are sorted within each panel by their activity at epoch 1. Panels: "
+        f"{title_with(study, what, decoder)}, over epochs: {which}. Base cell: {base}{added}. Colour: {colour}. {said} "
+        "Units are sorted within each panel by their activity at epoch 1. Panels: "
         f"{'; '.join(titles)}.",
         f"Missing or incomplete: {missing}." if missing else "",
         kl_note(study, cells),

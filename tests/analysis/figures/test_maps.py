@@ -73,9 +73,9 @@ def test_title_foot_and_caption_name_the_seed(study):
     for key in ("3.3", "3.3a", "kl-map"):
         made = picture_of(study, key)
         sheet = made.draw.args[0]
-        assert "seed 0 of 3" in made.title
+        assert "seed 0, one of 3" in made.title
         assert "Seed 0 of 3" in sheet.foot
-        assert "seed 0 of 3" in made.caption
+        assert "seed 0, one of 3" in made.caption
         assert "mean" not in made.caption + sheet.foot
     assert len(picture_of(study, "3.3-seeds").draw.args[0].panels) == 4 * 3
 
