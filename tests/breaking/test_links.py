@@ -149,9 +149,10 @@ def test_pictures_and_tables_behind_a_link_are_refused(tiny, private):
         stored_latent(study)
     figures.rename(private / "figures")
     figures.symlink_to(private / "figures")
-    for read in (stored_latent, latent_section):
-        with pytest.raises(UserError, match=r"figures: cannot be read \(is a link to"):
-            read(study)
+    with pytest.raises(UserError, match=r"figures: cannot be read \(is a link to"):
+        stored_latent(study)
+    with pytest.raises(UserError, match=r"figures: cannot be read \(is a link to"):
+        latent_section(Computed(study))
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"a,b\n1,2\n3,4,5,6\n", b"x,y\n1,2\n"])

@@ -44,7 +44,7 @@ if problem := lacking():
     assert not os.environ.get("STUDY_NEEDS_HOSTS"), problem
     pytest.skip(problem, allow_module_level=True)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 NAMES = ("client", "head", "one", "two", "store", "stranger")
@@ -164,7 +164,7 @@ def _tell(hosts: Hosts, folder: Path, own: Path, address: str) -> Story:
         ],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1500,
         cwd=ROOT,
     )
     assert alone.returncode == 0, alone.stderr

@@ -51,7 +51,7 @@ def test_burdas_table(tmp_path):
 
 def test_further_research_on_subsets(tmp_path):
     study = run("further", tmp_path, *ON_DIGITS, only=("k=1",))
-    assert len(study.trials) == 7
+    assert len(study.trials) == 8
     assert (study.trials["status"] == "completed").all()
     everything = ",".join(map(str, range(10)))
     classes = study.activity(column="reconstruction_per_class")
@@ -63,7 +63,7 @@ def test_further_research_on_subsets(tmp_path):
 
 
 def test_further_research_on_continuous_data(tmp_path):
-    trials = check(run("further-continuous", tmp_path, *ON_DIGITS), 16)
+    trials = check(run("further-continuous", tmp_path, *ON_DIGITS), 18)
     assert set(trials["decoder"]) == {"gaussian", "continuous_bernoulli"}
     assert np.isfinite(trials["nll_comparable"]).all()
     # Densities in their own nats; in those of 256 grey levels all decoders lie on one scale.

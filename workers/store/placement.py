@@ -167,9 +167,12 @@ def _at_no_border(key: str, pack_id: str) -> RecordError:
 
 
 def keys_at_borders(pack: Pack, until: int) -> Iterator[str]:
-    """Yield the keys of the rows files that a pack stores up to epoch `until`, oldest first."""
+    """Yield the keys of the rows files that a pack stores up to epoch `until`, oldest first.
+
+    A pack that begins at its own end stores none: its trials were trained, and only their end is measured again.
+    """
     for before, border in pairwise((pack.from_epoch or -1, *pack.borders)):
-        if border <= until:
+        if before < border <= until:
             yield epochs_key(pack.pack_id, before + 1, border)
 
 

@@ -74,7 +74,7 @@ def test_title_foot_and_caption_name_the_seed(study):
         made = picture_of(study, key)
         sheet = made.draw.args[0]
         assert "seed 0, one of 3" in made.title
-        assert "Seed 0 of 3" in sheet.foot
+        assert "Seed 0, one of 3" in sheet.foot
         assert "seed 0, one of 3" in made.caption
         assert "mean" not in made.caption + sheet.foot
     assert len(picture_of(study, "3.3-seeds").draw.args[0].panels) == 4 * 3
@@ -85,7 +85,7 @@ def test_the_seed_is_the_lowest_that_completed_in_every_panel(tmp_path):
     hurt = load(tmp_path / "s")
     made = picture_of(hurt, "3.3")
     assert set(made.table["seed"]) == {1}
-    assert "seed 1 of 3" in made.title
+    assert "seed 1, one of 3" in made.title
     assert "importance weighted: K = 5: seed 0 diverged after epoch 2" in made.caption
     write(tmp_path / "early", TWENTY, activity=unrelated_activity, done=lambda s: 2 if s["seed"] else 0)
     assert map_seed(load(tmp_path / "early"), map_cells(hurt, "bernoulli")) == 1

@@ -181,6 +181,18 @@ def test_a_line_of_packs_stores_its_borders_from_epoch_0_on():
     ]
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_pack_that_begins_at_its_own_end_stores_no_rows(has_ended):
+    """Its parent trained all epochs and died while the end was measured."""
+    parent = tiny.pack({"seed": 0}, {"seed": 1}, borders=(2, 4))
+    child = tiny.pack_of(parent.trials[:1], (4,), parent, 4)
+    store = MemoryStore()
+    for key in keys_at_borders(parent, 4):
+        store.create(key, b"rows")
+    assert list(keys_at_borders(child, 4)) == []
+    refuse_lost_rows(store, (child, parent), has_ended=has_ended)
+
+
 @pytest.mark.parametrize("lost", range(4))
 @pytest.mark.parametrize("has_ended", [False, True])
 def test_what_is_missing_in_a_line_of_packs_is_named(lost, has_ended):
