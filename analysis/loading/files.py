@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analysis.loading.vectors import in_order, keep, threads_for
 from workers.contract.columns import EPOCHS, TRIALS, VECTORS
-from workers.contract.errors import RecordError
+from workers.contract.errors import RecordError, unreadable
 from workers.contract.settings import FACTORS, layers_above
 from workers.contract.settings_table import flatten
 from workers.store.ends import is_over
@@ -92,6 +92,9 @@ def read_folder(
             refuse_renamed(key, table, footer)
         except RecordError as error:
             return error
+        except FileNotFoundError as error:
+            # It was listed: it has been moved since, or is a link that leads nowhere.
+            return unreadable(key, error)
         return table, footer
 
     keys, total = keys_of(store, folder, problems), 0

@@ -29,7 +29,7 @@ from workers.store.ends import ends_among, last_epochs
 from workers.store.folder import leads_out, link_in_words
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER
 from workers.store.open import open_store
-from workers.store.placement import Checked, Entries
+from workers.store.placement import Checked
 from workers.store.plan_log import Plan, read_plan
 from workers.store.protocol import Store
 
@@ -60,7 +60,7 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         # that is read is explained by what is read after it.
         ends = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
         rows = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems, STREAM, kept)
-        plan = read_plan(Entries(store, {})) if problems is None else _read_whole_plan(store, problems)
+        plan = read_plan(store) if problems is None else _read_whole_plan(store, problems)
         rows, ends = drop_other_borders(rows, plan, problems), drop_other_borders(ends, plan, problems)
         threshold = list(plan.trials.values())[-1].settings.measure.threshold
         planned = planned_frame(plan)
@@ -101,7 +101,7 @@ def _labels(root: Path, given: str | Path | None) -> Labels:
 def _read_whole_plan(store: Store, problems: dict[str, str]) -> Plan:
     while True:
         try:
-            plan = read_plan(Entries(store, problems))
+            plan = read_plan(store, problems)
         except RecordError as error:
             problems[error.path] = str(error)
             continue

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from workers.contract.columns import VECTORS
-from workers.contract.errors import RecordError
+from workers.contract.errors import RecordError, unreadable
 from workers.store.partial_read import read_columns
 from workers.store.protocol import Store
 
@@ -95,6 +95,8 @@ class Vectors:
             table, footer = read_columns(self.store, key, [column])
         except RecordError as error:
             return error
+        except FileNotFoundError as error:
+            return unreadable(key, error)
         if footer["content_sha256"] != self.content[number] or len(table) != np.diff(self.begins)[number]:
             return RecordError(key, "is not the file that was there when the study was loaded", "load the study again")
         return table.column(column).combine_chunks()

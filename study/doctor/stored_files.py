@@ -31,7 +31,7 @@ from workers.store.keys import (
 )
 from workers.store.listing import Segment, checkpoints, closed_packs, ended_packs, leases, segments, trained_models
 from workers.store.parquet import decode_with_footer
-from workers.store.placement import Entries, at_other_borders, refuse_renamed, repeated_rows, stored_and_due
+from workers.store.placement import at_other_borders, refuse_renamed, repeated_rows, stored_and_due
 from workers.store.plan_log import Plan, read_plan
 from workers.store.protocol import Store
 from workers.store.weights_file import decode_weights
@@ -151,7 +151,7 @@ def _plan(store: Store, found: Examined) -> Plan | None:
     """Return the plan, if every entry can be read and is in its place."""
     strays = {fault.key: fault.text for fault in found.faults if not fault.is_damage}
     try:
-        return read_plan(Entries(store, strays))
+        return read_plan(store, strays)
     except RecordError as error:
         # The damaged file has been reported already.
         if error.path not in {fault.key for fault in found.faults}:

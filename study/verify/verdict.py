@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from study.verify.gaps import BAND, Gap, gaps, weights_gap
 from study.verify.what_to_rerun import Rerun, packs_of
+from workers.contract.version import SAME_NUMBERS
 from workers.store.ends import FAILED, end_rows, ends_among
 from workers.store.keys import trials_key, weights_key
 from workers.store.listing import segments
@@ -24,6 +25,7 @@ TELLING = (
     "device_name",
     "precision",
     "generator",
+    "instructions",
     "torch",
     "numpy",
     "python",
@@ -35,7 +37,7 @@ TELLING = (
 )
 """Entries of a footer's provenance that may explain different numbers."""
 
-_SAME_BITS = ("device", "device_name", "precision", "generator", "torch", "numpy", "platform", "commit", "dirty")
+_SAME_BITS = (*SAME_NUMBERS, "commit", "dirty")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Somebody on the network without a token: tries every port of some hosts, and prints as JSON who answered what.
 
-python stranger.py HOST...      with RAY_AUTH_TOKEN in the environment its gRPC calls show that token: the control
+python stranger.py HOST...         every port
+python stranger.py HOST:PORT...    these ports
+
+With RAY_AUTH_TOKEN in the environment its gRPC calls show that token: the control.
 """
 
 import importlib
@@ -85,8 +88,9 @@ def main() -> None:
     names = sys.argv[1:]
     asked = [HEALTH, "/ray.rpc.NodeInfoGcsService/CheckAlive"] if os.environ.get("RAY_AUTH_TOKEN") else list(methods())
     told = {}
-    for host in names:
-        for port in open_ports(host):
+    for name in names:
+        host, _, named = name.partition(":")
+        for port in [int(named)] if named else open_ports(host):
             told[f"{host}:{port}"] = {
                 "greeting": greeting(host, port),
                 "http": [http(host, port, "GET /metrics"), http(host, port, "POST /api/jobs/", BODY)],

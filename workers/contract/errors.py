@@ -97,6 +97,13 @@ def damaged(path: str, problem: str) -> RecordError:
     return RecordError(path, f"damaged: {problem}", "restore it from a copy, or move it away and run the study again")
 
 
+def unreadable(path: str, error: OSError) -> RecordError:
+    """Return the error for a file that is there and cannot be read."""
+    return RecordError(
+        path, f"cannot be read ({error.strerror})", "check the disk and the permissions, or restore it from a copy"
+    )
+
+
 def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Carry out a command and return its exit code; every failure is reported in one sentence.
 

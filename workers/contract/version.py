@@ -1,8 +1,14 @@
-"""The name and version of the installed package; the version itself is set in pyproject.toml and nowhere else."""
+"""The name and version of the installed package, and what must agree between two machines for the same numbers.
+
+The version itself is set in pyproject.toml and nowhere else.
+"""
 
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGE = "factorial-iwae"
+
+SAME_NUMBERS = ("device", "device_name", "instructions", "torch", "numpy", "precision", "generator", "platform")
+"""Provenance that must agree for an epoch to have the same bits; otherwise it agrees up to rounding."""
 
 
 def installed_version() -> str | None:

@@ -60,6 +60,8 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         "device_name": name,
         "precision": precision_in_use(),
         "generator": generator_of(device),
+        # Two machines with the same processor may differ here: a virtual machine can hide some of its instructions.
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "python": sys.version.split()[0],
         "torch": version("torch"),
         "numpy": np.__version__,

@@ -1,30 +1,26 @@
 """Check that stored files have the names and borders of the plan, and that no (trial, epoch) is repeated or missing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from workers.contract.errors import RecordError
+from workers.contract.errors import RecordError, unreadable
 from workers.contract.trial import Pack
 from workers.store.ends import parts_of
-from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, epochs_key, plan_key, trials_key
+from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, epochs_key, trials_key
 from workers.store.listing import Segment, ended_packs, segments
-from workers.store.parquet import decode_with_footer
 from workers.store.plan_log import Plan
 from workers.store.protocol import Store, exists
 
 _AWAY = "move it away, or restore its original name"
 
-_MOST_LOST = 100
-"""If more entries than this are missing before a file, the number in its name is taken for a wrong name."""
-
 
 class Checked:
-    """A store that hides keys with a problem and names a key that cannot be read."""
+    """A store that hides keys with a problem and names a key that is there and cannot be read."""
 
     def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
         """Hide every key in `problems`, also those that are added later."""
@@ -41,7 +37,7 @@ class Checked:
         try:
             return [key for key in self.store.list(folder, beginning) if key not in self.problems]
         except OSError as error:
-            raise _unreadable(folder, error) from error
+            raise unreadable(folder, error) from error
 
     def read(self, key: str) -> bytes:
         """See Store.read.
@@ -51,8 +47,10 @@ class Checked:
         """
         try:
             return self.store.read(key)
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            raise _unreadable(key, error) from error
+            raise unreadable(key, error) from error
 
     def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
         """See Store.read_range.
@@ -62,8 +60,10 @@ class Checked:
         """
         try:
             return self.store.read_range(key, start, stop)
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            raise _unreadable(key, error) from error
+            raise unreadable(key, error) from error
 
     def create(self, key: str, raw: bytes) -> bool:
         """See Store.create."""
@@ -72,12 +72,6 @@ class Checked:
     def delete(self, key: str) -> None:
         """See Store.delete."""
         self.store.delete(key)
-
-
-def _unreadable(key: str, error: OSError) -> RecordError:
-    return RecordError(
-        key, f"cannot be read ({error.strerror})", "check the disk and the permissions, or restore it from a copy"
-    )
 
 
 def keys_of(store: Store, folder: str, problems: dict[str, str] | None = None) -> list[str]:
@@ -235,62 +229,6 @@ def stored_and_due(
     newest = last_epochs.astype(np.int64)
     np.maximum.at(newest, trials, epochs)
     return np.bincount(trials, minlength=len(newest)), newest + 1
-
-
-class Entries(Checked):
-    """A store that checks each entry of the plan: it must belong to this study and be newer than the entries before it."""
-
-    def __init__(self, store: Store, problems: Mapping[str, str]) -> None:
-        """Prepare to read the entries once, from the first to the last."""
-        super().__init__(store, problems)
-        self._borders: dict[str, list[int]] = {}
-        self._study: str | None = None
-
-    def list(self, folder: str, beginning: str = "") -> list[str]:
-        """See Checked.list; lists the whole folder, whatever `beginning` is.
-
-        Raises:
-            RecordError: an entry is missing, or the name of a file is not valid for an entry.
-        """
-        keys = super().list(folder)
-        there = {*keys, *(key for key in self.problems if key.startswith(f"{folder}/"))}
-        lost = next(key for key in map(plan_key, count(1)) if key not in there)
-        for key in keys:
-            number = key.removeprefix(f"{folder}/").removesuffix(".parquet")
-            if not number.isdecimal() or key != plan_key(int(number)) or int(number) > len(there) + _MOST_LOST:
-                raise RecordError(key, f"has a name that is not valid in {folder}/", _AWAY)
-            if key > lost:
-                raise RecordError(lost, f"is missing, although {key} exists", "restore it from a copy")
-        return keys
-
-    def read(self, key: str) -> bytes:
-        """See Checked.read.
-
-        Raises:
-            RecordError: the file is not an entry of this study's plan, or is older than an entry before it.
-        """
-        raw = super().read(key)
-        table, footer = decode_with_footer(raw, key)
-        if footer.get("kind") != PLAN_FOLDER:
-            raise RecordError(key, f"is not an entry of the plan; its kind is {footer.get('kind')}", _AWAY)
-        if self._study not in (None, footer.get("study")):
-            raise RecordError(key, f"is an entry of study {footer.get('study')}, not of {self._study}", _AWAY)
-        self._study = footer.get("study")
-        entry = dict(zip(*(table[name].to_pylist() for name in ("pack_id", "borders")), strict=True))
-        for pack_id, borders in entry.items():
-            before = self._borders.get(pack_id, [])
-            # Borders are only ever appended.
-            if before and (len(borders) <= len(before) or borders[: len(before)] != before):
-                raise RecordError(
-                    key, f"is not a new entry: it adds no border to pack {pack_id}, or changes earlier ones", _AWAY
-                )
-        parents = set(table["parent_pack"].drop_null().to_pylist())
-        if not self.problems and parents - self._borders.keys():
-            raise RecordError(
-                key, f"continues pack {min(parents - self._borders.keys())}, which no earlier entry has", _AWAY
-            )
-        self._borders |= entry
-        return raw
 
 
 def _refuse(error: RecordError, problems: dict[str, str] | None) -> None:

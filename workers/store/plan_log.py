@@ -1,6 +1,6 @@
 """The plan log: an append-only list of the trials of a study and their packs, which only the driver writes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,15 +9,20 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from workers.contract.columns import PLAN, SCHEMA_VERSION
-from workers.contract.errors import RecordError, VersionError, damaged
+from workers.contract.errors import RecordError, VersionError, damaged, unreadable
 from workers.contract.settings import Settings, layers_above
 from workers.contract.settings_table import flatten, leaves, settings_from, with_seed
 from workers.contract.trial import Pack, Trial
-from workers.store.keys import PLAN_FOLDER, plan_key
+from workers.store.keys import PLAN_FOLDER, PLAN_KEY, plan_key
 from workers.store.parquet import decode_with_footer, encode
-from workers.store.protocol import Store
+from workers.store.protocol import Store, exists
 
 UPDATE = "use the program that wrote it, or a later one"
+
+_AWAY = "move it away, or restore its original name"
+
+_MOST_LOST = 100
+"""If more entries than this are missing before a file, the number in its name is taken for a wrong name."""
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,73 @@ class Plan:
         return levels
 
 
-def read_plan(store: Store) -> Plan:
+def read_plan(store: Store, hidden: Collection[str] = ()) -> Plan:
     """Read the log of a study into a plan; an empty study gives an empty plan.
+
+    Args:
+        store: the store of the study.
+        hidden: keys of entries that are known to be damaged, and are left out.
 
     Raises:
         VersionError: an entry was written by a later version.
-        RecordError: an entry is damaged; the message names the file.
+        RecordError: an entry is damaged or missing, or a file has no place in the log; the message names the file.
     """
     trials: dict[str, Trial] = {}
     pack_of: dict[str, str] = {}
     packs: dict[str, Pack] = {}
     footers: list[Mapping[str, Any]] = []
-    keys = [key for key in store.list(PLAN_FOLDER) if key.endswith(".parquet")]
+    keys = _keys(store, hidden)
     for key in keys:
-        found, footer = _entry(store.read(key), key)
-        footers.append(footer)
+        found, footer = _entry(_read(store, key), key)
+        if footers and footer.get("study") != footers[0].get("study"):
+            raise RecordError(key, f"is an entry of study {footer.get('study')}, not of {footers[0].get('study')}", _AWAY)
+        orphans = sorted({pack.parent for pack in found if pack.parent} - packs.keys())
+        if orphans and not hidden:
+            raise RecordError(key, f"continues pack {orphans[0]}, which no earlier entry has", _AWAY)
         for pack in found:
+            _refuse_older(key, pack, packs.get(pack.pack_id))
             packs[pack.pack_id] = pack
             for trial in pack.trials:
                 trials[trial.trial_id] = trial
                 pack_of[trial.trial_id] = pack.pack_id
+        footers.append(footer)
     return Plan(len(keys), trials, pack_of, packs, tuple(footers))
+
+
+def _keys(store: Store, hidden: Collection[str]) -> list[str]:
+    """Return the keys of all entries, which are numbered from 1 without a gap.
+
+    Otherwise a driver that counts entries would write one that nobody reads, or one that has been written.
+    """
+    listed = [key for key in store.list(PLAN_FOLDER) if key not in hidden]
+    there = {*listed, *(key for key in hidden if key.startswith(f"{PLAN_FOLDER}/"))}
+    number = 1
+    # A folder on a network, or one that grows while it is listed, may not show every entry that is there.
+    while (key := plan_key(number)) in there or exists(store, key):
+        if key not in there:
+            listed.append(key)
+        number += 1
+    for key in listed:
+        match = PLAN_KEY.fullmatch(key)
+        if not match or key != plan_key(int(match[1])) or not 1 <= int(match[1]) <= number + _MOST_LOST:
+            raise RecordError(key, f"has a name that is not valid in {PLAN_FOLDER}/", _AWAY)
+    if after := [key for key in listed if key > plan_key(number)]:
+        raise RecordError(plan_key(number), f"is missing, although {after[0]} exists", "restore it from a copy")
+    return sorted(listed)
+
+
+def _read(store: Store, key: str) -> bytes:
+    try:
+        return store.read(key)
+    except OSError as error:
+        raise unreadable(key, error) from error
+
+
+def _refuse_older(key: str, pack: Pack, known: Pack | None) -> None:
+    """Refuse an entry that was written before one that has a smaller number; borders of a pack are only ever appended."""
+    if known and (len(pack.borders) <= len(known.borders) or pack.borders[: len(known.borders)] != known.borders):
+        problem = f"is not a new entry: it adds no border to pack {pack.pack_id}, or changes earlier ones"
+        raise RecordError(key, problem, _AWAY)
 
 
 def lineage_of(pack: Pack, plan: Plan) -> tuple[Pack, ...]:
@@ -117,6 +168,8 @@ def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any]]:
     The result is cached by the bytes: a command reads the log several times, and entries never change.
     """
     table, footer = decode_with_footer(raw, key)
+    if footer.get("kind") != PLAN_FOLDER:
+        raise RecordError(key, f"is not an entry of the plan; its kind is {footer.get('kind')}", _AWAY)
     if unknown := set(table.column_names) - set(PLAN.names):
         raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
     try:

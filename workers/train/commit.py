@@ -12,6 +12,7 @@ import torch
 
 from workers.contract.errors import ConflictError, PackClosedError
 from workers.contract.trial import Pack
+from workers.contract.version import SAME_NUMBERS
 from workers.store.ends import committed, named_checkpoint, parts_of
 from workers.store.keys import checkpoint_key, epochs_key
 from workers.store.listing import Segment
@@ -19,9 +20,6 @@ from workers.store.parquet import content_sha256, encode, read_footer
 from workers.store.placement import refuse_lost_rows
 from workers.store.protocol import Store
 from workers.train.checkpoint import State, from_bytes, sha256, take, to_bytes
-
-SAME_NUMBERS = ("device", "device_name", "torch", "numpy", "precision", "generator", "platform")
-"""Provenance that must agree for an epoch to have the same bits; otherwise it agrees up to rounding."""
 
 
 def commit(

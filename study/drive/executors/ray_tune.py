@@ -66,9 +66,8 @@ class RayTune:
             start_ray(max(resources.slots, os.cpu_count() or 1) if resources.gpus else resources.slots)
         try:
             _fit(jobs, resources, listener)
-        except ExecutorLostError:
-            end_ray()
-            raise
+        except ExecutorLostError as error:
+            raise ExecutorLostError(f"{error} (its logs: {end_ray()})") from error
 
 
 def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:

@@ -68,6 +68,28 @@ def test_a_lost_rows_file_of_a_pack_that_others_continue_is_named(capsys):
     assert f"{EPOCHS_FOLDER}/{lost.name}: is missing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "is_copy", "sentence"),
+    [
+        ("000002.parquet", False, "plan/000001.parquet: is missing, although plan/000002.parquet exists"),
+        ("000001 (copy).parquet", True, "plan/000001 (copy).parquet: has a name that is not valid in plan/"),
+        ("000003.parquet", True, "plan/000002.parquet: is missing, although plan/000003.parquet exists"),
+    ],
+    ids=["renamed", "copied beside it", "copied to another number"],
+)
+def test_a_plan_whose_entries_are_not_numbered_from_1_is_named_and_nothing_is_written(capsys, name, is_copy, sentence):
+    """A driver that counts files would write an entry under a number that is taken, again and again."""
+    assert command() == 0
+    entry = Path("results/tiny/plan/000001.parquet")
+    (shutil.copy if is_copy else Path.rename)(entry, entry.with_name(name))
+    before = files_in(Path("results"))
+    capsys.readouterr()
+    for words in ((), ("--set", "training.epochs=3")):
+        assert command(*words) == 3
+        assert sentence in capsys.readouterr().err
+    assert files_in(Path("results")) == before
+
+
 def plant(change: Callable[[pd.DataFrame], None]) -> str:
     """A study of one pack whose first border holds changed rows, written by somebody with the same provenance."""
     words = ["--set", "k=1", "--set", "seed=0"]

@@ -83,7 +83,7 @@ def test_the_newest_entry_has_the_borders(store):
 
 def test_the_newest_entry_has_the_settings(store):
     """What is no identity, a number of epochs or of nll samples, may change from entry to entry."""
-    old, new = (tiny.pack({"measure__nll_samples": n}) for n in (5, 50))
+    old, new = (tiny.pack({"measure__nll_samples": n}, borders=borders) for n, borders in ((5, (1,)), (50, (1, 2))))
     assert old.pack_id == new.pack_id
     append_entry(store, 1, [old], FOOTER)
     append_entry(store, 2, [new], FOOTER)
@@ -92,10 +92,32 @@ def test_the_newest_entry_has_the_settings(store):
 
 
 def test_entries_are_read_in_the_order_of_their_numbers(store):
-    packs = [tiny.pack({"seed": 0}, borders=(n,)) for n in (1, 2)]
-    append_entry(store, 10, [packs[1]], FOOTER)
-    append_entry(store, 9, [packs[0]], FOOTER)
-    assert read_plan(store).live_packs() == [packs[1]]
+    packs = [tiny.pack({"seed": 0}, borders=tuple(range(1, n + 1))) for n in range(1, 13)]
+    for number in sorted(range(1, 13), key=str):  # 1, 10, 11, 12, 2, ...
+        append_entry(store, number, [packs[number - 1]], FOOTER)
+    assert read_plan(store).live_packs() == [packs[-1]]
+
+
+@pytest.mark.parametrize("hidden", [1, 2, 3])
+def test_an_entry_that_a_listing_does_not_show_yet_is_read(hidden):
+    """A folder on a network shows new files late, and one that grows while it is listed may show a later file alone."""
+
+    class Late(MemoryStore):
+        def list(self, folder: str, beginning: str = "") -> list[str]:
+            return [key for key in super().list(folder, beginning) if key != plan_key(hidden)]
+
+    store = Late()
+    for number in (1, 2, 3):
+        append_entry(store, number, [tiny.pack({"seed": number})], FOOTER)
+    assert read_plan(store).entries == 3
+
+
+def test_a_missing_entry_is_named(store):
+    for number in (1, 3):
+        append_entry(store, number, [tiny.pack({"seed": number})], FOOTER)
+    with pytest.raises(RecordError, match=r"plan/000002\.parquet: is missing, although plan/000003\.parquet exists"):
+        read_plan(store)
+    assert read_plan(store, {plan_key(2)}).entries == 2, "whoever knows that it is lost reads the others"
 
 
 def test_factors_gather_over_entries(store):
@@ -116,10 +138,14 @@ def test_a_row_has_every_setting(store):
     assert row["borders"] == [1, 2, 4]
 
 
-def test_other_files_in_the_folder_are_no_entries(store):
+@pytest.mark.parametrize("name", ["notes.txt", "000001 (copy).parquet", "1.parquet", "0000001.parquet", "000000.parquet"])
+def test_other_files_in_the_folder_are_named(store, name):
     append_entry(store, 1, [tiny.pack({})], FOOTER)
-    store.create("plan/notes.txt", b"x")
-    assert read_plan(store).entries == 1
+    store.create(f"plan/{name}", store.read(plan_key(1)))
+    with pytest.raises(RecordError, match="has a name that is not valid in plan/") as caught:
+        read_plan(store)
+    assert caught.value.path == f"plan/{name}"
+    assert read_plan(store, {f"plan/{name}"}).entries == 1
 
 
 def test_a_damaged_entry_is_named(store):

@@ -170,7 +170,17 @@ def test_a_device_sets_the_process_up_each_time():
 
 def test_provenance_names_what_can_change_a_number():
     found = describe_device(torch.device("cpu"))
-    assert found.keys() == {"device", "device_name", "precision", "generator", "python", "torch", "numpy", "platform"}
+    assert found.keys() == {
+        "device",
+        "device_name",
+        "precision",
+        "generator",
+        "instructions",
+        "python",
+        "torch",
+        "numpy",
+        "platform",
+    }
     assert all(isinstance(value, str) and value for value in found.values())
     assert found["device"] == "cpu"
     assert found["numpy"] == np.__version__

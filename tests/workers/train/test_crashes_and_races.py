@@ -8,6 +8,7 @@ import pytest
 from tests.workers import tiny
 from tests.workers.train.undisturbed import BORDERS, CELLS, damage_newest, epochs_trained, finished, flip, undisturbed
 from workers.contract.errors import ConflictError, RecordError
+from workers.contract.version import SAME_NUMBERS
 from workers.replicas.device import describe_device
 from workers.store.folder import FolderStore
 from workers.store.keys import checkpoint_key, epochs_key
@@ -127,6 +128,20 @@ def test_other_numbers_from_the_same_machine_are_a_conflict():
     alone = MemoryStore()
     winner_on(alone, pack, other_data())()
     assert tiny.content(store) == tiny.content(alone)
+
+
+@pytest.mark.parametrize("name", SAME_NUMBERS)
+def test_other_numbers_are_no_conflict_where_the_provenance_may_explain_them(name, monkeypatch):
+    pack = tiny.pack({}, borders=BORDERS)
+    store = MemoryStore()
+    theirs = winner_on(store, pack, other_data())
+
+    def winner():
+        with monkeypatch.context() as patch:
+            patch.setattr("workers.train.loop.describe_device", lambda device: describe_device(device) | {name: "other"})
+            return theirs()
+
+    assert tiny.run(pack, tiny.overtaken(store, winner)).status == "done"
 
 
 @pytest.fixture
