@@ -27,7 +27,7 @@ from workers.contract.version import PACKAGE
 RUNNING = ("PENDING", "RUNNING")
 
 STOP_WAIT_S = 3600
-"""Seconds that a driver has to reach the next borders after it was asked to stop; then Ray kills it."""
+"""Seconds that a driver has to store what was trained after it was asked to stop; then Ray kills it."""
 
 TALKATIVE = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 
@@ -169,7 +169,7 @@ def log_of(client: Any, job_id: str) -> str:
 
 
 def stop(client: Any, job_id: str) -> bool:
-    """Ask a driver to stop at the next borders; return False if it has already ended.
+    """Ask a driver to stop once its packs have stored what they have; return False if it has already ended.
 
     Raises:
         CommandError: the cluster does not answer.

@@ -59,7 +59,7 @@ def start_ray(slots: int) -> None:
     quiet_environment()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     _folders.append(_new_folder())
-    with _private_environment():
+    with _private_environment(), _without_sigterm():
         import ray
 
         _read_environment()
@@ -146,6 +146,20 @@ def _private_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _without_sigterm() -> Iterator[None]:
+    """Let no process that is started here receive SIGTERM: batch systems send it to every process of a job.
+
+    The driver receives it and asks the workers to store what they have, for which they and Ray must stay alive. Ray keeps
+    Ctrl-C from its processes in the same way.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _read_environment() -> None:
     """Let Ray read the environment again, as it did when it was imported, perhaps long before."""
     from ray._private import ray_constants
@@ -161,6 +175,8 @@ def _end_at_exit(ending: threading.Event, folder: Path) -> None:
 
     ending.set()
     if folder in _folders:
+        # By force, because its processes do not receive SIGTERM, by which Ray ends them. Nothing is left to be saved.
+        _kill()
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         ("list", list_studies, "list the studies on a cluster, or those below --out"),
         ("logs", logs, "print the output of a study's driver on a cluster"),
         ("status", status, "show how far a study has come, who drives it, how large it is, and what to do next"),
-        ("stop", stop, "ask the driver of a study to stop at the next borders"),
+        ("stop", stop, "ask the driver of a study to stop without losing what it has trained"),
         ("verify", verify, "train a sample of trials again and compare every number"),
         ("doctor", doctor, "check this machine, the results folder, the data, and every file of a study"),
         ("export", export, "write an archive with a study's Parquet files, grid file, report and provenance"),

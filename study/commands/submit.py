@@ -67,7 +67,7 @@ def run_there(words: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             say(
                 f"\nstudy {grid.study} continues on the cluster; run the same command again to follow it; "
-                f"`study stop {grid.study}{where}` stops it at its next borders; "
+                f"`study stop {grid.study}{where}` stops it without losing what it has trained; "
                 f"`ray down {words.cluster}` takes the cluster down"
             )
             return INTERRUPTED
@@ -126,4 +126,4 @@ def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -
 def _next_commands(grid: Grid, where: str, say: Callable[[str], None]) -> None:
     say(f"output:                study logs {grid.study} --follow{where}")
     say(f"progress:              study status {study_url(grid.run.out, grid.study)}")
-    say(f"stop at next borders:  study stop {grid.study}{where}")
+    say(f"stop without a loss:   study stop {grid.study}{where}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from workers.contract.trial import Pack
 from workers.store.ends import checkpoint_named_by, prune_checkpoints
 from workers.store.keys import epochs_key
-from workers.store.listing import checkpoints
+from workers.store.listing import checkpoints, pauses
 from workers.store.protocol import Store
 
 KEPT, KEPT_AT_THE_END = 2, 1
@@ -24,11 +24,11 @@ class Pruning:
         self._store = store
         self._packs = packs
         self._there: dict[str, dict[str, int]] = {pack_id: {} for pack_id in packs}
-        """For every pack, the checkpoints that are known to exist, and their epochs."""
+        """For every pack, the checkpoints and the rows set aside that are known to exist, and their epochs."""
         self._named: dict[str, list[str]] = {}
         """For every pack, the checkpoints that its newest commits name, oldest first."""
         self._disturbed: set[str] = set()
-        for pack_id, epoch, key in checkpoints(store) if packs else ():
+        for pack_id, epoch, key in (*checkpoints(store), *pauses(store)) if packs else ():
             if pack_id in packs:
                 self._there[pack_id][key] = epoch
 
@@ -56,7 +56,7 @@ class Pruning:
     def finish(self) -> None:
         """List everything once more, because two workers of one pack may both have written a checkpoint."""
         found: dict[str, set[str]] = {}
-        for pack_id, _, key in checkpoints(self._store) if self._packs else ():
+        for pack_id, _, key in (*checkpoints(self._store), *pauses(self._store)) if self._packs else ():
             found.setdefault(pack_id, set()).add(key)
         for pack_id, named in list(self._named.items()):
             if found.get(pack_id, set()) - set(named):

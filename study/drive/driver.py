@@ -205,7 +205,7 @@ def _absolute(path: str | None) -> str | None:
 
 @contextmanager
 def _stop_on_interrupt(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """At the first Ctrl-C ask the workers to stop at their next border, as `study stop` does; at the second stop at once.
+    """At the first Ctrl-C ask the workers to stop after their epoch, as `study stop` does; at the second stop at once.
 
     SIGTERM counts like Ctrl-C, because a cluster stops a job with it.
     """

@@ -12,7 +12,8 @@ from workers.contract.errors import CONFLICT, DAMAGED, DONE, INCOMPLETE, INTERRU
 from workers.contract.failure import Failure
 
 STOPPING = (
-    "stopping at the next border of every running pack; Ctrl-C again stops at once; run the same command again to continue"
+    "stopping: every running pack stores what it has after its current epoch; Ctrl-C again stops at once; "
+    "run the same command again to continue"
 )
 """What a driver prints when it is asked to stop. `study submit` looks for this line in a job's log."""
 

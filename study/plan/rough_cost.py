@@ -1,5 +1,6 @@
 """Estimate roughly what a pack costs: enough to choose borders, to run long packs first and to show the time left."""
 
+import math
 from itertools import pairwise
 
 from workers.contract.settings import Settings, layers_above
@@ -11,13 +12,25 @@ SECONDS_BETWEEN_BORDERS = 10.0
 _FLOPS_PER_SECOND = {"cpu": 4e10, "cuda": 5e12, "mps": 5e11}
 """Of one process in eager PyTorch: the first was measured on a two-core machine, the other two are guesses."""
 
+_STEP_SECONDS = 1e-3
+"""What an optimizer step of a pack costs beside its arithmetic, on any device."""
+
+_MEASURING_SECONDS = 4e-3
+"""What measuring an epoch costs beside its arithmetic, and making its rows."""
+
 _CLASSES = 10
 """Classes of digits, MNIST and Fashion-MNIST, all about equally large; a guess for your own data."""
 
 
 def epoch_seconds(pack: Pack, data: Known, device: str) -> float:
-    """Return the seconds of one epoch of a pack with its measurements, from the arithmetic of its affine layers."""
-    return sum(_epoch_flops(trial.settings, data) for trial in pack.trials) / _FLOPS_PER_SECOND[device]
+    """Return the seconds of one epoch of a pack with its measurements: the arithmetic of its affine layers, and fixed costs.
+
+    An epoch of a small model is all fixed costs, so that by its arithmetic alone it would have no border for hours.
+    """
+    settings = pack.trials[0].settings
+    steps = math.ceil(images_of(settings, data)[0] / settings.training.batch_size)
+    arithmetic = sum(_epoch_flops(trial.settings, data) for trial in pack.trials) / _FLOPS_PER_SECOND[device]
+    return arithmetic + steps * _STEP_SECONDS + _MEASURING_SECONDS
 
 
 def border_every(pack_epoch_seconds: float, epochs: int) -> int:

@@ -159,7 +159,7 @@ def test_a_study_on_a_cluster_from_submission_to_its_end(growing_head, grid, tmp
     assert f"asked job {job[1]} to stop" in study("stop", "served", *place)
     log = study("logs", "served", "--follow", *place, code=130)
     assert "study served on cluster" in log
-    assert "stopping at the next border of every running pack" in log
+    assert "stopping: every running pack stores what it has" in log
     assert TOKEN not in log
     assert "served  stopped  since" in study("list", *place)
     assert "nobody is running study served on this cluster" in study("stop", "served", *place)
@@ -317,5 +317,5 @@ def test_sigterm_stops_at_the_next_border_with_a_ray_of_one_s_own(grid, tmp_path
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 130, said
-    assert "stopping at the next border" in said
+    assert "stopping: every running pack stores what it has" in said
     assert (content(tmp_path / "out").groupby("trial_id")["epoch"].max() % 5 == 0).all()

@@ -1,5 +1,6 @@
 """Take the expensive measurements once, at the end of training: nll and other bounds, ablations, and other readings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -69,18 +70,22 @@ def measure_final(
     measure: MeasureSettings,
     epoch: int,
     running: Statistics | None = None,
+    look: Callable[[], None] = lambda: None,
 ) -> Final:
-    """Take all measurements of the end, on the test images unless workers/contract/columns.py states other images."""
+    """Take all measurements of the end, on the test images unless workers/contract/columns.py states other images.
+
+    `look` is called before every part of the longest of them; it may raise an error to end the measurement.
+    """
     model, train = evaluation_model(parameters, architecture, data.measured, seeds, epoch, running)
     train = train or posterior_of(model, data.measured, seeds, Stream.MEASURED_NOISE, epoch)
     pixel = pixel_measures(model, data, seeds, epoch)
     information = mutual_information(model, data.measured, seeds, epoch)
     final = Final(
-        **importance_bounds(model, data, seeds, measure.nll_samples, epoch),
+        **importance_bounds(model, data, seeds, measure.nll_samples, epoch, look),
         **pixel,
         **information,
-        **ablations(model, data.test, seeds, train, measure, epoch),
-        **_other_reading(model, data, seeds, measure.secondary_samples, epoch),
+        **ablations(model, data.test, seeds, train, measure, epoch, look),
+        **_other_reading(model, data, seeds, measure.secondary_samples, epoch, look),
     )
     return on_host(final)
 
@@ -121,7 +126,13 @@ def _ends_of_pixels(architecture: Architecture) -> tuple[float, float] | None:
 
 @torch.no_grad()
 def ablations(
-    model: Model, test: Float[Tensor, "test pixel"], seeds: Seeds, train: Posterior, measure: MeasureSettings, epoch: int
+    model: Model,
+    test: Float[Tensor, "test pixel"],
+    seeds: Seeds,
+    train: Posterior,
+    measure: MeasureSettings,
+    epoch: int,
+    look: Callable[[], None] = lambda: None,
 ) -> dict[str, Float[Tensor, "replica"]]:
     """Return the changes of L_S and L_1, in nats per example, when inactive units carry no information about the image.
 
@@ -140,11 +151,11 @@ def ablations(
     found = dict.fromkeys([name + kind for kind in ("", "_elbo") for name in masks], nothing)
     if not any(bool(mask.any()) for mask in masks.values()):
         return found
-    whole = bound_of(model, test, seeds, samples, epoch)
+    whole = bound_of(model, test, seeds, samples, epoch, look=look)
     for name, mask in masks.items():
         if mask.any():
             swap = _silence(model.architecture, mask, train)
-            without = bound_of(model, test, seeds, samples, epoch, swap)
+            without = bound_of(model, test, seeds, samples, epoch, swap, look)
             found[name], found[f"{name}_elbo"] = (a - b for a, b in zip(without, whole, strict=True))
     return found
 
@@ -163,7 +174,9 @@ def _silence(architecture: Architecture, mask: Bool[Tensor, "replica unit"], tra
     return put
 
 
-def _other_reading(model: Model, data: Data, seeds: Seeds, samples: int, epoch: int) -> dict[str, Tensor]:
+def _other_reading(
+    model: Model, data: Data, seeds: Seeds, samples: int, epoch: int, look: Callable[[], None]
+) -> dict[str, Tensor]:
     """Measure on pixels that are read in another way than in training.
 
     A model of grey pixels is given one binarisation of the images; a model of binary pixels is given the grey images.
@@ -179,5 +192,5 @@ def _other_reading(model: Model, data: Data, seeds: Seeds, samples: int, epoch: 
     other = posterior_of(model, data.other_measured, seeds, Stream.MEASURED_NOISE, epoch)
     found["activity_bin" if data.input == "grey" else "activity_grey"] = other.activity
     if data.input == "grey" and model.architecture.decoder != "continuous_bernoulli":
-        found["bound_bin"], _ = bound_of(model, data.other_test, seeds, samples, epoch)
+        found["bound_bin"], _ = bound_of(model, data.other_test, seeds, samples, epoch, look=look)
     return found

@@ -1,7 +1,7 @@
 """Compute importance-weighted bounds of many samples on the test images, a few samples at a time, in nats per example."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -53,12 +53,12 @@ BOUNDS = (1, 5, 64)
 
 @torch.no_grad()
 def importance_bounds(
-    model: Model, data: Data, seeds: Seeds, samples: int, epoch: int
+    model: Model, data: Data, seeds: Seeds, samples: int, epoch: int, look: Callable[[], None] = lambda: None
 ) -> dict[str, Float[Tensor, "replica"]]:
     """Estimate nll = -L_S with S = `samples`, L_K for K in BOUNDS, and nll_comparable, in nats per example.
 
     Burda et al. 2016, sec. 5, take S = 5000. All bounds come from the same draws: L_1 and L_5 are means over all groups of
-    1 or 5 samples, and L_64 uses the first 64 samples (NaN if S is less than 64).
+    1 or 5 samples, and L_64 uses the first 64 samples (NaN if S is less than 64). `look` is called before every group.
     """
     comparable = _mass_of(model.architecture, data)
     totals: dict[str, Tensor] = {}
@@ -67,6 +67,7 @@ def importance_bounds(
         first = encode(model, inputs)
         bounds, masses = Running(inputs), Running(inputs)
         for group, start, k in groups(samples, seeds, inputs):
+            look()
             # Part and group share one word of the counter; 2^32 groups per part are enough.
             key = (part << 32) + group
             noise = seeds.normals(Stream.NLL_NOISE, epoch, (k, len(x)), model.architecture.latent, key, (start, image))
@@ -170,7 +171,13 @@ def _log_mass(model: Model, data: Data, x: Tensor, heads: tuple[Tensor, ...]) ->
 
 @torch.no_grad()
 def bound_of(
-    model: Model, test: Tensor, seeds: Seeds, samples: int, epoch: int, swap: Replace | None = None
+    model: Model,
+    test: Tensor,
+    seeds: Seeds,
+    samples: int,
+    epoch: int,
+    swap: Replace | None = None,
+    look: Callable[[], None] = lambda: None,
 ) -> tuple[Float[Tensor, "replica"], Float[Tensor, "replica"]]:
     """Return L_S and L_1, averaged over some images, with S = `samples`; every call uses the same noise."""
     total = torch.zeros(2, len(seeds.index), dtype=torch.float64, device=test.device)
@@ -179,6 +186,7 @@ def bound_of(
         first = encode(model, inputs)
         bounds = Running(inputs)
         for group, start, k in groups(samples, seeds, inputs):
+            look()
             key = (part << 32) + (1 << 31) + group
             noise = seeds.normals(Stream.SECONDARY_NOISE, epoch, (k, len(x)), model.architecture.latent, key, (start, image))
             bounds.add(weigh(model, inputs, first, noise, swap)[1])

@@ -8,7 +8,7 @@ import pyarrow as pa
 from workers.contract.errors import RecordError, damaged
 from workers.contract.trial import Pack
 from workers.store.keys import CHECKPOINT_KEY, EPOCHS_KEY, ID, trials_key
-from workers.store.listing import Segment, checkpoints, ended_packs, segments
+from workers.store.listing import Segment, checkpoints, ended_packs, pauses, segments
 from workers.store.parquet import decode, read_footer
 from workers.store.protocol import Store
 
@@ -55,8 +55,9 @@ def is_fence(store: Store, key: str) -> bool:
 def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
     """Delete all checkpoints of a pack except those that its newest `keep` commits name; only the driver may call this.
 
-    Checkpoints of epochs after the newest commit are kept, because a worker may be about to commit them. All commits count,
-    also those beyond the end that this driver knows, so that no worker of a longer plan loses the state that it needs.
+    Rows that were set aside before the newest commit are deleted as well. Checkpoints of epochs after the newest commit are
+    kept, because a worker may be about to commit them. All commits count, also those beyond the end that this driver knows,
+    so that no worker of a longer plan loses the state that it needs.
 
     Returns:
         The keys of the checkpoints that these commits name, oldest first.
@@ -65,7 +66,7 @@ def prune_checkpoints(store: Store, pack_id: str, keep: int) -> list[str]:
     if not commits:
         return []
     named = [checkpoint_named_by(store, segment.key) for segment in commits[-keep:]]
-    for _, epoch, key in list(checkpoints(store, pack_id)):
+    for _, epoch, key in [*checkpoints(store, pack_id), *pauses(store, pack_id)]:
         if epoch <= commits[-1].last and key not in named:
             store.delete(key)
     return named

@@ -44,6 +44,8 @@ WEIGHTS_KEY = re.compile(rf"{WEIGHTS_FOLDER}/({_ID})-({_EPOCH})\.safetensors")
 
 CHECKPOINT_KEY = re.compile(rf"{CHECKPOINTS_FOLDER}/({_ID})-({_EPOCH})-{_ATTEMPT}\.safetensors")
 
+PAUSE_KEY = re.compile(rf"{CHECKPOINTS_FOLDER}/pause-({_ID})-({_EPOCH})-{_ATTEMPT}\.parquet")
+
 CLOSED_KEY = re.compile(rf"{CHECKPOINTS_FOLDER}/closed-({_ID})")
 
 STOP_KEY = re.compile(rf"{CHECKPOINTS_FOLDER}/stop-{_RUN}(-{_ID})?")
@@ -82,8 +84,13 @@ def checkpoint_key(pack_id: str, epoch: int, attempt: str) -> str:
     return _checked(CHECKPOINT_KEY, f"{CHECKPOINTS_FOLDER}/{pack_id}-{epoch:06d}-{attempt}.safetensors")
 
 
+def pause_key(pack_id: str, epoch: int, attempt: str) -> str:
+    """Return the key of the rows that a pack had measured since its last border when it was asked to stop."""
+    return _checked(PAUSE_KEY, f"{CHECKPOINTS_FOLDER}/pause-{pack_id}-{epoch:06d}-{attempt}.parquet")
+
+
 def stop_key(run_id: str, pack_id: str | None = None) -> str:
-    """Return the key that asks all workers of a run, or the worker of one pack, to stop at their next border."""
+    """Return the key that asks all workers of a run, or the worker of one pack, to stop after their epoch."""
     return _checked(STOP_KEY, f"{CHECKPOINTS_FOLDER}/stop-{run_id}" + (f"-{pack_id}" if pack_id else ""))
 
 

@@ -11,6 +11,7 @@ from workers.store.keys import (
     EPOCHS_KEY,
     LEASE_FOLDER,
     LEASE_KEY,
+    PAUSE_KEY,
     TRIALS_FOLDER,
     TRIALS_KEY,
     WEIGHTS_FOLDER,
@@ -57,6 +58,13 @@ def checkpoints(store: Store, pack_id: str = "") -> Iterator[tuple[str, int, str
     """Yield (pack_id, epoch, key) of every checkpoint, or of those of one pack, committed or not."""
     for key in store.list(CHECKPOINTS_FOLDER, pack_id):
         if match := CHECKPOINT_KEY.fullmatch(key):
+            yield match[1], int(match[2]), key
+
+
+def pauses(store: Store, pack_id: str = "") -> Iterator[tuple[str, int, str]]:
+    """Yield (pack_id, epoch, key) of every stop between two borders, or of those of one pack."""
+    for key in store.list(CHECKPOINTS_FOLDER, f"pause-{pack_id}"):
+        if match := PAUSE_KEY.fullmatch(key):
             yield match[1], int(match[2]), key
 
 

@@ -3,6 +3,7 @@
 import errno
 import platform
 import secrets
+import time
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -19,6 +20,9 @@ from workers.store.open import open_store
 from workers.store.protocol import exists
 from workers.train.loop import Outcome, Progress, train
 
+LOOK_EVERY_S = 1.0
+"""How often a worker looks whether it is asked to stop, if its epochs are shorter."""
+
 
 def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
     """Train the pack of a job from its newest commit.
@@ -31,6 +35,16 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
 
     def should_stop() -> bool:
         return exists(store, stop_key(job.run_id)) or exists(store, stop_key(job.run_id, job.pack.pack_id))
+
+    looked = time.monotonic()
+
+    def should_pause() -> bool:
+        """Ask the store, but not after every epoch of a small model: an answer may take longer than the epoch."""
+        nonlocal looked
+        if time.monotonic() - looked < LOOK_EVERY_S:
+            return False
+        looked = time.monotonic()
+        return should_stop()
 
     if should_stop():
         # Check this first: a pack that dies during its last measurement never reaches a border at which it could stop.
@@ -55,6 +69,7 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
         keep_weights=job.keep_weights,
         report=report,
         should_stop=should_stop,
+        should_pause=should_pause,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -39,6 +40,7 @@ from workers.store.protocol import Store
 from workers.train.checkpoint import State, weights_to_bytes
 from workers.train.commit import agrees, commit, newest_state
 from workers.train.learner import Learner
+from workers.train.pause import pause, paused
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Outcome:
     """How a call of `train` ended."""
 
     status: str
-    """done, or stopped before the last border."""
+    """done, or stopped before the end."""
     diverged: Mapping[str, int]
 
 
@@ -76,11 +78,15 @@ def train(
     keep_weights: bool = True,
     report: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_pause: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train a pack to its last border; store the rows of all epochs at the borders, and one row per trial at the end.
 
     If the checkpoint of an ancestor is lost, training begins at an earlier one, but stores only rows after `from_epoch`.
     If the pack has ended, nothing is trained.
+
+    `should_stop` is asked at every border; `should_pause` after every epoch, and often while the end is measured. A pause
+    stores the state and the rows since the last border aside (pause.py), so that no epoch is trained twice.
 
     Raises:
         PackClosedError: the pack was closed, and its trials continue in other packs.
@@ -108,12 +114,18 @@ def train(
         _train_and_measure(learner, data, epoch, diverged)
         state = learner.state(epoch, tuple(diverged))
     committed = epoch
+    before = EPOCHS.empty_table()
+    if epoch >= floor and (found := paused(store, pack, committed, full_provenance, device)):
+        state, before = found
+        learner.restore(state)
+        epoch, diverged = state.epoch, list(state.diverged_at)
 
     while (border := next_border(pack.borders, epoch)) is not None and None in diverged:
         if should_stop():
             return Outcome("stopped", _by_trial(pack, diverged))
-        first, rows = epoch + 1, []
-        for epoch in range(first, border + 1):
+        first, rows = committed + 1, []
+        while epoch < border:
+            epoch += 1
             started = time.perf_counter()
             objective, bound, measured = _train_and_measure(learner, data, epoch, diverged)
             seconds = time.perf_counter() - started
@@ -121,7 +133,12 @@ def train(
             report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), seconds))
             if None not in diverged:
                 break
-        table = table_of(rows, EPOCHS)
+            if epoch < border and should_pause():
+                table = pa.concat_tables([before, table_of(rows, EPOCHS)])
+                pause(store, pack, first, table, learner.state(epoch, tuple(diverged)), attempt, full_provenance)
+                return Outcome("stopped", _by_trial(pack, diverged))
+        table = pa.concat_tables([before, table_of(rows, EPOCHS)]).combine_chunks()
+        before = EPOCHS.empty_table()
         state = learner.state(epoch, tuple(diverged))
         facts = {"threshold": pack.trials[0].settings.measure.threshold}
         if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts, is_exact):
@@ -136,8 +153,16 @@ def train(
         report(Progress(pack.pack_id, epoch, committed, _by_trial(pack, diverged), 0.0))
 
     assert state is not None, "a pack has at least one border"
-    _finish(pack, data, store, learner, state, full_provenance, ancestors, keep_weights, is_exact)
+    try:
+        _finish(pack, data, store, learner, state, full_provenance, ancestors, keep_weights, is_exact, should_pause)
+    except _StoppedError:
+        # All rows are stored; the measurements of the end are taken again.
+        return Outcome("stopped", _by_trial(pack, diverged))
     return Outcome("done", _by_trial(pack, diverged))
+
+
+class _StoppedError(Exception):
+    """The end of a pack is not measured now, because it was asked to stop."""
 
 
 def _ended(store: Store, pack: Pack) -> dict[str, int] | None:
@@ -232,12 +257,22 @@ def _finish(
     ancestors: Sequence[Pack],
     keep_weights: bool,
     is_exact: bool,
+    should_pause: Callable[[], bool],
 ) -> None:
-    """Store the weights, then the trials file, whose existence means that the pack is done."""
+    """Store the weights, then the trials file, whose existence means that the pack is done.
+
+    Raises:
+        _StoppedError: it was asked to stop.
+    """
+
+    def look() -> None:
+        if should_pause():
+            raise _StoppedError
+
     settings = pack.trials[0].settings.measure
     where = learner.parameters, learner.architecture
     statistics, _ = statistics_of(*where, data.measured, learner.seeds, state.epoch, learner.statistics)
-    final = measure_final(*where, data, learner.seeds, settings, state.epoch, learner.statistics)
+    final = measure_final(*where, data, learner.seeds, settings, state.epoch, learner.statistics, look)
     baseline = baseline_bound(data, learner.architecture)
     last = newest_rows(store, (pack, *ancestors), AT_THE_LAST_EPOCH)
     rows = []

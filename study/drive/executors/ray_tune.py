@@ -76,6 +76,7 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
     from study.drive.executors.ray_trainable import run_pack
 
     packs = {job.model_dump_json(): job.pack.pack_id for job in jobs}
+    stopping = Stopping()
     with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -89,7 +90,9 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
                 name="packs",
                 storage_path=folder,
                 verbose=0,
-                callbacks=[_bridge(packs, listener)],
+                callbacks=[_bridge(packs, listener, stopping)],
+                # Otherwise Tune would start every pack that waits, only to hear that it is not to run.
+                stop=_stopper(stopping),
                 # After an error, a pack is tried again in its process. A process that is gone, perhaps with its machine, is
                 # always started again; the listener ends a pack that dies repeatedly before it reaches a border.
                 failure_config=tune.FailureConfig(max_failures=-1),
@@ -98,7 +101,52 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
         tuner.fit()
 
 
-def _bridge(packs: Mapping[str, str], listener: Listener) -> Any:
+class Stopping:
+    """Knows when a run that was asked to stop is over: when all packs have ended that were running at the time."""
+
+    def __init__(self) -> None:
+        """Begin with a run that nobody has asked to stop."""
+        self._running: set[str] = set()
+        self._died: set[str] = set()
+        self._last: set[str] | None = None
+
+    def started(self, pack_id: str) -> None:
+        """Record that a pack has begun."""
+        self._running.add(pack_id)
+
+    def died(self, pack_id: str) -> None:
+        """Record that the process of a pack is gone; the driver may forbid this pack alone to go on."""
+        self._died.add(pack_id)
+
+    def ended(self, pack_id: str, status: str = "") -> None:
+        """Record that a pack has ended, and how."""
+        self._running.discard(pack_id)
+        if self._last is not None:
+            self._last.discard(pack_id)
+        elif status == "stopped" and pack_id not in self._died:
+            self._last = set(self._running)
+
+    def is_over(self) -> bool:
+        """Return whether nothing runs any more that was running when the run was asked to stop."""
+        return self._last is not None and not self._last
+
+
+def _stopper(stopping: Stopping) -> Any:
+    from ray import tune
+
+    class Stopper(tune.Stopper):
+        """Ends the experiment once the run is over."""
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return stopping.is_over()
+
+    return Stopper()
+
+
+def _bridge(packs: Mapping[str, str], listener: Listener, stopping: Stopping) -> Any:
     """Return the Tune callback that reports to the listener; `packs` maps the text of each job to its pack_id."""
     from ray import tune
 
@@ -110,23 +158,30 @@ def _bridge(packs: Mapping[str, str], listener: Listener) -> Any:
             if dead := dead_processes():
                 raise ExecutorLostError(f"Ray's {' and '.join(dead)} died")
 
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            stopping.started(packs[trial.config["job"]])
+
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
             if "outcome" in result:
                 listener.ended(result["pack_id"], result["outcome"])
+                stopping.ended(result["pack_id"], result["outcome"])
             elif "failed" in result:
                 listener.failed(result["pack_id"], Failure(**result["failed"]))
+                stopping.ended(result["pack_id"])
             elif "retried" in result:
                 listener.retried(result["pack_id"], Failure(**result["retried"]))
             elif "pack_id" in result:
                 listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            stopping.died(packs[trial.config["job"]])
             report_loss(listener, packs[trial.config["job"]], _reason(trial))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             listener.failed(packs[trial.config["job"]], death(_reason(trial)))
+            stopping.ended(packs[trial.config["job"]])
 
     return Bridge()
 

@@ -49,8 +49,8 @@ def test_after_ctrl_c_the_same_command_goes_on(capsys, monkeypatch, times, kept)
     assert signal.getsignal(signal.SIGINT) is before
     said = capsys.readouterr()
     assert (
-        "stopping at the next border of every running pack; Ctrl-C again stops at once; run the same command again to continue"
-        in said.out
+        "stopping: every running pack stores what it has after its current epoch; Ctrl-C again stops at once; "
+        "run the same command again to continue" in said.out
     )
     assert "Traceback" not in said.out + said.err
     store = open_store("results/tiny")
@@ -106,7 +106,7 @@ def test_ctrl_c_on_the_running_program():
         running.kill()
         running.communicate()
     assert running.returncode == 130, out + err
-    assert "stopping at the next border" in out
+    assert "stopping: every running pack stores what it has" in out
     assert "Ray: False" in out
     assert err == ""
     assert 0 < len(rows()) < 121
