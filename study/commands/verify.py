@@ -54,13 +54,11 @@ def carry_out(words: argparse.Namespace) -> int:
     store = _fresh(found)
     for line in _announcement(found, words, chosen, [len(rerun.members) for rerun in reruns], store):
         say(line)
-    from study.verify.rerun import rerun_all
-    from workers.replicas.device import PRECISIONS_OF
+    from study.verify.rerun import precision_like, rerun_all
 
     was = origin_of(found.store, *ended[chosen[0]])
     device = words.device if words.device != "auto" else _device_of(was)
-    is_known = device == was.get("device") and was.get("precision") in PRECISIONS_OF[device]
-    precision = str(was["precision"]) if is_known else "auto"
+    precision = precision_like(was, device)
     where = {"root": words.data_root, "path": words.data_path}
     try:
         rerun_all(reruns, store, device=device, precision=precision, data_where=where, provenance=code_provenance())
