@@ -144,6 +144,8 @@ def _read_entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, An
     The result is cached by the bytes: a command reads the log several times, and entries never change.
     """
     table, footer = decode_with_footer(raw, key)
+    if "factors" not in footer:
+        raise damaged(key, "its footer does not name the factors of its grid")
     if unknown := set(table.column_names) - set(PLAN.names):
         raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
     try:
