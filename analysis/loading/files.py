@@ -15,10 +15,10 @@ from workers.contract.errors import RecordError, unreadable
 from workers.contract.settings import FACTORS, layers_above
 from workers.contract.settings_table import flatten
 from workers.store.ends import is_over
-from workers.store.keys import EPOCHS_FOLDER, TRIALS_FOLDER
+from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER
 from workers.store.parquet import decode_with_footer
 from workers.store.partial_read import read_columns
-from workers.store.placement import keys_of, refuse_other_borders, refuse_renamed, stored_and_due
+from workers.store.placement import keys_of, refuse_other_borders, refuse_renamed, stored_and_due, unlike_the_plan
 from workers.store.plan_log import Plan
 from workers.store.protocol import Store
 
@@ -112,13 +112,21 @@ def read_folder(
     return found
 
 
-def drop_other_borders(files: list[File], plan: Plan, problems: dict[str, str] | None) -> list[File]:
-    """Return the files of `read_folder`; with `problems`, without those whose borders are not those of the plan.
+def drop_unplanned(files: list[File], plan: Plan, problems: dict[str, str] | None) -> list[File]:
+    """Return the files of `read_folder`; with `problems`, without those that do not fit the plan.
 
     Raises:
-        RecordError: see refuse_other_borders.
+        RecordError: a file has other borders, trials or measurements than the plan; never raised with `problems`.
     """
     wrong = refuse_other_borders((file.key for file in files), plan, problems)
+    # What an entry that cannot be read says of its packs is not known.
+    is_whole = not any(key.startswith(f"{PLAN_FOLDER}/") for key in problems or ())
+    for file in files if is_whole else ():
+        if error := unlike_the_plan(file.key, file.table, file.footer, plan):
+            if problems is None:
+                raise error
+            problems[file.key] = str(error)
+            wrong.add(file.key)
     return [file for file in files if file.key not in wrong] if wrong else files
 
 

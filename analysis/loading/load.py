@@ -12,7 +12,7 @@ import pyarrow as pa
 from analysis.loading.files import (
     STREAM,
     at_threshold,
-    drop_other_borders,
+    drop_unplanned,
     planned_frame,
     read_folder,
     refuse_gaps,
@@ -61,7 +61,7 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         ends = read_folder(store, TRIALS_FOLDER, TRIALS, problems)
         rows = read_folder(store, EPOCHS_FOLDER, EPOCHS, problems, STREAM, kept)
         plan = read_plan(store) if problems is None else _read_whole_plan(store, problems)
-        rows, ends = drop_other_borders(rows, plan, problems), drop_other_borders(ends, plan, problems)
+        rows, ends = drop_unplanned(rows, plan, problems), drop_unplanned(ends, plan, problems)
         threshold = list(plan.trials.values())[-1].settings.measure.threshold
         planned = planned_frame(plan)
         epochs, stored = stream_frame(at_threshold(rows, threshold, store, problems), planned, store, problems, kept)

@@ -6,7 +6,7 @@ from pathlib import Path
 from study.drive.lease import Holder, holder, sentence
 from study.forecast.amounts import counted, in_bytes, moment
 from study.status.found_study import Found, find_study, sizes, sizes_in_bucket
-from study.status.standing import Standing, standing
+from study.status.standing import LOST, Standing, standing
 from workers.contract.errors import say
 from workers.store.bucket import BucketStore
 
@@ -40,6 +40,7 @@ def lines_of(found: Found, now: Standing, driver: Holder | None, with_packs: boo
     if with_packs:
         lines += [_pack(pack.pack.pack_id, len(pack.pack.trials), pack.last_border, pack.pack.epochs) for pack in now.packs]
     lines += [f"unreadable: {key}; study doctor {found.url} gives the reason" for key in now.unreadable]
+    lines += [f"lost: {sentence}" for sentence in now.lost]
     return [*lines, f"next     {next_command(found, now, is_driven)}"]
 
 
@@ -52,6 +53,8 @@ def _counts(now: Standing, is_driven: bool) -> str:
         f"{now.count('diverged')} diverged",
         f"{now.count('failed')} failed",
     ]
+    if lost := now.count(LOST):
+        counts.append(f"{lost} ended with lost rows")
     return ", ".join(counts)
 
 
@@ -87,6 +90,8 @@ def next_command(found: Found, now: Standing, is_driven: bool) -> str:
     """Return the command that a user most likely wants now, with the reason for it."""
     if is_driven:
         return f"wait, or stop it at its next borders: study stop {found.url}"
+    if now.lost:
+        return f"see everything that is lost, and restore it from a copy: study doctor {found.url}"
     if now.count("begun") or now.count("to do"):
         return f"continue: {_run_command(found, now)}"
     return f"all trials have ended: python -m analysis.report {found.url}"

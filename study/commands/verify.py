@@ -12,7 +12,7 @@ from pathlib import Path
 from study.plan.machine import gpu_count, this_machine
 from study.provenance import code_provenance
 from study.status.found_study import Found, find_study, refuse_links
-from study.verify.verdict import DIFFERENT, WITHIN, Verdict, ends_of, judge, origin_of
+from study.verify.verdict import DIFFERENT, WITHIN, Verdict, ends_of, judge, origin_of, refuse_lost
 from study.verify.what_to_rerun import reruns_of
 from workers.contract.errors import CONFLICT, CommandError, say
 from workers.contract.settings import RunSettings
@@ -50,14 +50,15 @@ def carry_out(words: argparse.Namespace) -> int:
     # Check that the device exists before making a folder.
     this_machine(RunSettings(device=words.device))
     reruns = reruns_of(plan, ended, chosen, words.alone)
+    refuse_lost(found.store, plan, reruns)
     store = _fresh(found)
     for line in _announcement(found, words, chosen, [len(rerun.members) for rerun in reruns], store):
         say(line)
-    from study.verify.rerun import rerun_all
+    from study.verify.rerun import precision_like, rerun_all
 
     was = origin_of(found.store, *ended[chosen[0]])
     device = words.device if words.device != "auto" else _device_of(was)
-    precision = str(was["precision"]) if device == was.get("device") else "auto"
+    precision = precision_like(was, device)
     where = {"root": words.data_root, "path": words.data_path}
     try:
         rerun_all(reruns, store, device=device, precision=precision, data_where=where, provenance=code_provenance())

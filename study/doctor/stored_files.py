@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from study.doctor.agreement import files_at_odds, model_at_odds, plan_at_odds
 from study.doctor.links import WithoutLinks, links_out
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
@@ -23,6 +24,7 @@ from workers.store.keys import (
     EPOCHS_FOLDER,
     LEASE_FOLDER,
     PLAN_FOLDER,
+    PLAN_KEY,
     STOP_KEY,
     TRIALS_FOLDER,
     WEIGHTS_FOLDER,
@@ -32,7 +34,7 @@ from workers.store.keys import (
 from workers.store.listing import Segment, checkpoints, closed_packs, ended_packs, leases, segments, trained_models
 from workers.store.parquet import decode_with_footer
 from workers.store.placement import at_other_borders, refuse_renamed, repeated_rows, stored_and_due
-from workers.store.plan_log import Plan, read_plan
+from workers.store.plan_log import Plan, read_plan, wrong_ids
 from workers.store.protocol import Store
 from workers.store.weights_file import decode_weights
 
@@ -92,13 +94,18 @@ def examine(store: Store) -> Examined:
     ]
     for key in listed[PLAN_FOLDER]:
         _table(store, key, {key for key in listed[PLAN_FOLDER] if key.endswith(".parquet")}, found)
-    plan = _plan(store, found)
+    plan, is_whole = _plan(store, found), False
     if plan is not None:
         footers = {segment.key: footer for segment, _, footer in streams} | {key: read[1] for key, read in read_ends.items()}
         found.faults += [*_trained_on_other_data(footers, plan), *_data_changed(plan)]
         wrong = at_other_borders([*(segment.key for segment, _, _ in streams), *ended], plan)
         found.faults += [_fault(error) for error in wrong]
         misplaced = {error.path for error in wrong}
+        files = [(segment.key, table, footer) for segment, table, footer in streams]
+        files += [(key, *read) for key, read in read_ends.items()]
+        if is_whole := not any(PLAN_KEY.fullmatch(fault.key) for fault in found.faults):
+            at_odds = files_at_odds([file for file in files if file[0] not in misplaced], plan)
+            found.faults += map(_fault, [*plan_at_odds(plan), *at_odds])
         ended = {key: table for key, table in ended.items() if key not in misplaced}
         streams = [one for one in streams if one[0].key not in misplaced]
     rows = _side_by_side(_OF_AN_END, ended.values())
@@ -106,7 +113,7 @@ def examine(store: Store) -> Examined:
     packs_ended = set(zip(rows["pack_id"].to_pylist(), rows["epochs"].to_pylist(), strict=True))
     _checkpoints(store, streams, packs_ended, plan, found)
     _marks(store, found)
-    _weights(store, found)
+    _weights(store, plan if is_whole else None, found)
     _leases(store, found)
     _strays(store, found)
     return found
@@ -120,10 +127,13 @@ def _table(store: Store, key: str, known: set[str], found: Examined) -> tuple[pa
         return None
     found.files[folder] += 1
     try:
-        table, footer = decode_with_footer(store.read(key), key)
+        raw = store.read(key)
+        table, footer = decode_with_footer(raw, key)
         if not set(table.column_names) <= set(_SCHEMAS[folder].names):
             raise RecordError(key, f"does not belong in {folder}/ (kind {footer.get('kind')})", _MOVE_AWAY)
-        if folder != PLAN_FOLDER:
+        if folder == PLAN_FOLDER:
+            found.faults += [Fault(key, text, "restore it from a copy") for text in wrong_ids(raw, key)]
+        else:
             refuse_renamed(key, table, footer)
     except RecordError as error:
         found.faults.append(_fault(error))
@@ -275,8 +285,8 @@ def _marks(store: Store, found: Examined) -> None:
             found.faults.append(Fault(closed_key(pack_id), f"cannot be read ({error.strerror})", "restore it from a copy"))
 
 
-def _weights(store: Store, found: Examined) -> None:
-    """Check that every file of weights is intact and holds the trial and epochs of its name."""
+def _weights(store: Store, plan: Plan | None, found: Examined) -> None:
+    """Check that every file of weights is intact and holds the trial and epochs of its name, as the plan has them."""
     for trial_id, epochs, key in trained_models(store):
         found.files[WEIGHTS_FOLDER] += 1
         try:
@@ -287,9 +297,11 @@ def _weights(store: Store, found: Examined) -> None:
         except OSError as error:
             found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "restore it from a copy"))
             continue
-        epoch = facts.get("epoch", -1)
-        if facts.get("trial_id") != trial_id or not isinstance(epoch, int) or epoch > epochs:
-            found.faults.append(Fault(key, f"holds the model of trial {facts.get('trial_id')}", "restore it from a copy"))
+        if facts.get("trial_id") != trial_id or facts.get("epoch") != epochs:
+            text = f"holds the model of trial {facts.get('trial_id')} after epoch {facts.get('epoch')}"
+            found.faults.append(Fault(key, text, "restore it from a copy"))
+        elif plan is not None and (at_odds := model_at_odds(key, trial_id, epochs, facts, plan)):
+            found.faults.append(_fault(at_odds))
 
 
 def _leases(store: Store, found: Examined) -> None:

@@ -1,20 +1,26 @@
 """Find out how far a study has come from its files alone, without torch or Ray."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workers.contract.errors import RecordError
 from workers.contract.trial import Pack
 from workers.store.bucket import BucketStore
-from workers.store.ends import end_rows, ends_among, is_over
+from workers.store.ends import COMPLETED, end_rows, ends_among, is_over
 from workers.store.folder import FolderStore
 from workers.store.keys import EPOCHS_FOLDER
 from workers.store.listing import Segment, segments
-from workers.store.plan_log import Plan, read_plan
+from workers.store.placement import refuse_lost_rows
+from workers.store.plan_log import Plan, lineage_of, read_plan
 from workers.store.protocol import Store
+
+LOST = "rows lost"
+"""The status of a trial that has ended, but of whose pack rows are missing."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Standing:
 
     plan: Plan
     status_of: Mapping[str, str]
-    """Status of every planned trial: completed | diverged | failed as stored, otherwise begun | to do."""
+    """Status of every planned trial: completed | diverged | failed as stored; LOST if it has ended but rows of its pack are
+    missing; otherwise begun | to do."""
     rows: int
     """Number of stored (trial, epoch) pairs."""
     rows_at_most: bool
@@ -44,6 +51,8 @@ class Standing:
     """The packs to which trials belong now, in the order in which they were planned."""
     unreadable: tuple[str, ...]
     """Files that could not be read."""
+    lost: tuple[str, ...]
+    """One sentence per pack of which rows are missing, without the path of the study."""
 
     def count(self, status: str) -> int:
         """Return how many trials have this status."""
@@ -65,11 +74,12 @@ def standing(store: Store) -> Standing:
     last: dict[str, int] = {}
     for segment in stored:
         last[segment.pack_id] = max(segment.last, last.get(segment.pack_id, 0))
+    lost = _lost(store, plan, ended, stored)
     status_of = {}
     for trial_id, pack_id in plan.pack_of.items():
         row, goal = ended.get(trial_id), plan.packs[pack_id].epochs
         if row is not None and is_over(row["status"], row["epochs"], goal):
-            status_of[trial_id] = str(row["status"])
+            status_of[trial_id] = LOST if row["pack_id"] in lost else str(row["status"])
         else:
             status_of[trial_id] = "begun" if row is not None or pack_id in last or plan.packs[pack_id].parent else "to do"
     if in_bucket := isinstance(store, BucketStore):
@@ -80,7 +90,32 @@ def standing(store: Store) -> Standing:
         PackStanding(pack, last.get(pack.pack_id), packs_ended.get(pack.pack_id, 0) >= pack.epochs)
         for pack in plan.live_packs()
     )
-    return Standing(plan, status_of, rows, in_bucket, newest, packs, tuple(unreadable))
+    return Standing(plan, status_of, rows, in_bucket, newest, packs, tuple(unreadable), tuple(lost.values()))
+
+
+def _lost(store: Store, plan: Plan, ended: Mapping[str, Mapping[str, Any]], stored: Sequence[Segment]) -> dict[str, str]:
+    """Return what is wrong with the rows of each pack that must have rows and lacks some, by pack_id."""
+    files: dict[str, list[Segment]] = {}
+    for segment in stored:
+        files.setdefault(segment.pack_id, []).append(segment)
+    completed: dict[str, int] = {}
+    for row in ended.values():
+        if row["status"] == COMPLETED:
+            completed[row["pack_id"]] = max(row["epochs"], completed.get(row["pack_id"], 0))
+    lost: dict[str, str] = {}
+    for pack_id in dict.fromkeys([*completed, *files, *(row["pack_id"] for row in ended.values())]):
+        if (pack := plan.packs.get(pack_id)) is None:
+            lost[pack_id] = f"pack {pack_id} has files, but no entry of the plan names it"
+            continue
+        try:
+            line = (pack, *lineage_of(pack, plan))
+            if end := completed.get(pack_id):
+                borders = tuple(border for border in pack.borders if border <= end)
+                refuse_lost_rows(store, (pack.model_copy(update={"borders": borders or (end,)}), *line[1:]), files, True)
+            refuse_lost_rows(store, line, files)
+        except RecordError as error:
+            lost[pack_id] = str(error)
+    return lost
 
 
 def _rows(store: Store, stored: list[Segment], unreadable: list[str]) -> tuple[int, float | None]:

@@ -11,7 +11,7 @@ from workers.contract.settings import DataSettings
 from workers.contract.trial import Pack
 from workers.data.images import known
 from workers.model.inputs import Data, load_data
-from workers.replicas.device import describe_device, prepare_device
+from workers.replicas.device import PRECISIONS_OF, describe_device, prepare_device
 from workers.store.listing import checkpoints
 from workers.store.protocol import Store
 from workers.train.loop import Progress, train
@@ -59,6 +59,12 @@ def rerun_all(
     for _, _, key in list(checkpoints(store)):
         store.delete(key)
     return describe_device(place)
+
+
+def precision_like(was: Mapping[str, Any], device: str) -> str:
+    """Return the precision in a provenance if it is of the same device and the device has it, otherwise `auto`."""
+    precision = was.get("precision")
+    return str(precision) if was.get("device") == device and precision in PRECISIONS_OF.get(device, ()) else "auto"
 
 
 def _train(

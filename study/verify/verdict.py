@@ -9,12 +9,14 @@ import pyarrow.compute as pc
 
 from study.verify.gaps import BAND, Gap, gaps, weights_gap
 from study.verify.what_to_rerun import Rerun, packs_of
+from workers.contract.errors import RecordError
 from workers.contract.version import SAME_NUMBERS
-from workers.store.ends import FAILED, end_rows, ends_among
+from workers.store.ends import COMPLETED, FAILED, end_rows, ends_among, statuses_of_pack
 from workers.store.keys import trials_key, weights_key
 from workers.store.listing import segments
 from workers.store.parquet import decode, read_footer
-from workers.store.plan_log import Plan
+from workers.store.placement import at_other_borders, refuse_lost_rows
+from workers.store.plan_log import Plan, lineage_of
 from workers.store.protocol import Store
 from workers.store.weights_file import decode_weights
 
@@ -116,10 +118,34 @@ def ends_of(store: Store, plan: Plan) -> dict[str, tuple[str, int]]:
     """Return the pack and the number of epochs with which every trial ended, by trial_id; failed trials are left out.
 
     Raises:
-        RecordError: a file of trials is damaged.
+        RecordError: a file of trials is damaged, or is not of a pack and a border of the plan.
     """
-    rows = ends_among(end_rows(store)[0], plan.pack_of).to_pylist()
-    return {row["trial_id"]: (row["pack_id"], row["epochs"]) for row in rows if row["status"] != FAILED}
+    table, packs = end_rows(store)
+    if wrong := at_other_borders((trials_key(pack_id, epochs) for pack_id, epochs in packs.items()), plan):
+        raise wrong[0]
+    for row in table.to_pylist():
+        pack = plan.packs.get(row["pack_id"])
+        if pack is None or row["trial_id"] not in {trial.trial_id for trial in pack.trials}:
+            problem = f"ends trial {row['trial_id']} in pack {row['pack_id']}, which the plan does not"
+            raise RecordError(trials_key(row["pack_id"], row["epochs"]), problem, "move it away, or restore the plan")
+    return {
+        row["trial_id"]: (row["pack_id"], row["epochs"])
+        for row in ends_among(table, plan.pack_of).to_pylist()
+        if row["status"] != FAILED
+    }
+
+
+def refuse_lost(store: Store, plan: Plan, reruns: Sequence[Rerun]) -> None:
+    """Check, before anything is trained, that the rows are there with which the new ones will be compared.
+
+    Raises:
+        RecordError: a rows file is missing, or a file of trials is damaged.
+    """
+    for rerun in reruns:
+        pack = plan.packs[rerun.pack_id]
+        as_it_ended = pack.model_copy(update={"borders": tuple(one for one in pack.borders if one <= rerun.epochs)})
+        has_ended = COMPLETED in statuses_of_pack(store, rerun.pack_id, rerun.epochs).values()
+        refuse_lost_rows(store, (as_it_ended, *lineage_of(pack, plan)), has_ended=has_ended)
 
 
 def origin_of(store: Store, pack_id: str, epochs: int) -> Mapping[str, Any]:

@@ -81,7 +81,9 @@ def write(
         values = dict(zip(factors, levels, strict=True))
         if excluded(values):
             continue
-        trial = trial_of(settings_from({**values, "training.epochs": epochs, **settings}), FINGERPRINT)
+        trial = trial_of(
+            settings_from({"measure.nll_samples": 500, **values, "training.epochs": epochs, **settings}), FINGERPRINT
+        )
         packs.setdefault(tuple(v for n, v in values.items() if n not in ("seed", "warmup")), []).append((trial, values))
     edges = tuple(sorted({*(max(1, epochs * i // borders) for i in range(1, borders)), epochs}))
     planned = []
@@ -158,7 +160,7 @@ def end_of(trial, values, pack, diverged, bound, activity, threshold):
         "epochs": pack.epochs,
         "last_epoch": last,
         "nll": -row["test_bound"] - 1 if completed else None,
-        "nll_samples": 500,
+        "nll_samples": trial.settings.measure.nll_samples,
         **{name: value if completed else None for name, value in FINAL.items()},
         "secondary_samples": 100,
         "baseline_bound": BASELINE[values["decoder"]],

@@ -185,7 +185,9 @@ def _undisturbed(folder: Path, epochs: int) -> pd.DataFrame:
 def matrix(out: Path, lengths: Sequence[float], executors: Sequence[str], ways: Sequence[str]) -> list[Found]:
     """Try every combination, and print each as it comes."""
     found = []
-    print("| epoch, s | executor | way | exit code | seconds to exit | epochs lost | seconds lost | equal | kept |", flush=True)
+    print(
+        "| epoch, s | executor | way | exit code | seconds to exit | epochs lost | seconds lost | equal | kept |", flush=True
+    )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for epoch_s in lengths:
         # Long enough that the study is not over when it is asked to stop, even on a fast machine.

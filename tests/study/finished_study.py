@@ -62,3 +62,15 @@ def changed(
     facts = {name: value for name, value in facts.items() if name not in ("schema_version", "content_sha256")}
     other = pa.Table.from_pylist(frame.to_dict("records"), schema=table.schema.remove_metadata())
     path.write_bytes(encode(other, facts))
+
+
+def rewritten(
+    path: Path, change: Callable[[list[dict]], object], footer: Callable[[dict], object] = lambda footer: None
+) -> None:
+    """The same as `changed`, for rows as they are stored: pandas has no whole numbers and lists beside nulls."""
+    table, facts = decode_with_footer(path.read_bytes(), path.name)
+    rows = table.to_pylist()
+    change(rows)
+    footer(facts)
+    facts = {name: value for name, value in facts.items() if name not in ("schema_version", "content_sha256")}
+    path.write_bytes(encode(pa.Table.from_pylist(rows, schema=table.schema.remove_metadata()), facts))

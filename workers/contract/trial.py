@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydantic import Field
 
-from workers.contract.settings import NOT_IDENTITY, Frozen, Settings
+from workers.contract.settings import NOT_IDENTITY, Frozen, Settings, SettingValue
 from workers.contract.settings_table import default_of, flatten
 
 
@@ -50,6 +50,33 @@ def trial_of(settings: Settings, fingerprint: str) -> Trial:
     return Trial(trial_id=_short_hash(identity(settings, fingerprint)), fingerprint=fingerprint, settings=settings)
 
 
+def ids_by_seed(settings: Settings, fingerprint: str) -> Callable[[int], str]:
+    """Return a function from a seed to the trial_id that these settings have with it on this data.
+
+    A plan has many trials that differ only in the seed, so what they have in common is turned into text once.
+    """
+    default = default_of("seed")
+    # No other part of the text can look like this: in a text of JSON, quotation marks are escaped.
+    mark = '"seed":-1'
+    marked = identity(settings.model_copy(update={"seed": -1}), fingerprint)
+    before, _, after = _json(marked).partition(mark)
+    begun, end = hashlib.sha256(f'{before}"seed":'.encode()), after.encode()
+
+    def id_of(seed: int) -> str:
+        if seed == default:
+            return trial_of(settings.model_copy(update={"seed": seed}), fingerprint).trial_id
+        digest = begun.copy()
+        digest.update(str(seed).encode() + end)
+        return digest.hexdigest()[:16]
+
+    return id_of
+
+
+def measured_with(pack: Pack) -> dict[str, SettingValue]:
+    """Return the settings with which all trials of a pack are measured; their names are without `measure.`."""
+    return flatten(pack.trials[0].settings.measure)
+
+
 def pack_id_of(trial_ids: Iterable[str], parent: str | None, from_epoch: int) -> str:
     """Return the id of a pack, a function of its members and of the state from which they start."""
     return _short_hash([sorted(trial_ids), parent, from_epoch])
@@ -71,5 +98,8 @@ def extend_borders(borders: tuple[int, ...], every: int, epochs: int) -> tuple[i
 
 
 def _short_hash(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_json(value).encode()).hexdigest()[:16]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

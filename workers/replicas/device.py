@@ -15,7 +15,8 @@ from workers.replicas.seeds import generator_of
 PRECISIONS = {"ieee": "highest", "tf32": "high", "bf16": "medium"}
 """The precisions of the factors of matrix products, and torch's words for them."""
 
-_ALLOWED = {"cpu": ("ieee", "bf16"), "cuda": ("ieee", "tf32", "bf16"), "mps": ("ieee",)}
+PRECISIONS_OF = {"cpu": ("ieee", "bf16"), "cuda": ("ieee", "tf32", "bf16"), "mps": ("ieee",)}
+"""The precisions that each device has."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -35,10 +36,10 @@ def prepare_device(wanted: str, precision: str = "auto") -> torch.device:
         )
     if precision == "auto":
         precision = "tf32" if name == "cuda" else "ieee"
-    if precision not in _ALLOWED[name]:
+    if precision not in PRECISIONS_OF[name]:
         raise ValueError(
             f"run.precision: got {precision}, which {name} does not support; "
-            f"allowed on {name}: auto, {', '.join(_ALLOWED[name])}"
+            f"allowed on {name}: auto, {', '.join(PRECISIONS_OF[name])}"
         )
     torch.set_float32_matmul_precision(PRECISIONS[precision])
     # Where processes share the cores, several OpenMP threads per process are up to 100 times slower than one.

@@ -140,8 +140,9 @@ def _rows_of_end(store: Store, pack_id: str, epochs: int) -> pa.Table:
     table = decode(store.read(key), key, _OF_AN_END).select(_OF_AN_END).replace_schema_metadata(None)
     ids = table["trial_id"].to_pylist()
     # Files are found by these ids.
-    if set(table["pack_id"].to_pylist()) - {pack_id} or not all(isinstance(one, str) and ID.fullmatch(one) for one in ids):
-        raise damaged(key, "it has a row of another pack, or of something that is no trial")
+    is_its_own = not set(table["pack_id"].to_pylist()) - {pack_id} and not set(table["epochs"].to_pylist()) - {epochs}
+    if not is_its_own or not all(isinstance(one, str) and ID.fullmatch(one) for one in ids):
+        raise damaged(key, "it has a row of another pack, or of something that is no trial, or of other epochs")
     return table
 
 

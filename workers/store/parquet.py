@@ -188,7 +188,7 @@ def open_file(raw: Any, path: str) -> tuple[pq.ParquetFile, dict[str, Any]]:
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("kind", "pack_id", "study", "grid", "created", "reason", "content_sha256"), (str,)),
     **dict.fromkeys(("checkpoint", "checkpoint_sha256"), (str, type(None))),
-    **dict.fromkeys(("provenance", "factors", "columns_sha256"), (dict,)),
+    **dict.fromkeys(("provenance", "factors", "columns_sha256", "measure"), (dict,)),
     "threshold": (int, float),
     "closed": (bool,),
 }

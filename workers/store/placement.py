@@ -1,4 +1,4 @@
-"""Check that stored files have the names and borders of the plan, and that no (trial, epoch) is repeated or missing."""
+"""Check that stored files fit the plan: their names, borders, trials and measurements; and that no row is twice or lost."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from workers.contract.errors import RecordError, unreadable
-from workers.contract.trial import Pack
+from workers.contract.settings_table import default_of, leaves
+from workers.contract.trial import Pack, measured_with
 from workers.store.ends import parts_of
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, epochs_key, trials_key
 from workers.store.listing import Segment, ended_packs, segments
@@ -149,11 +150,56 @@ def at_other_borders(keys: Iterable[str], plan: Plan) -> list[RecordError]:
         good |= {*keys_at_borders(pack, pack.epochs), *(trials_key(pack.pack_id, border) for border in pack.borders)}
     wrong = []
     for key in keys:
-        pack_id = key.partition("/")[2].partition("-")[0]
+        pack_id = pack_in(key)
         # Rows of a pack that no entry names are reported elsewhere.
         if pack_id in plan.packs and key not in good:
             wrong.append(_at_no_border(key, pack_id))
     return wrong
+
+
+def pack_in(key: str) -> str:
+    """Return the pack_id in the name of a file of epochs/ or trials/."""
+    return key.partition("/")[2].partition("-")[0]
+
+
+def unlike_the_plan(key: str, table: pa.Table, footer: Mapping[str, Any], plan: Plan) -> RecordError | None:
+    """Return what is wrong with a file of epochs/ or trials/ of another pack or other trials, or measured in another way.
+
+    Rows of trials that no entry names are not reported here, nor are measurements of files that do not say how they were
+    made: those of earlier versions.
+
+    Args:
+        key: the file, whose name and content agree (refuse_renamed).
+        table: its rows, with the column trial_id at least.
+        footer: its footer.
+        plan: the plan of the study.
+    """
+    pack, is_end = plan.packs.get(pack_in(key)), key.startswith(f"{TRIALS_FOLDER}/")
+    ids = table["trial_id"].unique().to_pylist()
+    if pack is None:
+        is_foreign = is_end or any(trial_id in plan.trials for trial_id in ids)
+        return (
+            RecordError(key, f"is of pack {pack_in(key)}, which no entry of the plan names", _AWAY) if is_foreign else None
+        )
+    strangers = set(ids) - {trial.trial_id for trial in pack.trials}
+    if strangers := {trial_id for trial_id in strangers if is_end or trial_id in plan.trials}:
+        return RecordError(key, f"has a row of trial {min(strangers)}, which is not in pack {pack.pack_id}", _AWAY)
+    planned = measured_with(pack)
+    stored = footer.get("measure", planned)
+    ways = [(name, stored.get(name, _measured_before(name))) for name in dict.fromkeys([*planned, *stored])]
+    if is_end:
+        columns = [name for name in planned if name in table.column_names]
+        ways += [(name, value) for name in columns for value in table[name].unique().drop_null().to_pylist()]
+    for name, value in ways:
+        if value != planned.get(name):
+            text = f"was measured with measure.{name}: {value}, but the plan says {planned.get(name)}"
+            return RecordError(key, text, "move it away, or restore the file that was there")
+    return None
+
+
+def _measured_before(name: str) -> Any:
+    """Return how a file that lacks a setting of measure.* was measured: it is older than the setting."""
+    return default_of(f"measure.{name}") if f"measure.{name}" in leaves() else None
 
 
 def _at_no_border(key: str, pack_id: str) -> RecordError:

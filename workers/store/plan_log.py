@@ -1,6 +1,6 @@
 """The plan log: an append-only list of the trials of a study and their packs, which only the driver writes."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from workers.contract.columns import PLAN, SCHEMA_VERSION
 from workers.contract.errors import RecordError, VersionError, damaged, unreadable
 from workers.contract.settings import Settings, layers_above
 from workers.contract.settings_table import flatten, leaves, settings_from, with_seed
-from workers.contract.trial import Pack, Trial
+from workers.contract.trial import Pack, Trial, ids_by_seed, pack_id_of
 from workers.store.keys import PLAN_FOLDER, PLAN_KEY, plan_key
 from workers.store.parquet import decode_with_footer, encode
 from workers.store.protocol import Store, exists
@@ -64,7 +64,8 @@ def read_plan(store: Store, hidden: Collection[str] = ()) -> Plan:
 
     Raises:
         VersionError: an entry was written by a later version.
-        RecordError: an entry is damaged or missing, or a file has no place in the log; the message names the file.
+        RecordError: an entry is damaged or missing, has the id of a trial or a pack that is not its own, or a file has no
+            place in the log; the message names the file.
     """
     trials: dict[str, Trial] = {}
     pack_of: dict[str, str] = {}
@@ -72,7 +73,9 @@ def read_plan(store: Store, hidden: Collection[str] = ()) -> Plan:
     footers: list[Mapping[str, Any]] = []
     keys = _keys(store, hidden)
     for key in keys:
-        found, footer = _entry(_read(store, key), key)
+        raw = _read(store, key)
+        refuse_wrong_ids(raw, key)
+        found, footer = _entry(raw, key)
         if footers and footer.get("study") != footers[0].get("study"):
             raise RecordError(key, f"is an entry of study {footer.get('study')}, not of {footers[0].get('study')}", _AWAY)
         orphans = sorted({pack.parent for pack in found if pack.parent} - packs.keys())
@@ -161,19 +164,48 @@ def _row(trial: Trial, pack: Pack) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=256)
+def refuse_wrong_ids(raw: bytes, key: str) -> None:
+    """Compare every id in an entry with the one that its settings and data, or its members and start, give.
+
+    Raises:
+        VersionError, RecordError: see read_plan.
+    """
+    if wrong := wrong_ids(raw, key):
+        more = f", and {len(wrong) - 1} more such" if len(wrong) > 1 else ""
+        raise RecordError(key, wrong[0] + more, "restore it from a copy")
+
+
+def wrong_ids(raw: bytes, key: str) -> tuple[str, ...]:
+    """Return a sentence without its subject, the file, for each trial and each pack of an entry whose id is not its own.
+
+    Raises:
+        VersionError, RecordError: see read_plan.
+    """
+    return _read_entry(raw, key)[2]
+
+
 def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any]]:
-    """Return the packs and the footer of an entry.
+    """Return the packs and the footer of an entry."""
+    return _read_entry(raw, key)[:2]
+
+
+@lru_cache(maxsize=256)
+def _read_entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any], tuple[str, ...]]:
+    """Return the packs and the footer of an entry, and which of its ids are wrong; see wrong_ids.
 
     The result is cached by the bytes: a command reads the log several times, and entries never change.
     """
     table, footer = decode_with_footer(raw, key)
     if footer.get("kind") != PLAN_FOLDER:
         raise RecordError(key, f"is not an entry of the plan; its kind is {footer.get('kind')}", _AWAY)
+    if "factors" not in footer:
+        raise damaged(key, "its footer does not name the factors of its grid")
     if unknown := set(table.column_names) - set(PLAN.names):
         raise VersionError(key, f"has settings that this program does not know ({', '.join(sorted(unknown))})", UPDATE)
     try:
-        return tuple(_packs_in(table)), footer
+        trials, wrong = _trials_in(table)
+        packs = tuple(_packs_in(table, trials))
+        return packs, footer, (*wrong, *_wrong_packs(packs, table))
     except (ValueError, TypeError, KeyError) as error:
         # The checksums are right, so somebody wrote it like this.
         raise damaged(key, f"it is no list of packs and trials ({_first_problem(error)})") from error
@@ -186,8 +218,8 @@ def _first_problem(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _packs_in(table: pa.Table) -> list[Pack]:
-    trials, members = _trials_in(table), dict[str, list[int]]()
+def _packs_in(table: pa.Table, trials: list[Trial]) -> list[Pack]:
+    members: dict[str, list[int]] = {}
     pack_ids, borders, parents, starts = (
         table[name].to_pylist() for name in ("pack_id", "borders", "parent_pack", "from_epoch")
     )
@@ -205,7 +237,21 @@ def _packs_in(table: pa.Table) -> list[Pack]:
     ]
 
 
-def _trials_in(table: pa.Table) -> list[Trial]:
+def _wrong_packs(packs: Iterable[Pack], table: pa.Table) -> Iterator[str]:
+    """Yield what is wrong with packs, of which `_packs_in` believes the first row."""
+    for pack in packs:
+        own = pack_id_of((trial.trial_id for trial in pack.trials), pack.parent, pack.from_epoch)
+        if own != pack.pack_id:
+            yield f"gives pack {pack.pack_id} the trials, the parent and the start of pack {own}"
+    columns = (table[name].to_pylist() for name in ("pack_id", "borders", "parent_pack", "from_epoch"))
+    first: dict[str, list[Any]] = {}
+    rows = zip(*columns, strict=True)
+    twofold = dict.fromkeys(pack_id for pack_id, *own in rows if first.setdefault(pack_id, own) != own)
+    yield from (f"gives the trials of pack {pack_id} different borders or starts" for pack_id in twofold)
+
+
+def _trials_in(table: pa.Table) -> tuple[list[Trial], list[str]]:
+    """Return the trial of every row, and what is wrong with their ids."""
     # An entry of an earlier version lacks settings that were added later; they take their default, which keeps its meaning.
     known = [name for name in leaves(Settings) if name in table.column_names and name != "seed"]
     columns = [table[name].to_pylist() for name in known]
@@ -215,10 +261,14 @@ def _trials_in(table: pa.Table) -> list[Trial]:
     ]
     ids, fingerprints, seeds = (table[name].to_pylist() for name in ("trial_id", "fingerprint", "seed"))
     # Most rows differ only in the seed, and building and checking settings takes most of the time.
-    cells: dict[tuple[Any, ...], Settings] = {}
-    trials = []
-    for trial_id, fingerprint, seed, *values in zip(ids, fingerprints, seeds, *columns, strict=True):
-        if (cell := cells.get(own := tuple(values))) is None:
-            cell = cells[own] = settings_from(dict(zip(known, own, strict=True)))
+    cells: dict[tuple[Any, ...], tuple[Settings, Callable[[int], str]]] = {}
+    trials, wrong = [], []
+    for trial_id, seed, fingerprint, *values in zip(ids, seeds, fingerprints, *columns, strict=True):
+        if (known_cell := cells.get(own := (fingerprint, *values))) is None:
+            settings = settings_from(dict(zip(known, values, strict=True)))
+            known_cell = cells[own] = settings, ids_by_seed(settings, fingerprint)
+        cell, id_of = known_cell
         trials.append(Trial(trial_id=trial_id, fingerprint=fingerprint, settings=with_seed(cell, seed)))
-    return trials
+        if (own_id := id_of(seed)) != trial_id:
+            wrong.append(f"gives trial {trial_id} the settings and the data of trial {own_id}")
+    return trials, wrong

@@ -73,7 +73,7 @@ def agrees(store: Store, key: str, table: pa.Table, provenance: Mapping[str, Any
         raise PackClosedError(key)
     if winner["content_sha256"] == content_sha256(table):
         return True
-    if is_exact and all(winner["provenance"].get(name) == provenance.get(name) for name in SAME_NUMBERS):
+    if is_exact and all((winner.get("provenance") or {}).get(name) == provenance.get(name) for name in SAME_NUMBERS):
         raise ConflictError(key)
     return False
 

@@ -24,7 +24,7 @@ from workers.contract.columns import (
 from workers.contract.errors import PackClosedError
 from workers.contract.settings import FACTORS, latent_units
 from workers.contract.settings_table import value_of
-from workers.contract.trial import Pack, Trial, next_border
+from workers.contract.trial import Pack, Trial, measured_with, next_border
 from workers.measure.activity import active_units
 from workers.measure.at_the_end import Final, measure_final
 from workers.measure.baseline import baseline_bound
@@ -140,7 +140,7 @@ def train(
         table = pa.concat_tables([before, table_of(rows, EPOCHS)]).combine_chunks()
         before = EPOCHS.empty_table()
         state = learner.state(epoch, tuple(diverged))
-        facts = {"threshold": pack.trials[0].settings.measure.threshold}
+        facts = {"threshold": pack.trials[0].settings.measure.threshold, "measure": measured_with(pack)}
         if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts, is_exact):
             # Another worker, on another device, committed first. The study has its rows, so we continue from its state. If
             # that is lost, we continue from ours, which is the same up to rounding.
@@ -300,7 +300,12 @@ def _finish(
                 "device": provenance["device_name"],
             }
         )
-    footer = {"kind": "trials", "pack_id": pack.pack_id, "provenance": dict(provenance)}
+    footer = {
+        "kind": "trials",
+        "pack_id": pack.pack_id,
+        "measure": measured_with(pack),
+        "provenance": dict(provenance),
+    }
     key, table = trials_key(pack.pack_id, pack.epochs), table_of(rows, TRIALS)
     if not store.create(key, encode(table, footer)):
         agrees(store, key, table, provenance, is_exact)

@@ -6,8 +6,10 @@ import pyarrow.parquet as pq
 from analysis.loading.vectors import VECTORS
 from tests.analysis.planted import write
 from workers.contract.columns import EPOCHS
+from workers.contract.trial import pack_id_of
 from workers.store.keys import epochs_key
 from workers.store.parquet import decode_with_footer, encode
+from workers.store.plan_log import append_entry, read_plan
 
 SCALARS = [name for name in EPOCHS.names if name not in VECTORS]
 
@@ -34,10 +36,15 @@ def flip_page(file, column):
 
 
 def twice(root):
-    """A study with the rows of one file also in a file of another pack, which the plan does not know; returns its key."""
+    """A study with the rows of one file also in a file of a pack that continues its own from the beginning; its key."""
     store = write(root)
     key = sorted(store.list("epochs"))[0]
     table, footer = decode_with_footer(store.read(key), key)
-    copied = epochs_key("0" * 15 + "a", 0, 2)
-    store.create(copied, encode(table, {**footer, "pack_id": "0" * 15 + "a"}))
+    plan = read_plan(store)
+    pack = plan.packs[footer["pack_id"]]
+    child_id = pack_id_of([trial.trial_id for trial in pack.trials], pack.pack_id, 0)
+    child = pack.model_copy(update={"pack_id": child_id, "parent": pack.pack_id})
+    append_entry(store, 2, [child], {name: plan.footers[0][name] for name in ("study", "grid", "factors")})
+    copied = epochs_key(child_id, 0, 2)
+    store.create(copied, encode(table, {**footer, "pack_id": child_id}))
     return copied

@@ -228,7 +228,7 @@ def test_a_border_without_rows_or_checkpoint_is_whole(tiny):
     """Where nothing was left to train: no rows, and a footer that names no checkpoint."""
     end = max((tiny / "trials").glob("*-000004.parquet"))
     (path,) = (tiny / "epochs").glob(f"{end.name[:16]}-*-000004.parquet")
-    changed(end, lambda frame: frame.__setitem__("last_epoch", 3))
+    changed(end, lambda frame: frame.__setitem__("last_epoch", 3) or frame.__setitem__("status", "diverged"))
     table, footer = decode_with_footer(path.read_bytes(), path.name)
     del footer["checkpoint"], footer["checkpoint_sha256"]
     written_again(path, table.slice(0, 0), footer | {"closed": True})

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.workers import tiny
 from workers.contract.settings import Settings
 from workers.contract.settings_table import default_of, leaves, settings_from
-from workers.contract.trial import Pack, extend_borders, identity, next_border, pack_id_of, trial_of
+from workers.contract.trial import Pack, extend_borders, identity, ids_by_seed, next_border, pack_id_of, trial_of
 
 FINGERPRINT = "beb221bc1ffc93be026c16fa78be0a5834070253790d4a44bb65f629be2af323"
 
@@ -202,3 +202,11 @@ def test_walking_from_border_to_border_meets_all(borders):
     while (epoch := next_border(borders, epoch)) is not None:
         walked.append(epoch)
     assert tuple(walked) == borders
+
+
+@given(st.integers(0, 2**63 - 1), st.sampled_from([{}, OTHER, *({name: value} for name, value in OTHER.items())]))
+def test_ids_by_seed_are_the_ids_of_trials(seed, values):
+    settings = settings_from({**values, "seed": 5})
+    id_of = ids_by_seed(settings, FINGERPRINT)
+    for one in (seed, 0, 5):
+        assert id_of(one) == trial_of(settings_from({**values, "seed": one}), FINGERPRINT).trial_id
