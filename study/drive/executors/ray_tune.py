@@ -3,7 +3,8 @@
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
     from study.drive.executors.ray_trainable import run_pack
 
     packs = {job.model_dump_json(): job.pack.pack_id for job in jobs}
+    raised: list[Exception] = []
     with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -90,18 +92,37 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
                 name="packs",
                 storage_path=folder,
                 verbose=0,
-                callbacks=[_bridge(packs, listener)],
+                callbacks=[_bridge(packs, listener, raised)],
                 # After an error, a pack is tried again in its process. A process that is gone, perhaps with its machine, is
                 # always started again; the listener ends a pack that dies repeatedly before it reaches a border.
                 failure_config=tune.FailureConfig(max_failures=-1),
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
 
 
-def _bridge(packs: Mapping[str, str], listener: Listener) -> Any:
-    """Return the Tune callback that reports to the listener; `packs` maps the text of each job to its pack_id."""
+def _bridge(packs: Mapping[str, str], listener: Listener, raised: list[Exception]) -> Any:
+    """Return the Tune callback that reports to the listener.
+
+    Args:
+        packs: the pack_id of every job, by its text.
+        listener: who is told.
+        raised: gets what the listener raises, such as an error of the store; Tune makes an error of its own of it.
+    """
     from ray import tune
+
+    @contextmanager
+    def kept() -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raised.append(error)
+            raise
 
     class Bridge(tune.Callback):
         """Passes Tune's events on to the listener."""
@@ -114,22 +135,29 @@ def _bridge(packs: Mapping[str, str], listener: Listener) -> Any:
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            if "outcome" in result:
-                listener.ended(result["pack_id"], result["outcome"])
-            elif "failed" in result:
-                listener.failed(result["pack_id"], Failure(**result["failed"]))
-            elif "retried" in result:
-                listener.retried(result["pack_id"], Failure(**result["retried"]))
-            elif "pack_id" in result:
-                listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
+            with kept():
+                _pass_on(result, listener)
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            report_loss(listener, packs[trial.config["job"]], _reason(trial))
+            with kept():
+                report_loss(listener, packs[trial.config["job"]], _reason(trial))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            listener.failed(packs[trial.config["job"]], death(_reason(trial)))
+            with kept():
+                listener.failed(packs[trial.config["job"]], death(_reason(trial)))
 
     return Bridge()
+
+
+def _pass_on(result: Mapping[str, Any], listener: Listener) -> None:
+    if "outcome" in result:
+        listener.ended(result["pack_id"], result["outcome"])
+    elif "failed" in result:
+        listener.failed(result["pack_id"], Failure(**result["failed"]))
+    elif "retried" in result:
+        listener.retried(result["pack_id"], Failure(**result["retried"]))
+    elif "pack_id" in result:
+        listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
 
 
 def report_loss(listener: Listener, pack_id: str, reason: str) -> None:
