@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.picture import Picture
-from analysis.figures.replace_file import replace
+from analysis.figures.replace_file import make_place, replace
 from analysis.latent.models import (
     Digits,
     TrainedModel,
@@ -177,6 +177,7 @@ def write_latent(study: Study, root: str | None = None, seed: int | None = None)
         raise absent[0]
     table_of_captions = pd.DataFrame(captions, columns=["name", "title", "caption", "number"])
     files[LATENT_CAPTIONS] = csv_of(table_of_captions)
+    make_place(study.path, study.url)
     for name, raw in files.items():
         replace(study.path / FIGURES_FOLDER / name, raw)
     return [study.path / FIGURES_FOLDER / name for name in files], [*lines, *map(str, absent)]

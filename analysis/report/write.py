@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.figures.catalogue import FigureError, chosen
 from analysis.figures.picture import Picture
-from analysis.figures.replace_file import replace
+from analysis.figures.replace_file import make_place, replace
 from analysis.loading.csv_text import csv_of
 from analysis.loading.study import Study
 from analysis.report.claims import claims_section
@@ -72,6 +72,7 @@ def write_report(
         section = make(computed)
         if section is not None:
             sections.append(section)
+    make_place(study.path, study.url)
     folder = study.path / FIGURES_FOLDER
     pictures = [picture for section in sections for picture in section.pictures]
     written, images = [], {}
@@ -102,7 +103,9 @@ def write_figures(
         OSError: the study's folder is not writable.
     """
     written: list[Path] = []
-    for entry in chosen(study, keys):
+    entries = chosen(study, keys)
+    make_place(study.path, study.url)
+    for entry in entries:
         say(f"figure {entry.key}")
         picture = entry.make() if len(study.epochs) else None
         if picture is not None:

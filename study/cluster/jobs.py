@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import posixpath
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -140,12 +141,17 @@ def find_job(client: Any, name: str) -> StudyJob:
         CommandError: there is no such job.
     """
     jobs = studies(client)
-    named = [job for job in jobs if name in (job.job_id, job.study)]
+    named = [job for job in jobs if is_named(job, name)]
     if not named:
         there = ", ".join(dict.fromkeys(job.study for job in jobs))
         raise CommandError(f"no such study on the cluster: {name}; studies there: {there or 'none'}; see study list")
     # A running job comes before one that waits for it.
     return max(named, key=lambda job: (job.state == "RUNNING", job.is_running, job.started or float("inf")))
+
+
+def is_named(job: StudyJob, name: str) -> bool:
+    """Return whether this is the id of a job or the name of its study, which may be spelled as a path, such as s/ or ./s."""
+    return posixpath.normpath(name) in (job.job_id, job.study)
 
 
 def refuse_unstarted(job: StudyJob) -> None:

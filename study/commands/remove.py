@@ -8,9 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from study.drive.lease import holder, sentence
+from study.drive.lease import Holder, Watch, sentence, silence
 from study.forecast.amounts import counted, in_bytes
-from study.status.found_study import Found, find_study, sizes
+from study.status.found_study import Found, find_study, folders_named, sizes
 from workers.contract.errors import CommandError, RecordError, say
 from workers.store.plan_log import read_plan
 
@@ -26,14 +26,17 @@ def carry_out(words: argparse.Namespace) -> int:
     try:
         found = find_study(words.name, words.out)
     except CommandError:
-        if not (left := left_over(Path(words.out, words.name))):
+        # The study itself is gone, so `..` in its path can lead nowhere any more.
+        named = [Path(os.path.normpath(folder)) for folder in folders_named(words.name, words.out)]
+        if not (left := [each for folder in dict.fromkeys(named) for each in left_over(folder)]):
             raise
         for folder in left:
             _delete(folder)
             say(f"removed {folder}, left by an interrupted removal")
         return 0
-    _refuse(found)
-    for line in _what_goes(found):
+    watch = Watch(found.store)
+    silent = _refuse(found, watch)
+    for line in _what_goes(found, silent, watch.silent_after_s):
         say(line)
     if not words.yes:
         if not sys.stdin.isatty():
@@ -41,8 +44,8 @@ def carry_out(words: argparse.Namespace) -> int:
         if input(f"remove study {found.name}? type its name: ").strip() != found.name:
             say("nothing was removed")
             return 0
-        # Somebody may have started it while the question was waiting.
-        _refuse(found)
+        # Somebody may have started it while the question was waiting, or a driver that slept may have gone on.
+        _refuse(found, watch)
     remove(found.folder)
     say(f"study {found.name} was removed")
     return 0
@@ -77,20 +80,22 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _refuse(found: Found) -> None:
+def _refuse(found: Found, watch: Watch) -> Holder | None:
+    """Refuse a study that is a link, or that somebody may be running; return a driver that is gone, if it left a lease."""
     if found.folder.is_symlink():
         raise CommandError(
             f"{found.folder}: is a symbolic link to {found.folder.resolve()}; name that folder, then remove the link"
         )
-    driver = holder(found.store)
+    driver = watch.holder(say)
     if driver is not None and driver.alive:
         raise CommandError(
             f"study {found.name} is running ({sentence(driver)}); stop it first with study stop "
             f"{found.folder} and wait until it has ended"
         )
+    return driver
 
 
-def _what_goes(found: Found) -> list[str]:
+def _what_goes(found: Found, driver: Holder | None, watched_s: float) -> list[str]:
     try:
         trials = counted(len(read_plan(found.store).trials), "trial")
     except RecordError:
@@ -98,4 +103,5 @@ def _what_goes(found: Found) -> list[str]:
     parts = sizes(found.folder)
     files, size = sum(count for count, _ in parts.values()), sum(size for _, size in parts.values())
     lines = [f"  {name}: {count} file{'s' if count != 1 else ''}, {in_bytes(each)}" for name, (count, each) in parts.items()]
-    return [f"{found.folder.resolve()}: {trials}, {files} files, {in_bytes(size)}; nobody is running it", *lines]
+    runs = "nobody is running it" if driver is None or driver.is_here else silence(driver, watched_s)
+    return [f"{found.folder.resolve()}: {trials}, {files} files, {in_bytes(size)}; {runs}", *lines]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from study.drive.lease import Holder, holder, sentence
+from study.drive.lease import Holder, glance, sentence
 from study.forecast.amounts import counted, in_bytes, moment
 from study.status.found_study import Found, find_study, sizes, sizes_in_bucket
 from study.status.standing import LOST, Standing, standing
@@ -21,7 +21,7 @@ def carry_out(words: argparse.Namespace) -> int:
     """Print how far a study has come."""
     found = find_study(words.name, words.out)
     now = standing(found.store)
-    driver = holder(found.store)
+    driver = glance(found.store, say)
     for line in lines_of(found, now, driver, words.packs):
         say(line)
     return 0
@@ -70,7 +70,9 @@ def _driver(driver: Holder | None) -> str:
         return "nobody"
     if driver.alive:
         return sentence(driver)
-    return f"nobody; the last driver ended without notice ({sentence(driver)})"
+    if driver.is_here:
+        return f"nobody; the last driver ended without notice ({sentence(driver)})"
+    return f"nobody, as it seems; the last driver is silent ({sentence(driver)})"
 
 
 def _disk(found: Found) -> str:

@@ -3,7 +3,7 @@
 import argparse
 
 from study.cluster.service import add_place, jobs_at
-from study.drive.lease import holder, sentence
+from study.drive.lease import glance, sentence
 from study.status.found_study import find_study, refuse_links
 from workers.contract.errors import CommandError, say
 from workers.store.keys import stop_key, study_url
@@ -23,12 +23,21 @@ def carry_out(words: argparse.Namespace) -> int:
         return _through_cluster(words)
     found = find_study(words.name, words.out)
     refuse_links(found)
-    driver = holder(found.store)
+    driver = glance(found.store, say)
     if driver is None:
         say(f"nobody is running study {found.name}; there is nothing to stop")
-    elif not driver.alive:
+        return 0
+    if driver.is_here and not driver.alive:
         say(f"nobody is running study {found.name}; its last driver ended without notice ({sentence(driver)})")
-    elif found.store.create(stop_key(driver.lease.run_id), b""):
+        return 0
+    # A driver elsewhere that is silent may only sleep. If it does not, nobody reads the key.
+    is_new = found.store.create(stop_key(driver.lease.run_id), b"")
+    if not driver.alive:
+        say(
+            f"the driver of study {found.name} is silent ({sentence(driver)}); if it only sleeps, it stops at the next "
+            "borders when it wakes"
+        )
+    elif is_new:
         say(
             f"asked the driver of study {found.name} to stop ({sentence(driver)}): every running pack continues to its "
             f"next border, then the command ends; study status {found.url} shows when; "
@@ -45,7 +54,7 @@ def _through_cluster(words: argparse.Namespace) -> int:
 
     with jobs_at(words.address, words.cluster) as client:
         newest = jobs.find_job(client, words.name)
-        running = [job for job in jobs.studies(client) if job.is_running and words.name in (job.study, job.job_id)]
+        running = [job for job in jobs.studies(client) if job.is_running and jobs.is_named(job, words.name)]
         if len(places := {job.out for job in running}) > 1:
             raise CommandError(
                 f"study {words.name} is running {len(places)} times, with results in {' and '.join(sorted(places))}; "

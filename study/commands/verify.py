@@ -14,7 +14,7 @@ from study.provenance import code_provenance
 from study.status.found_study import Found, find_study, refuse_links
 from study.verify.verdict import DIFFERENT, WITHIN, Verdict, ends_of, judge, origin_of, refuse_lost
 from study.verify.what_to_rerun import reruns_of
-from workers.contract.errors import CONFLICT, CommandError, say
+from workers.contract.errors import CONFLICT, CommandError, FolderGoneError, say
 from workers.contract.settings import RunSettings
 from workers.store.keys import verify_url
 from workers.store.open import open_store
@@ -102,9 +102,13 @@ def _fresh(found: Found) -> Store:
     for number in range(1000):
         url = verify_url(found.store.url, stamp if not number else f"{stamp}-{number}")
         try:
-            Path(url).mkdir(parents=True)
+            # Not the study's own folder, which may have been removed in the meantime.
+            Path(url).parent.mkdir(exist_ok=True)
+            Path(url).mkdir()
         except FileExistsError:
             continue
+        except FileNotFoundError:
+            raise FolderGoneError(found.url) from None
         return open_store(url)
     raise CommandError(f"{found.folder}/verify: a thousand verifications began in this second; try again")
 

@@ -31,7 +31,7 @@ from workers.store.keys import (
     closed_key,
     trials_key,
 )
-from workers.store.listing import Segment, checkpoints, closed_packs, ended_packs, leases, segments, trained_models
+from workers.store.listing import Segment, checkpoints, closed_packs, ended_packs, leases, pauses, segments, trained_models
 from workers.store.parquet import decode_with_footer
 from workers.store.placement import at_other_borders, refuse_renamed, repeated_rows, stored_and_due
 from workers.store.plan_log import Plan, read_plan, wrong_ids
@@ -320,7 +320,10 @@ def _leases(store: Store, found: Examined) -> None:
 def _strays(store: Store, found: Examined) -> None:
     known = {
         WEIGHTS_FOLDER: {key for _, _, key in trained_models(store)},
-        CHECKPOINTS_FOLDER: {*(key for _, _, key in checkpoints(store)), *map(closed_key, closed_packs(store))},
+        CHECKPOINTS_FOLDER: {
+            *(key for _, _, key in (*checkpoints(store), *pauses(store))),
+            *map(closed_key, closed_packs(store)),
+        },
         LEASE_FOLDER: {key for _, _, key in leases(store)},
     }
     for folder, keys in known.items():

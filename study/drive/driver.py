@@ -26,7 +26,8 @@ from workers.contract.failure import Failure, death
 from workers.contract.job import Job
 from workers.contract.trial import Pack
 from workers.store.closing import mark_closed
-from workers.store.keys import stop_key
+from workers.store.keys import PLAN_FOLDER, stop_key
+from workers.store.listing import identity
 from workers.store.plan_log import lineage_of
 from workers.store.protocol import Store, exists
 
@@ -94,6 +95,8 @@ class _Watch:
         self.display.say(f"{reason}; it is started again, and every pack continues from its last border")
 
     def failed(self, pack_id: str, failure: Failure) -> None:
+        # If the study's folder is gone, this ends the run; otherwise every pack that is left would fail for the same reason.
+        self.store.list(PLAN_FOLDER)
         self.failures[pack_id] = failure
         self.display.say(f"pack {pack_id} failed: {failure.sentence}")
 
@@ -112,6 +115,7 @@ def drive(
 
     Raises:
         PlanConflictError, RecordError: see find_work.
+        FolderGoneError: the study was removed, renamed or replaced while this ran.
     """
     started = time.monotonic()
     run_id = secrets.token_hex(8)
@@ -163,8 +167,10 @@ def _give_up(store: Store, pack: Pack, failure: Failure, say: Callable[[str], No
 def jobs_of(request: Request, work: Work, packs: Sequence[Pack], run_id: str, provenance: Mapping[str, object]) -> list[Job]:
     """Return the jobs of these packs: what a worker needs to know about each one."""
     store, grid = request.store, request.grid
+    study = identity(store)
     return [
         Job(
+            study=study,
             pack=pack,
             ancestors=lineage_of(pack, work.plan),
             root=_absolute(grid.base.data.root),

@@ -1,4 +1,9 @@
-"""Record who drives a study, so that a second driver waits instead of doing the same work; no result depends on it."""
+"""Record who drives a study, so that a second driver waits instead of doing the same work; no result depends on it.
+
+On the same machine a driver lives as long as its process. Elsewhere (on another machine, or in another process namespace of
+this one) nobody can look for the process, and clocks may differ by hours. There a driver counts as silent when the observer
+has seen no new heartbeat for SILENT_AFTER_S of its own time.
+"""
 
 import json
 import os
@@ -7,13 +12,13 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from study.forecast.amounts import moment
-from workers.contract.errors import printable
+from workers.contract.errors import FolderGoneError, printable
 from workers.store.keys import lease_key
 from workers.store.listing import leases
 from workers.store.protocol import Store
@@ -21,7 +26,10 @@ from workers.store.protocol import Store
 BEAT_EVERY_S = 10.0
 
 SILENT_AFTER_S = 60.0
-"""A driver on another machine counts as gone if its last heartbeat is older than this."""
+"""A driver elsewhere counts as silent if the observer has seen no new heartbeat for so long, by its own monotonic clock."""
+
+GLANCE_BEATS = 1.3
+"""How many heartbeats long `glance` watches: one must fall into this time if the driver lives."""
 
 MOST_BYTES = 10_000
 """Most bytes of a heartbeat that are read."""
@@ -55,32 +63,84 @@ class Lease:
 
 @dataclass(frozen=True)
 class Holder:
-    """The driver that a lease names, alive or dead."""
+    """The driver that a lease names."""
 
     lease: Lease
     key: str
     number: int
-    age_s: float
-    """Seconds since its last heartbeat, by the two clocks involved."""
+    is_here: bool
+    """Whether it runs, or ran, on this machine and in this process namespace."""
     alive: bool
+    """False if its process is gone, or if its heartbeat was watched and is silent; elsewhere it may live otherwise."""
 
 
-def holder(store: Store) -> Holder | None:
-    """Return who drives a study: the newest lease, a live driver's before those of dead ones; None if there is none.
+class Watch:
+    """Watches the heartbeats of a study; what it has seen counts for later questions to the same watch."""
 
-    On the same machine a driver is alive while its process exists; on another machine, while its heartbeat is recent.
+    def __init__(self, store: Store, silent_after_s: float | None = None) -> None:
+        """Watch from now on; a driver elsewhere is silent after `silent_after_s` (default: SILENT_AFTER_S)."""
+        self._store = store
+        self.silent_after_s = SILENT_AFTER_S if silent_after_s is None else silent_after_s
+        self._seen: dict[str, tuple[int, float, bool]] = {}
+        """Of every run: the number of its newest heartbeat, when that was first seen, and whether it was a new one."""
+
+    def look(self) -> list[Holder]:
+        """Return the drivers that left a lease, with what is known of them by now."""
+        now, found = time.monotonic(), _holders(self._store)
+        before, self._seen = self._seen, {}
+        for one in found:
+            # Any other number is new: a driver whose lease was cleared away while it slept counts from 1 again.
+            number, _, _ = known = before.get(one.lease.run_id, (one.number, now, False))
+            self._seen[one.lease.run_id] = known if number == one.number else (one.number, now, True)
+        return [one if one.is_here else replace(one, alive=now - self._since(one) < self.silent_after_s) for one in found]
+
+    def holder(self, say: Callable[[str], None] = lambda text: None) -> Holder | None:
+        """Return who drives a study, a live driver before dead ones; None if there is no lease.
+
+        If only drivers elsewhere may live, this says so and watches until one has a new heartbeat or all are silent.
+        """
+        has_said = False
+        while True:
+            found = self.look()
+            living = [one for one in found if one.alive]
+            known = [one for one in living if one.is_here or self._seen[one.lease.run_id][2]]
+            if known or not living:
+                return _foremost(known or found)
+            if not has_said:
+                who, most = sentence(living[0]), f"{self.silent_after_s:.0f} s at most"
+                say(f"a driver elsewhere may be running this study ({who}); watching for a new heartbeat, {most}")
+                has_said = True
+            time.sleep(min(LOOK_EVERY_S, self.silent_after_s))
+
+    def _since(self, one: Holder) -> float:
+        return self._seen[one.lease.run_id][1]
+
+
+def glance(store: Store, say: Callable[[str], None] = lambda text: None) -> Holder | None:
+    """Return who seems to drive a study, quickly; for showing it, and not for deciding anything.
+
+    A driver elsewhere whose heartbeat is recent by the two clocks is called alive at once. If it has just died, this is
+    wrong for two minutes at most, however the clocks differ, and no file depends on it. If the heartbeat is not recent, the
+    clocks may be the reason, so a little more than the time of a heartbeat is watched.
     """
     found = _holders(store)
-    return max(found, key=lambda one: (one.alive, one.lease.beat, one.number), default=None)
+    recent = [one for one in found if one.alive and (one.is_here or abs(time.time() - one.lease.beat) < SILENT_AFTER_S)]
+    if recent or not any(one.alive for one in found):
+        return _foremost(recent or found)
+    return Watch(store, GLANCE_BEATS * BEAT_EVERY_S).holder(say)
 
 
 @contextmanager
 def hold(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the driver of a study for the time of a `with` block, after waiting for any other live driver to end.
+    """Be the driver of a study for the time of a `with` block, after waiting for any other driver that may live.
 
-    Two that start at the same moment give each other time to be seen, and the one with the smaller run_id continues. If both
-    continue all the same (a slow network folder, clocks that differ), the work is done twice with the same results, because
-    what is stored is create-only. A heartbeat that cannot be written is reported once and ends nothing.
+    A driver elsewhere is waited for until its heartbeat has been silent for SILENT_AFTER_S. Two that start at the same
+    moment give each other time to be seen, and the one with the smaller run_id continues. If both continue all the same (a
+    slow network folder, a driver that slept), the work is done twice with the same results, because what is stored is
+    create-only. A heartbeat that cannot be written is reported once and ends nothing.
+
+    Raises:
+        FolderGoneError: the study was removed while this waited.
     """
     process = _this_process(run_id)
     has_said = not _take(store, process, say)
@@ -93,36 +153,61 @@ def hold(store: Store, run_id: str, say: Callable[[str], None]) -> Iterator[None
 
 
 def sentence(one: Holder) -> str:
-    """Return in words the host, process and start of a driver, and the age of its last heartbeat."""
-    since, age_s = moment(one.lease.started), max(0, round(one.age_s))
-    return f"host {printable(one.lease.host)}, pid {one.lease.pid}, since {since}, last heartbeat {age_s} s ago"
+    """Return in words the host, process and start of a driver, and its last heartbeat, by the clock that is there."""
+    name = f"host {printable(one.lease.host)}, pid {one.lease.pid}, since {moment(one.lease.started)}"
+    if one.is_here:
+        return f"{name}, last heartbeat {max(0, round(time.time() - one.lease.beat))} s ago"
+    return f"{name}, last heartbeat at {moment(one.lease.beat)}, both by the clock of that host"
+
+
+def silence(one: Holder, watched_s: float) -> str:
+    """Return in words that a driver elsewhere has shown no new heartbeat."""
+    return f"its driver elsewhere has shown no new heartbeat for {watched_s:.0f} s ({sentence(one)})"
+
+
+def _foremost(found: Sequence[Holder]) -> Holder | None:
+    # Times of several hosts only decide which of several drivers is named.
+    return max(found, key=lambda one: (one.alive, one.lease.beat, one.number), default=None)
 
 
 def _take(store: Store, process: Lease, say: Callable[[str], None]) -> bool:
-    """Write the first heartbeat once no other live driver is there; report and return False if it cannot be written."""
-    has_said = False
+    """Write the first heartbeat once no other driver may live; report and return False if it cannot be written."""
+    watch, told = Watch(store), set[str]()
+
+    def others() -> list[Holder]:
+        return [one for one in watch.look() if one.lease.run_id != process.run_id]
+
     while True:
-        others = [one for one in _holders(store) if one.lease.run_id != process.run_id]
-        living = [one for one in others if one.alive]
+        found = others()
+        living = [one for one in found if one.alive]
         if not living:
-            number = 1 + max((number for number, _, _ in leases(store)), default=0)
+            number = 1 + max((number for number, _, _ in _listed(store)), default=0)
             if not _beat(store, process, number):
                 say(_unwritten(store))
                 return False
             time.sleep(SETTLE_S)
-            living = [one for one in _holders(store) if one.alive and one.lease.run_id != process.run_id]
+            living = [one for one in others() if one.alive]
             if all(process.run_id < one.lease.run_id for one in living):
-                for one in others:
+                for one in found:
+                    if one.lease.run_id in told and not one.is_here:
+                        say(f"{silence(one, watch.silent_after_s)}; running what is left")
                     _leave(store, one.lease.run_id)
                 return True
             _leave(store, process.run_id)
-        if not has_said:
-            say(
-                f"this study is already being run ({sentence(living[0])}); waiting until that run ends, then running what "
-                "is left; Ctrl-C stops waiting"
-            )
-            has_said = True
+        if living[0].lease.run_id not in told:
+            say(_wait_for(living[0], watch.silent_after_s))
+            told.add(living[0].lease.run_id)
         time.sleep(LOOK_EVERY_S)
+
+
+def _wait_for(one: Holder, silent_after_s: float) -> str:
+    then = "then running what is left; Ctrl-C stops waiting"
+    if one.is_here:
+        return f"this study is already being run ({sentence(one)}); waiting until that run ends, {then}"
+    return (
+        f"this study is already being run, or was ({sentence(one)}); waiting until that run ends or has shown no new "
+        f"heartbeat for {silent_after_s:.0f} s, {then}"
+    )
 
 
 class _Heart:
@@ -143,36 +228,44 @@ class _Heart:
         _leave(self._store, self._process.run_id)
 
     def _run(self) -> None:
-        while not self._ended.wait(BEAT_EVERY_S):
-            numbers = [(number, key) for number, run_id, key in _listed(self._store) if run_id == self._process.run_id]
-            number = 1 + max((number for number, _ in numbers), default=0)
-            if _beat(self._store, self._process, number):
-                for _, key in numbers:
-                    with suppress(OSError):
-                        self._store.delete(key)
-            elif not self._has_said:
-                self._has_said = True
-                self._say(_unwritten(self._store))
+        with suppress(FolderGoneError):  # the driver finds that too, and says it
+            while not self._ended.wait(BEAT_EVERY_S):
+                self._beat_once()
+
+    def _beat_once(self) -> None:
+        numbers = [(number, key) for number, run_id, key in _listed(self._store) if run_id == self._process.run_id]
+        number = 1 + max((number for number, _ in numbers), default=0)
+        if _beat(self._store, self._process, number):
+            for _, key in numbers:
+                with suppress(OSError):
+                    self._store.delete(key)
+        elif not self._has_said:
+            self._has_said = True
+            self._say(_unwritten(self._store))
 
 
 def _beat(store: Store, process: Lease, number: int) -> bool:
     content = asdict(process) | {"beat": time.time()}
     try:
         return store.create(lease_key(number, process.run_id), json.dumps(content, indent=1).encode())
+    except FolderGoneError:
+        raise
     except OSError:
         return False
 
 
 def _leave(store: Store, run_id: str) -> None:
-    for _, whose, key in _listed(store):
-        if whose == run_id:
-            with suppress(OSError):
+    with suppress(OSError):
+        for _, whose, key in _listed(store):
+            if whose == run_id:
                 store.delete(key)
 
 
 def _listed(store: Store) -> list[tuple[int, str, str]]:
     try:
         return list(leases(store))
+    except FolderGoneError:
+        raise
     except OSError:
         return []
 
@@ -197,15 +290,16 @@ def _holders(store: Store) -> list[Holder]:
 
 
 def _read(store: Store, number: int, key: str) -> Holder | None:
+    # A heartbeat is short; whoever wrote more than this wrote something else.
+    raw = store.read_range(key, 0, MOST_BYTES)[0]
     try:
-        # A heartbeat is short; whoever wrote more than this wrote something else.
-        lease = Lease(**json.loads(store.read_range(key, 0, MOST_BYTES)[0]))
+        lease = Lease(**json.loads(raw))
         if not _is_possible(lease) or lease_key(number, lease.run_id) != key:
             return None  # or the key holds another run's id, which would become a part of another key
-        age = time.time() - lease.beat
-        return Holder(lease, key, number, age, _is_alive(lease, age))
     except (ValueError, TypeError, RecursionError):
         return None  # of another version, or damaged: ignoring it may repeat work, but does no harm
+    is_here = (lease.host, lease.machine) == (platform.node(), _machine())
+    return Holder(lease, key, number, is_here, not is_here or process_start(lease.pid) == lease.process_start)
 
 
 def _is_possible(lease: Lease) -> bool:
@@ -217,13 +311,6 @@ def _is_possible(lease: Lease) -> bool:
         and 0 < lease.pid < 2**31
         and all(type(time) in (int, float) and 0 <= time <= LATEST for time in times)
     )
-
-
-def _is_alive(lease: Lease, age_s: float) -> bool:
-    if (lease.host, lease.machine) == (platform.node(), _machine()):
-        return process_start(lease.pid) == lease.process_start
-    # The absolute age: a clock that is ahead must not keep a dead driver alive.
-    return abs(age_s) < SILENT_AFTER_S
 
 
 def _this_process(run_id: str) -> Lease:

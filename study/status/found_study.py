@@ -1,6 +1,7 @@
 """Find a study on a disk or in a bucket by its name or path, and measure how large it is."""
 
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +50,36 @@ def find_study(name: str, out: str) -> Found:
         StoreError: `out` is not a folder, or is a bucket that cannot be read.
     """
     if "://" in name or "://" in out:
-        return _in_bucket(name.rstrip("/") if "://" in name else study_url(out, name))
-    below = [] if Path(name).is_absolute() or not name else [Path(study_url(out, name))]
-    for folder in [*below, Path(name)]:
-        if name and is_study(folder):
-            store = open_store(str(folder))
-            return Found(folder.resolve().name, str(folder), store)
+        return _in_bucket(_plain_url(name if "://" in name else study_url(out, name)))
+    for folder in folders_named(name, out):
+        if is_study(folder):
+            plain = _plain(folder)
+            return Found(plain.resolve().name, str(plain), open_store(str(plain)))
     there = studies_in(Path(out))
     listed = f"studies there: {', '.join(there)}" if there else "there is no study yet; start one with study run GRID"
     raise CommandError(f"no such study: {name} (looked in {out}/ and at the path itself); {listed}")
+
+
+def folders_named(name: str, out: str) -> list[Path]:
+    """Return the folders that a study's name or path can mean, the one below `out` first."""
+    below = [] if Path(name).is_absolute() else [Path(study_url(out, name))]
+    return [*below, Path(name)] if name else []
+
+
+def _plain(folder: Path) -> Path:
+    """Return the path of an existing folder without `..`, and ending in its own name.
+
+    A path such as s/../s leads nowhere once s has another name, as it has while it is removed. The last part may be a link,
+    which stays one.
+    """
+    if folder.name in ("", ".."):
+        return folder.resolve()
+    return folder.parent.resolve() / folder.name if ".." in folder.parts else folder
+
+
+def _plain_url(url: str) -> str:
+    scheme, mark, path = url.partition("://")
+    return f"{scheme}{mark}{posixpath.normpath(path) if path else ''}"
 
 
 def _in_bucket(url: str) -> Found:

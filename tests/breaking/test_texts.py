@@ -22,7 +22,7 @@ from analysis.report.markdown import markdown
 from analysis.report.section import Section, Table
 from study.commands.main import main
 from study.doctor.stored_files import examine
-from study.drive.lease import holder, sentence
+from study.drive.lease import glance, sentence
 from study.forecast.amounts import moment
 from tests import ROOT
 from tests.analysis.planted import write
@@ -269,9 +269,9 @@ BAD_LEASES = [
 def test_a_lease_that_no_driver_wrote_is_ignored(tiny, capsys, values):
     store = FolderStore(tiny)
     plant(store)
-    assert holder(store).alive, "the negative control"
+    assert glance(store).alive, "the negative control"
     plant(store, **values)
-    assert holder(store) is None
+    assert glance(store) is None
     for command in ("status", "stop"):
         assert main([command, "tiny", "--out", "."]) == 0
     assert "Traceback" not in capsys.readouterr().err
@@ -281,7 +281,7 @@ def test_a_lease_that_no_driver_wrote_is_ignored(tiny, capsys, values):
 def test_a_lease_of_brackets_is_ignored(tiny):
     store = FolderStore(tiny)
     assert store.create(lease_key(1, "aa"), b"[" * 9_000)
-    assert holder(store) is None
+    assert glance(store) is None
 
 
 def test_the_host_of_a_lease_is_one_printable_line(tiny, capsys):
@@ -290,7 +290,7 @@ def test_the_host_of_a_lease_is_one_printable_line(tiny, capsys):
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert [line for line in said.splitlines() if line.startswith("next ")] == [said.splitlines()[-1]]
-    assert r"host \x1b[2Jhome\nnext " in sentence(holder(FolderStore(tiny)))
+    assert r"host \x1b[2Jhome\nnext " in sentence(glance(FolderStore(tiny)))
 
 
 @pytest.mark.parametrize("seconds", [1e300, -1e300, math.inf, math.nan, 2.0**62])

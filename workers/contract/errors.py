@@ -1,5 +1,6 @@
 """The errors that a user can act on, the exit code of each, and the function in which every command ends."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,26 @@ class CommandError(UserError):
 
 class StoreError(UserError):
     """A results folder or bucket cannot be used."""
+
+
+class FolderGoneError(OSError, UserError):
+    """The folder of a study is no longer where it was: it was removed, renamed or replaced while a command used it.
+
+    It is an OSError so that it is handled like a failing disk, except that trying again cannot help.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Name the folder."""
+        super().__init__(errno.ESTALE, "the study's folder is gone", url)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (str(self.filename),)
+
+    def __str__(self) -> str:
+        return printable(
+            f"{self.filename}: the study's folder is gone: it was removed, renamed or replaced while this was running; "
+            "nothing more is stored, and the folder is not made again; if you still want the study, run its grid file again"
+        )
 
 
 class DataError(UserError):

@@ -4,7 +4,7 @@ import errno
 import traceback
 from dataclasses import dataclass
 
-from workers.contract.errors import ConflictError, DamagedDataError, DataError, RecordError
+from workers.contract.errors import ConflictError, DamagedDataError, DataError, FolderGoneError, RecordError
 
 WORTH_RETRYING = ("error", "store")
 """Kinds of failure that may not happen again when the pack is retried."""
@@ -21,7 +21,7 @@ class Failure:
     """Why a pack ended before it was done."""
 
     kind: str
-    """memory | full | store | data | damaged_data | damaged | conflict | device | error | death | closed"""
+    """memory | full | store | gone | data | damaged_data | damaged | conflict | device | error | death | closed"""
     sentence: str
     details: str
     """The traceback, for anyone who looks for the fault."""
@@ -37,7 +37,7 @@ def failure_of(error: BaseException) -> Failure:
         "free some space, then run the same command again to continue",
         "store": f"the results cannot be read or written ({_first_line(str(error))}); "
         "fix this, then run the same command again to continue",
-    }.get(kind, str(error) if kind in ("data", "damaged_data", "damaged", "conflict") else _first_line(text))
+    }.get(kind, str(error) if kind in ("gone", "data", "damaged_data", "damaged", "conflict") else _first_line(text))
     return Failure(kind, sentence, "".join(traceback.format_exception(error)))
 
 
@@ -51,6 +51,7 @@ def _kind(error: BaseException) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "memory"
     for kinds, kind in (
+        (FolderGoneError, "gone"),
         (DamagedDataError, "damaged_data"),
         (DataError, "data"),
         (RecordError, "damaged"),

@@ -17,6 +17,8 @@ class Job(Frozen):
     path: str | None
     """The .npz file of this run."""
     store: str
+    study: str
+    """The identity of the study that the store held (workers/store/listing.py: identity); another one may be there later."""
     device: str
     precision: str
     run_id: str

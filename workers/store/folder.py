@@ -9,29 +9,50 @@ import errno
 import os
 import secrets
 import stat
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from workers.contract.errors import FolderGoneError
 from workers.contract.yaml_tree import FileKind, Place, Problem
+
+_MISSING = (FileNotFoundError, NotADirectoryError)
+"""What the system says if a path leads nowhere."""
 
 
 class FolderStore:
     """A Store in a folder; each write survives a crash: write a temporary file, fsync it, link it, fsync the folder."""
 
     def __init__(self, root: str | Path) -> None:
-        """Remember the folder, which is created by the first write."""
+        """Remember the folder, which is created by the first write if it is not there."""
         self.root = Path(root)
         self.url = str(self.root)
+        self._handle: int | None = None
+        self._has_seen_root()
 
     def create(self, key: str, raw: bytes) -> bool:
         """See Store.create.
 
         Raises:
+            FolderGoneError: the root was seen there before, and is there no longer. Whoever slept while a study was removed
+                must not make its folder again.
             OSError: the disk is full or not writable, or the folder is a link that leads out; nothing is left half written.
         """
+        if not self._has_seen_root():
+            _make_folder(self.root)
+        try:
+            return self._create(key, raw)
+        except _MISSING:
+            self._refuse_if_gone()
+            raise
+
+    def _create(self, key: str, raw: bytes) -> bool:
+        self._refuse_if_gone()
         target = self._within(Path(key).parent) / Path(key).name
-        _make_folder(target.parent)
+        for folder in reversed([each for each in target.parents if each != self.root and each.is_relative_to(self.root)]):
+            # Not the root itself: if it goes at this moment, this fails.
+            _make_one_folder(folder)
         # Readers of Parquet folders ignore names that begin with a dot.
         aside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
         try:
@@ -68,20 +89,63 @@ class FolderStore:
             return file.read(max(0, last - first)), size
 
     def open(self, key: str) -> BinaryIO:
-        """Open a key for reading. Raises OSError: it is a link that leads out of the folder, or no regular file."""
-        return open_regular(self._within(key))
+        """Open a key for reading.
+
+        Raises:
+            FileNotFoundError: there is no such key.
+            FolderGoneError: see create.
+            OSError: it is a link that leads out of the folder, or no regular file.
+        """
+        try:
+            return open_regular(self._within(key))
+        except _MISSING:
+            self._refuse_if_gone()
+            raise
 
     def list(self, folder: str, beginning: str = "") -> list[str]:
-        """See Store.list. Raises OSError: the folder is a link that leads out."""
+        """See Store.list. Raises FolderGoneError: see create. Raises OSError: the folder is a link that leads out."""
         try:
             names = os.listdir(self._within(folder))
         except FileNotFoundError:
-            return []
+            names = []
+        except NotADirectoryError:
+            self._refuse_if_gone()
+            raise
+        # Otherwise a study that was removed would look like one that has just begun.
+        self._refuse_if_gone()
         return sorted(f"{folder}/{name}" for name in names if name.startswith(beginning) and not name.startswith("."))
 
     def delete(self, key: str) -> None:
         """See Store.delete; a link is removed itself. Raises OSError: the folder is a link that leads out."""
-        (self._within(Path(key).parent) / Path(key).name).unlink(missing_ok=True)
+        with suppress(*_MISSING):
+            (self._within(Path(key).parent) / Path(key).name).unlink()
+
+    def _has_seen_root(self) -> bool:
+        """Return whether the root was ever seen; from the first time on, hold it open, so that it can be told from another.
+
+        While it is open, no other folder gets its number, on any file system.
+        """
+        if self._handle is None:
+            with suppress(OSError):
+                self._handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                weakref.finalize(self, os.close, self._handle)
+        return self._handle is not None
+
+    def _refuse_if_gone(self) -> None:
+        """Raise FolderGoneError if the root was seen before, and another folder or none is there now."""
+        if not self._has_seen_root():
+            return
+        assert self._handle is not None
+        try:
+            now = os.stat(self.root)
+        except _MISSING:
+            raise FolderGoneError(self.url) from None
+        try:
+            is_same = os.path.samestat(os.fstat(self._handle), now)
+        except OSError:  # a network folder that was removed by another machine
+            is_same = False
+        if not is_same:
+            raise FolderGoneError(self.url)
 
     def _within(self, key: str | Path) -> Path:
         """Return the path of a key or folder.
@@ -89,6 +153,7 @@ class FolderStore:
         Raises:
             OSError: it or its folder is a link that leads out of the root.
         """
+        self._has_seen_root()
         path = self.root
         for part in Path(key).parts:
             path = path / part
@@ -155,6 +220,11 @@ def _regular(path: str, flags: int) -> int:
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
+        _make_one_folder(folder)
+
+
+def _make_one_folder(folder: Path) -> None:
+    if not folder.is_dir():
         folder.mkdir(exist_ok=True)
         # Otherwise the first commit of a study could be lost together with its folder.
         _fsync_folder(folder.parent)

@@ -1,5 +1,6 @@
 """List the files of each kind that a study has, by their names."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,8 +17,18 @@ from workers.store.keys import (
     TRIALS_KEY,
     WEIGHTS_FOLDER,
     WEIGHTS_KEY,
+    plan_key,
 )
 from workers.store.protocol import Store
+
+
+def identity(store: Store) -> str:
+    """Return what tells a study from any other of its name: the hash of the first entry of its plan, which has a time.
+
+    Raises:
+        FileNotFoundError: the store holds no plan.
+    """
+    return hashlib.sha256(store.read(plan_key(1))).hexdigest()
 
 
 class Segment(NamedTuple):

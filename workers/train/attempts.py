@@ -9,13 +9,14 @@ from functools import lru_cache
 
 import torch
 
-from workers.contract.errors import PackClosedError
+from workers.contract.errors import FolderGoneError, PackClosedError
 from workers.contract.failure import WORTH_RETRYING, Failure, failure_of
 from workers.contract.job import Job
 from workers.contract.settings import DataSettings, MeasureSettings
 from workers.model.inputs import Data, load_data
 from workers.replicas.device import prepare_device
-from workers.store.keys import PLAN_FOLDER, stop_key
+from workers.store.keys import stop_key
+from workers.store.listing import identity
 from workers.store.open import open_store
 from workers.store.protocol import exists
 from workers.train.loop import Outcome, Progress, train
@@ -28,6 +29,7 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
     """Train the pack of a job from its newest commit.
 
     Raises:
+        FolderGoneError: the study was removed, or another one of its name is there.
         DataError, RecordError, ConflictError, OSError: see workers.train.loop.train and load_with_fingerprint in
             workers.data.images. The data are compared with those that the trials were planned on before anything is trained.
     """
@@ -49,10 +51,18 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> Outcome:
     if should_stop():
         # Check this first: a pack that dies during its last measurement never reaches a border at which it could stop.
         return Outcome("stopped", {})
-    if not store.list(PLAN_FOLDER):
+    try:
+        is_planned = identity(store) == job.study
+    except FileNotFoundError:
         # The driver checked the nodes that existed; this one may have joined later, and may have another disk.
-        words = f"no plan was found on node {platform.node()}; use a results folder that all nodes share, or a bucket"
-        raise FileNotFoundError(errno.ENOENT, words, job.store)
+        words = (
+            f"no plan was found on node {platform.node()}; use a results folder that all nodes share, or a bucket, and do "
+            "not remove a study while it runs"
+        )
+        raise FileNotFoundError(errno.ENOENT, words, job.store) from None
+    if not is_planned:
+        # It was removed, and another study of its name has begun since.
+        raise FolderGoneError(job.store)
     device = prepare_device(job.device, job.precision)
     first = job.pack.trials[0]
     where = first.settings.data.model_copy(update={"root": job.root, "path": job.path})

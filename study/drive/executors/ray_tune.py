@@ -3,7 +3,8 @@
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from study.cluster.local_ray import dead_processes, end_ray, quiet_environment, 
 from study.cluster.ray_up_file import up_here
 from study.drive.executors.executor import ExecutorLostError, Listener, Resources
 from study.drive.executors.site import Site, this_site
+from study.drive.executors.stopping import Stopping
 from study.forecast.overhead import Overhead
 from workers.contract.failure import Failure, death
 from workers.contract.job import Job
@@ -77,6 +79,7 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
 
     packs = {job.model_dump_json(): job.pack.pack_id for job in jobs}
     stopping = Stopping()
+    raised: list[Exception] = []
     with tempfile.TemporaryDirectory(prefix="study-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(run_pack, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -90,7 +93,7 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
                 name="packs",
                 storage_path=folder,
                 verbose=0,
-                callbacks=[_bridge(packs, listener, stopping)],
+                callbacks=[_bridge(packs, listener, stopping, raised)],
                 # Otherwise Tune would start every pack that waits, only to hear that it is not to run.
                 stop=_stopper(stopping),
                 # After an error, a pack is tried again in its process. A process that is gone, perhaps with its machine, is
@@ -98,37 +101,12 @@ def _fit(jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
                 failure_config=tune.FailureConfig(max_failures=-1),
             ),
         )
-        tuner.fit()
-
-
-class Stopping:
-    """Knows when a run that was asked to stop is over: when all packs have ended that were running at the time."""
-
-    def __init__(self) -> None:
-        """Begin with a run that nobody has asked to stop."""
-        self._running: set[str] = set()
-        self._died: set[str] = set()
-        self._last: set[str] | None = None
-
-    def started(self, pack_id: str) -> None:
-        """Record that a pack has begun."""
-        self._running.add(pack_id)
-
-    def died(self, pack_id: str) -> None:
-        """Record that the process of a pack is gone; the driver may forbid this pack alone to go on."""
-        self._died.add(pack_id)
-
-    def ended(self, pack_id: str, status: str = "") -> None:
-        """Record that a pack has ended, and how."""
-        self._running.discard(pack_id)
-        if self._last is not None:
-            self._last.discard(pack_id)
-        elif status == "stopped" and pack_id not in self._died:
-            self._last = set(self._running)
-
-    def is_over(self) -> bool:
-        """Return whether nothing runs any more that was running when the run was asked to stop."""
-        return self._last is not None and not self._last
+        try:
+            tuner.fit()
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
 
 
 def _stopper(stopping: Stopping) -> Any:
@@ -146,9 +124,24 @@ def _stopper(stopping: Stopping) -> Any:
     return Stopper()
 
 
-def _bridge(packs: Mapping[str, str], listener: Listener, stopping: Stopping) -> Any:
-    """Return the Tune callback that reports to the listener; `packs` maps the text of each job to its pack_id."""
+def _bridge(packs: Mapping[str, str], listener: Listener, stopping: Stopping, raised: list[Exception]) -> Any:
+    """Return the Tune callback that reports to the listener.
+
+    Args:
+        packs: the pack_id of every job, by its text.
+        listener: who is told.
+        stopping: knows when a run that was asked to stop is over.
+        raised: gets what the listener raises, such as an error of the store; Tune makes an error of its own of it.
+    """
     from ray import tune
+
+    @contextmanager
+    def kept() -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raised.append(error)
+            raise
 
     class Bridge(tune.Callback):
         """Passes Tune's events on to the listener."""
@@ -164,26 +157,33 @@ def _bridge(packs: Mapping[str, str], listener: Listener, stopping: Stopping) ->
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            if "outcome" in result:
-                listener.ended(result["pack_id"], result["outcome"])
-                stopping.ended(result["pack_id"], result["outcome"])
-            elif "failed" in result:
-                listener.failed(result["pack_id"], Failure(**result["failed"]))
-                stopping.ended(result["pack_id"])
-            elif "retried" in result:
-                listener.retried(result["pack_id"], Failure(**result["retried"]))
-            elif "pack_id" in result:
-                listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
+            with kept():
+                _pass_on(result, listener)
+            if "outcome" in result or "failed" in result:
+                stopping.ended(result["pack_id"], result.get("outcome", ""))
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             stopping.died(packs[trial.config["job"]])
-            report_loss(listener, packs[trial.config["job"]], _reason(trial))
+            with kept():
+                report_loss(listener, packs[trial.config["job"]], _reason(trial))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            listener.failed(packs[trial.config["job"]], death(_reason(trial)))
             stopping.ended(packs[trial.config["job"]])
+            with kept():
+                listener.failed(packs[trial.config["job"]], death(_reason(trial)))
 
     return Bridge()
+
+
+def _pass_on(result: Mapping[str, Any], listener: Listener) -> None:
+    if "outcome" in result:
+        listener.ended(result["pack_id"], result["outcome"])
+    elif "failed" in result:
+        listener.failed(result["pack_id"], Failure(**result["failed"]))
+    elif "retried" in result:
+        listener.retried(result["pack_id"], Failure(**result["retried"]))
+    elif "pack_id" in result:
+        listener.epoch(result["pack_id"], result["epoch"], result["committed"], result["diverged"])
 
 
 def report_loss(listener: Listener, pack_id: str, reason: str) -> None:

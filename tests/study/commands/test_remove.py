@@ -3,13 +3,16 @@
 import io
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import study.commands.remove
 from study.commands.main import main
+from study.drive import lease
 from study.drive.lease import hold
+from tests.study.drive.test_lease_elsewhere import plant
 from tests.study.finished_study import TINY
 from workers.store.open import open_store
 
@@ -82,6 +85,44 @@ def test_one_that_began_to_run_while_it_was_asked_about_is_refused(capsys, monke
     monkeypatch.setattr("builtins.input", answer)
     assert "is running" in remove(capsys, "tiny", code=2)
     held.__exit__(None, None, None)
+    assert names() == ["tiny"]
+
+
+# ---- A driver elsewhere, whose process nobody can look for ----
+
+
+def test_a_driver_elsewhere_that_beats_is_refused(capsys, monkeypatch, tiny):
+    """Its clock says that it has been dead for a year; before, its study was removed."""
+    store = open_store(str(tiny))
+    plant(store, 1, beat=time.time() - 3e7)
+    monkeypatch.setattr(lease.time, "sleep", lambda seconds: plant(store, 2, beat=time.time() - 3e7))
+    said = remove(capsys, "tiny", "--yes", code=2)
+    assert said.startswith("study tiny is running (host elsewhere, pid 1, since ")
+    assert names() == ["tiny"]
+
+
+@pytest.mark.parametrize("ahead", [0, -3e7, 3e7])
+def test_a_silent_driver_elsewhere_is_named_and_in_nobodys_way(capsys, monkeypatch, tiny, ahead):
+    monkeypatch.setattr(lease, "SILENT_AFTER_S", 0.2)
+    plant(open_store(str(tiny)), beat=time.time() + ahead)
+    said = remove(capsys, "tiny", "--yes").splitlines()
+    assert said[0].startswith("a driver elsewhere may be running this study (host elsewhere, pid 1, since ")
+    assert "; its driver elsewhere has shown no new heartbeat for 0 s (host elsewhere, pid 1, " in said[1]
+    assert names() == []
+
+
+def test_a_driver_elsewhere_that_wakes_while_it_is_asked_about_is_refused(capsys, monkeypatch, tiny):
+    monkeypatch.setattr(lease, "SILENT_AFTER_S", 0.2)
+    store = open_store(str(tiny))
+    plant(store)
+
+    def answer(question: str) -> str:
+        plant(store, 2)
+        return "tiny"
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", answer)
+    assert "is running" in remove(capsys, "tiny", code=2)
     assert names() == ["tiny"]
 
 

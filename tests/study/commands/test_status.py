@@ -4,22 +4,26 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from study.commands.main import main
+from study.drive import lease
 from study.drive.lease import hold
 from study.status.found_study import sizes
 from tests import ROOT
+from tests.study.drive.test_lease_elsewhere import plant
 from tests.study.finished_study import TINY
 from tests.waiting import wait_until
-from workers.store.keys import CHECKPOINTS_FOLDER, stop_key
+from workers.store.keys import CHECKPOINTS_FOLDER, lease_key, stop_key
 from workers.store.open import open_store
 
 PROBE = """
 import sys
+import time
 from study.commands.main import main
 code = main(sys.argv[1:])
 print("imported:", *sorted({"torch", "ray", "torchvision", "matplotlib"} & sys.modules.keys()))
@@ -124,6 +128,22 @@ def test_stop_leaves_the_key_that_workers_look_for(capsys, tiny):
         status = said_by(capsys, "status", "tiny")
     assert re.search(r"run by   host \S+, pid \d+, since \S+ \S+, last heartbeat \d+ s ago", status)
     assert status.splitlines()[-1] == "next     wait, or stop it at its next borders: study stop results/tiny"
+
+
+def test_a_silent_driver_elsewhere_is_asked_to_stop_all_the_same(capsys, monkeypatch, tiny):
+    """It may only sleep."""
+    monkeypatch.setattr(lease, "BEAT_EVERY_S", 0.1)
+    store = open_store(str(tiny))
+    plant(store, beat=time.time() - 3e7)
+    said = said_by(capsys, "stop", "tiny")
+    assert "the driver of study tiny is silent (host elsewhere, pid 1, since " in said
+    assert stop_key("aa") in store.list(CHECKPOINTS_FOLDER)
+    status = said_by(capsys, "status", "tiny")
+    assert "run by   nobody, as it seems; the last driver is silent (host elsewhere, pid 1, since " in status
+    assert "both by the clock of that host)" in status
+    store.delete(lease_key(1, "aa"))
+    plant(store, 2)
+    assert "run by   host elsewhere, pid 1, since " in said_by(capsys, "status", "tiny")
 
 
 def test_status_needs_nothing_heavy_and_works_from_elsewhere(tiny, tmp_path):

@@ -17,6 +17,7 @@ from workers.data.files import read_images
 from workers.data.images import OtherDataError, fingerprint, load_images
 from workers.replicas.device import describe_device, prepare_device
 from workers.store.keys import plan_key, stop_key
+from workers.store.listing import identity
 from workers.store.open import open_store
 from workers.train.attempts import run_attempts, run_job
 
@@ -40,6 +41,7 @@ def job(tmp_path):
         root=None,
         path=str(path),
         store=store,
+        study=identity(open_store(store)),
         device="cpu",
         run_id="run1",
         provenance={"commit": "abc", "dirty": True},

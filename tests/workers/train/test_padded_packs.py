@@ -15,6 +15,7 @@ from workers.contract.trial import trial_of
 from workers.data.images import known
 from workers.store.closing import fence, last_epoch, mark_closed
 from workers.store.keys import plan_key
+from workers.store.listing import identity
 from workers.store.memory import MemoryStore
 from workers.store.open import open_store
 from workers.store.parquet import decode
@@ -143,12 +144,14 @@ def split(pack, store, borders):
 
 def test_a_job_of_a_padded_pack_runs_as_any_other(tmp_path):
     trials = tuple(trial_of(settings_of({"n_z": n, "k": 1}), known(DataSettings()).fingerprint) for n in (2, 9))
+    open_store(str(tmp_path)).create(plan_key(1), b"the driver writes it before any job")
     job = Job(
         pack=tiny.pack_of(trials, (1,)),
         ancestors=(),
         root=None,
         path=None,
         store=str(tmp_path),
+        study=identity(open_store(str(tmp_path))),
         device="cpu",
         precision="auto",
         run_id="run1",
@@ -156,6 +159,5 @@ def test_a_job_of_a_padded_pack_runs_as_any_other(tmp_path):
         max_failures=0,
         provenance={},
     )
-    open_store(job.store).create(plan_key(1), b"the driver writes it before any job")
     assert run_job(job, lambda progress: None).status == "done"
     assert {row["n_z"]: len(row["activity"]) for row in tiny.rows(open_store(job.store)).values()} == {2: 2, 9: 9}
