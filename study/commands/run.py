@@ -15,7 +15,12 @@ INTERRUPTED = "interrupted; run the same command again to continue"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     words = _parser().parse_args(argv)
-    return exit_code_of(lambda: carry_out(words), INTERRUPTED)
+    return exit_code_of(lambda: carry_out(words), INTERRUPTED, needs_output=is_for_its_output(words))
+
+
+def is_for_its_output(words: argparse.Namespace) -> bool:
+    """Return whether the command prints a plan, and does not train."""
+    return bool(words.plan or words.calibrate)
 
 
 def carry_out(words: argparse.Namespace) -> int:

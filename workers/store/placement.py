@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from workers.contract.errors import RecordError
+from workers.contract.errors import RecordError, reason_of
 from workers.contract.trial import Pack
 from workers.store.ends import parts_of
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER, epochs_key, plan_key, trials_key
@@ -76,7 +76,7 @@ class Checked:
 
 def _unreadable(key: str, error: OSError) -> RecordError:
     return RecordError(
-        key, f"cannot be read ({error.strerror})", "check the disk and the permissions, or restore it from a copy"
+        key, f"cannot be read ({reason_of(error)})", "check the disk and the permissions, or restore it from a copy"
     )
 
 
