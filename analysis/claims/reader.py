@@ -31,8 +31,9 @@ def read_claims(path: str | Path) -> list[Claim]:
     Raises:
         ClaimsError: the file cannot be read or has problems; names every problem with its place.
     """
+    there = expanded(path)
     try:
-        text = read_limited(expanded(path), _CLAIMS_FILE).decode()
+        text = read_limited(there, _CLAIMS_FILE).decode()
     except FileTooLargeError as error:
         raise ClaimsError([str(error.problem)]) from error
     except (OSError, ValueError) as error:

@@ -122,8 +122,9 @@ def read_labels(path: Path) -> Labels:
     Raises:
         LabelError: the file cannot be read, or renames what cannot exist; names every problem with its place.
     """
+    there = expanded(path)
     try:
-        text = read_limited(expanded(path), _LABELS_KIND).decode()
+        text = read_limited(there, _LABELS_KIND).decode()
     except FileTooLargeError as error:
         raise LabelError(f"{error.problem}\n{path}: {_MEANT}") from error
     except (OSError, ValueError) as error:

@@ -50,7 +50,7 @@ def carry_out(words: argparse.Namespace) -> int:
     for line in left_out:
         say(line)
     say(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}, all verified")
-    say(f'once unpacked, it can be read with analysis.load("{found.name}")')
+    say(f"once unpacked, it can be read with analysis.load({json.dumps(found.name, ensure_ascii=False)})")
     return 0
 
 

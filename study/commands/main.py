@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     is_run = words.carry_out is run.carry_out
     interrupted = run.INTERRUPTED if is_run else "interrupted"
     needs_output = run.is_for_its_output(words) if is_run else words.needs_output
-    return exit_code_of(lambda: int(words.carry_out(words)), interrupted, needs_output=needs_output)
+    return exit_code_of(lambda: int(words.carry_out(run.at_home(words))), interrupted, needs_output=needs_output)
 
 
 def _parser() -> argparse.ArgumentParser:

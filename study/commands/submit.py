@@ -37,7 +37,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 def carry_out(words: argparse.Namespace) -> int:
     """Check the grid here, send it with the code, and print the commands to use next."""
     grid = _checked(words)
-    where = place_words(words.address, words.cluster)
+    where = place_words(words.address and quoted(words.address), words.cluster and quoted(words.cluster))
     with jobs_at(words.address, words.cluster) as client:
         _submitted(client, grid, words, where)
     return 0
@@ -60,7 +60,7 @@ def run_there(words: argparse.Namespace) -> int:
     grid = _checked(words)
     cluster = read_cluster(words.cluster)
     say(f"study {grid.study} on cluster {cluster.name} ({cluster.path}), head {head_of(cluster)}")
-    where = place_words(None, words.cluster)
+    where = place_words(None, quoted(words.cluster))
     with jobs_at(None, words.cluster) as client:
         job_id = _submitted(client, grid, words, where)
         try:

@@ -76,8 +76,9 @@ def read_grid(path: str | Path, sets: Iterable[str] = ()) -> Grid:
         GridError: the file or an option has problems; the error holds every one.
     """
     source = str(path)
+    there = expanded(path)
     try:
-        text = read_limited(expanded(path), nodes.GRID_FILE).decode()
+        text = read_limited(there, nodes.GRID_FILE).decode()
     except FileTooLargeError as error:
         raise GridError(source, [error.problem]) from error
     except UnicodeDecodeError as error:
