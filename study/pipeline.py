@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from study.drive.executors import DEFAULT, executor_named
+from study.drive.summary import ending_of, say_ending
 from study.forecast.amounts import counted
 from study.forecast.calibrate import calibrate_for
 from study.forecast.memory import machine_bytes, memory_notes
@@ -18,6 +19,7 @@ from study.grid.selection import select, smoke
 from study.plan.planning import Work, find_work
 from study.plan.request import Request
 from workers.contract.errors import DataError, say
+from workers.contract.user_paths import cache_note, expanded
 from workers.data.images import known, load_images
 from workers.store.keys import study_url
 from workers.store.open import open_store
@@ -39,10 +41,11 @@ def run_grid(
     """Run a grid file with the options of the command line, and return the exit code; errors of the user are raised."""
     runner = executor_named(executor)
     grid, cells = read_checked(path, sets, out, is_smoke)
+    grid = _with_out(grid, expanded(grid.run.out))
     if is_calibrating:
         calibrate_for(grid.run, say)
     site = runner.find_site(grid.run, address)
-    say("\n".join([f"study {grid.study} on {site.words}", *site.notes]))
+    say("\n".join([f"study {grid.study} on {site.words}", *site.notes, *filter(None, [cache_note()])]))
     data = known(grid.base.data)
     trials = trials_of(grid, data.fingerprint)
     wanted = select(trials, only) if only else trials
@@ -67,9 +70,14 @@ def run_grid(
         for settings in dict.fromkeys(trial.settings.data for trial in wanted):
             load_images(settings)
         runner.prepare(site, grid.run.out)
-    from study.drive.driver import drive
+    if work.missing or work.new:
+        from study.drive.driver import drive
 
-    ending = drive(request, runner, say=say, retry_failed=retry_failed, rates=rates)
+        ending = drive(request, runner, say=say, retry_failed=retry_failed, rates=rates)
+    else:
+        # Nothing is written, not even a lease: the disk of a finished study may be read-only.
+        ending = ending_of(request, {}, interrupted=False)
+        say_ending(ending, {}, 0.0, False, say)
     if site.farewell:
         say(site.farewell)
     return ending.exit_code
@@ -80,12 +88,16 @@ def read_checked(path: str | Path, sets: Iterable[str], out: str | None, is_smok
     grid = read_grid(path, sets)
     if out is not None:
         # Not through YAML, which would read some folder names as numbers.
-        grid = replace(grid, run=grid.run.model_copy(update={"out": out}))
+        grid = _with_out(grid, out)
     if is_smoke:
         grid = smoke(grid)
     cells = cells_by_settings(grid)
     refuse(grid, cells)
     return grid, cells
+
+
+def _with_out(grid: Grid, out: str) -> Grid:
+    return replace(grid, run=grid.run.model_copy(update={"out": out}))
 
 
 def _say_plan(grid: Grid, n_cells: int, work: Work, wanted: Sequence[object], whole: bool) -> None:

@@ -11,6 +11,7 @@ from analysis.claims.verdict import markdown, to_frame
 from analysis.loading.csv_text import csv_of
 from analysis.loading.load import load
 from workers.contract.errors import DONE, exit_code_of, one_line, say
+from workers.contract.user_paths import expanded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def _carry_out(asked: argparse.Namespace) -> int:
     study = load(asked.study, vectors=True)
     verdicts = judge(study, claims, stored_latent(study))
     if asked.csv:
-        Path(asked.csv).write_bytes(csv_of(to_frame(verdicts)))
+        Path(expanded(asked.csv)).write_bytes(csv_of(to_frame(verdicts)))
     counts = {
         word: sum(one.verdict == word for one in verdicts) for word in ("confirmed", "refuted", "undecided", "not testable")
     }

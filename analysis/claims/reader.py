@@ -10,8 +10,10 @@ from analysis.claims.claim import BASE, LONGEST, Claim, ClaimsError, Part
 from analysis.claims.values import ABLATIONS, LATENT_COLUMNS, VALUES
 from workers.contract import yaml_tree as nodes
 from workers.contract.columns import CURVES, TRIAL_MEASURES, VECTORS
+from workers.contract.errors import reason_of
 from workers.contract.settings_table import adapter_of, leaves
 from workers.contract.suggestions import close_to
+from workers.contract.user_paths import expanded
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 from workers.store.folder import FileTooLargeError, read_limited
 
@@ -29,13 +31,14 @@ def read_claims(path: str | Path) -> list[Claim]:
     Raises:
         ClaimsError: the file cannot be read or has problems; names every problem with its place.
     """
+    there = expanded(path)
     try:
-        text = read_limited(path, _CLAIMS_FILE).decode()
+        text = read_limited(there, _CLAIMS_FILE).decode()
     except FileTooLargeError as error:
         raise ClaimsError([str(error.problem)]) from error
     except (OSError, ValueError) as error:
         # ValueError: a name with a NUL, or bytes that are not text.
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        reason = reason_of(error) if isinstance(error, OSError) else "is not UTF-8 text"
         raise ClaimsError([f"{path}: cannot be read ({reason}); name a file of claims"]) from error
     reader = _Reader(str(path))
     claims = reader.claims(text)

@@ -22,6 +22,7 @@ from analysis.stats.curves import EARLY
 from workers.contract.columns import VECTORS
 from workers.contract.settings import FACTORS
 from workers.contract.settings_table import default_of, leaves
+from workers.contract.user_paths import quoted
 
 LATENT = "python -m analysis.latent"
 
@@ -179,7 +180,7 @@ class Reader:
 
     def _lacks_latent(self, part: Part) -> list[str]:
         if VALUES[part.value].needs_latent and (self._latent is None or part.how["column"] not in _names(self._latent)):
-            return [f"the column {part.how['column']} of the latent table: run {LATENT} {self.study.url}"]
+            return [f"the column {part.how['column']} of the latent table: run {LATENT} {quoted(self.study.url)}"]
         return []
 
     def _target(self, part: Part, cells: Mapping[str, tuple[pd.DataFrame, list[str]]]) -> float | None:

@@ -3,9 +3,11 @@
 import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from workers.contract.errors import FolderGoneError
+from workers.contract.errors import CommandError, FolderGoneError, UserError, reason_of
 from workers.store.keys import FIGURES_FOLDER
 
 
@@ -41,3 +43,20 @@ def replace(path: Path, raw: bytes) -> Path:
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def or_elsewhere() -> Iterator[None]:
+    """Turn the error of a file that cannot be written into a sentence that says where else it could be.
+
+    Raises:
+        CommandError: a file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, UserError) or error.filename is None:
+            raise
+        raise CommandError(
+            f"{error.filename}: cannot be written ({reason_of(error)}); make it writable, or name another folder with --out"
+        ) from error

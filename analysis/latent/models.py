@@ -17,8 +17,9 @@ from analysis.latent.numbers import (
 )
 from analysis.latent.pictures import Shown
 from analysis.loading.study import Study
-from workers.contract.errors import DataError, RecordError
+from workers.contract.errors import DataError, RecordError, reason_of
 from workers.contract.settings import DataSettings, Settings
+from workers.contract.user_paths import expanded
 from workers.data.images import known, load_images
 from workers.data.subset import subset
 from workers.model.architecture import Architecture, architecture_of
@@ -57,7 +58,7 @@ def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = No
     Raises:
         RecordError: its weights are missing or damaged; the file is named.
     """
-    root = study.url if isinstance(study, Study) else str(study).rstrip("/")
+    root = study.url if isinstance(study, Study) else expanded(study).rstrip("/")
     store = open_store(root)
     keys = [key for key in store.list(WEIGHTS_FOLDER) if key.startswith(f"{WEIGHTS_FOLDER}/{trial_id}-")]
     wanted = f"{WEIGHTS_FOLDER}/{trial_id}-*.safetensors" if epochs is None else weights_key(trial_id, epochs)
@@ -67,7 +68,7 @@ def read_model(study: Study | str | Path, trial_id: str, epochs: int | None = No
     try:
         raw = store.read(key)
     except OSError as error:
-        raise RecordError(f"{root}/{key}", f"cannot be read ({error.strerror})", FROM_A_COPY) from error
+        raise RecordError(f"{root}/{key}", f"cannot be read ({reason_of(error)})", FROM_A_COPY) from error
     return _parse(raw, f"{root}/{key}", key)
 
 

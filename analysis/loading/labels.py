@@ -9,9 +9,10 @@ from typing import Any
 from workers.contract import yaml_tree as nodes
 from workers.contract.column import UNITS
 from workers.contract.columns import unit_of_column
-from workers.contract.errors import UserError
+from workers.contract.errors import UserError, reason_of
 from workers.contract.settings_table import leaves
 from workers.contract.suggestions import close_to
+from workers.contract.user_paths import expanded
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 from workers.store.folder import FileTooLargeError, read_limited
 
@@ -121,13 +122,14 @@ def read_labels(path: Path) -> Labels:
     Raises:
         LabelError: the file cannot be read, or renames what cannot exist; names every problem with its place.
     """
+    there = expanded(path)
     try:
-        text = read_limited(path, _LABELS_KIND).decode()
+        text = read_limited(there, _LABELS_KIND).decode()
     except FileTooLargeError as error:
         raise LabelError(f"{error.problem}\n{path}: {_MEANT}") from error
     except (OSError, ValueError) as error:
         # ValueError: a name with a NUL, or bytes that are not text.
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        reason = reason_of(error) if isinstance(error, OSError) else "is not UTF-8 text"
         raise LabelError(f"{path}: cannot be read ({reason}); name a YAML file of labels") from error
     root, problems = read_nodes(text, str(path), _LABELS_KIND)
     parts = {} if root is None else _mapping(root, "the file", problems)

@@ -25,6 +25,7 @@ from workers.contract.columns import EPOCHS, TRIALS
 from workers.contract.errors import RecordError
 from workers.contract.settings import FACTORS, NOT_IDENTITY
 from workers.contract.settings_table import flatten
+from workers.contract.user_paths import expanded
 from workers.store.ends import ends_among, last_epochs
 from workers.store.folder import leads_out, link_in_words
 from workers.store.keys import EPOCHS_FOLDER, PLAN_FOLDER, TRIALS_FOLDER
@@ -50,7 +51,8 @@ def load(path: str | Path, *, skip_bad: bool = False, labels: str | Path | None 
         VersionError: a file was written by a version with another schema; the message names it.
         RecordError: a file is damaged, or rows are stored twice or lost; the message names the file.
     """
-    url = str(path).rstrip("/")
+    path = expanded(path)
+    url = path.rstrip("/")
     root = Path(url.rpartition("/")[2] if "://" in url else path)
     problems: dict[str, str] | None = {} if skip_bad else None
     kept: dict[tuple[str, str], pa.Array] | None = {} if vectors else None

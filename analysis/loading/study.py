@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analysis.loading.labels import PLAIN, Labels
 from analysis.loading.vectors import Block, Vectors
 from workers.contract.columns import VECTORS
-from workers.contract.errors import RecordError, StoreError, UserError
+from workers.contract.errors import RecordError, StoreError, UserError, reason_of
 
 
 class LoadError(UserError):
@@ -149,5 +149,5 @@ def errors_of(root: str) -> Iterator[None]:
         raise LoadError(str(error)) from None
     except OSError as error:
         raise LoadError(
-            f"{error.filename or root}: cannot be read ({error.strerror}); check the disk and the permissions"
+            f"{error.filename or root}: cannot be read ({reason_of(error)}); check the disk and the permissions"
         ) from error

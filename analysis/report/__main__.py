@@ -7,12 +7,14 @@ from dataclasses import replace as replace_field
 from pathlib import Path
 
 from analysis.figures.picture import KINDS
+from analysis.figures.replace_file import or_elsewhere
 from analysis.loading.load import load
 from analysis.report.completeness import left_out_in_words, state_in_words
 from analysis.report.section import Section as Section
 from analysis.report.section import Table as Table
 from analysis.report.write import write_figures, write_report
 from workers.contract.errors import DONE, INCOMPLETE, CommandError, RecordError, VersionError, exit_code_of, printable, say
+from workers.contract.user_paths import expanded
 from workers.store.keys import FIGURES_FOLDER
 
 
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit codes: 0 written, 1 written but files were left out, 2 bad input, 3 damaged data."""
     asked = _parser().parse_args(arguments)
-    return exit_code_of(lambda: _carry_out(asked))
+    return exit_code_of(lambda: _carry_out(asked), needs_output=False)
 
 
 def _carry_out(asked: argparse.Namespace) -> int:
@@ -67,11 +69,12 @@ def _carry_out(asked: argparse.Namespace) -> int:
         progress.say(f"reading {asked.study}")
         study = load(asked.study, skip_bad=asked.skip_bad, labels=asked.labels, vectors=True)
         if asked.out:
-            study = replace_field(study, path=Path(asked.out))
-        if asked.figure:
-            written = write_figures(study, asked.figure, kinds, asked.width, progress.say)
-        else:
-            written = write_report(study, kinds, asked.width, progress.say)
+            study = replace_field(study, path=Path(expanded(asked.out)))
+        with or_elsewhere():
+            if asked.figure:
+                written = write_figures(study, asked.figure, kinds, asked.width, progress.say)
+            else:
+                written = write_report(study, kinds, asked.width, progress.say)
     except RecordError as error:
         if not isinstance(error, VersionError):
             error.add_note("or add --skip-bad to leave the file out")

@@ -16,6 +16,7 @@ from study.cluster.open_ports import close_token_file, refuse_open_cluster, refu
 from study.plan.machine import Machine, MachineError, gpus_of_pack, refuse_precision
 from workers.contract.errors import StoreError
 from workers.contract.settings import RunSettings
+from workers.contract.user_paths import expanded
 from workers.store.open import open_store
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ def is_host_and_port(address: str) -> bool:
 def gpus_to_come() -> int:
     """Return how many GPUs the cluster may grow to, read from the file that `ray up` leaves on its head; else 0."""
     try:
-        said = yaml.safe_load(Path("~/ray_bootstrap_config.yaml").expanduser().read_text())
+        said = yaml.safe_load(Path(expanded("~/ray_bootstrap_config.yaml")).read_text())
         kinds = [
             (kind.get("max_workers", 0), kind["resources"].get("GPU", 0)) for kind in said["available_node_types"].values()
         ]

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from study.plan.machine import MachineError
+from workers.contract.errors import reason_of
 
 _ending = threading.Event()
 """Set before this process ends the Ray that it has started."""
@@ -115,7 +116,7 @@ def _new_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
     except OSError as error:
         raise MachineError(
-            f"{base}: Ray's sockets and logs cannot be stored there ({error.strerror}); set RAY_TMPDIR to a folder that can "
+            f"{base}: Ray's sockets and logs cannot be stored there ({reason_of(error)}); set RAY_TMPDIR to a folder that can "
             "be written, with a short path"
         ) from error
 

@@ -13,6 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from study.plan.machine import MachineError
+from workers.contract.errors import reason_of
+from workers.contract.user_paths import expanded
 
 MAKE_A_TOKEN = (
     "make a token on one machine (`ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token`), copy it "
@@ -102,13 +104,13 @@ def close_token_file() -> None:
     Raises:
         MachineError: the mode cannot be changed, because the file belongs to somebody else.
     """
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    path = Path(expanded(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"))
     try:
         if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
     except OSError as error:
         raise MachineError(
-            f"{path}: others can read this token, and its mode cannot be changed ({error.strerror}); run chmod 600 {path}"
+            f"{path}: others can read this token, and its mode cannot be changed ({reason_of(error)}); run chmod 600 {path}"
         ) from error
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from study.cluster.join import ray_folder
-from workers.contract.errors import CommandError
+from workers.contract.errors import CommandError, reason_of
+from workers.contract.user_paths import expanded
 from workers.contract.yaml_tree import FileKind
 from workers.store.folder import read_limited
 
@@ -39,7 +40,7 @@ def read_cluster(path: str) -> ClusterFile:
     try:
         said = yaml.safe_load(read_limited(path, _CLUSTER_FILE).decode())
     except OSError as error:
-        raise CommandError(f"--cluster {path}: cannot be read ({error.strerror}); name the file of `ray up`") from error
+        raise CommandError(f"--cluster {path}: cannot be read ({reason_of(error)}); name the file of `ray up`") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CommandError(f"--cluster {path}: is not a YAML file ({' '.join(str(error).split())[:200]})") from error
     provider, auth = (_part(said, name) for name in ("provider", "auth"))
@@ -56,7 +57,7 @@ def read_cluster(path: str) -> ClusterFile:
         provider=str(provider["type"]),
         head_ip=str(head) if head else None,
         user=str(auth["ssh_user"]),
-        key=str(Path(key).expanduser()) if isinstance(key, str) else None,
+        key=str(Path(expanded(key))) if isinstance(key, str) else None,
         proxy_command=proxy if isinstance(proxy, str) else None,
     )
 

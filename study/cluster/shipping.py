@@ -71,6 +71,6 @@ def refuse_own_paths(grid: Grid) -> None:
         ("data.path", data.path, "a path that every node has, like --set data.path=/data/images.npz"),
     ):
         is_everywhere = path is None or "://" in path or path.startswith("/")
-        # Only in data.root does `~` stand for the home folder on the machine that reads the data.
-        if not is_everywhere and not (name == "data.root" and str(path).startswith("~/")):
+        # In the paths of data `~` stands for the home folder on the machine that reads them.
+        if not is_everywhere and not (name != "run.out" and str(path).startswith("~/")):
             raise CommandError(f"{name}: got {path}, which is a path on this machine only; a cluster needs {what}")

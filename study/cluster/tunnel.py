@@ -11,7 +11,8 @@ from pathlib import Path
 from study.cluster.jobs import not_through_a_proxy
 from study.cluster.open_ports import status_without_token
 from study.cluster.ray_up_file import ClusterFile
-from workers.contract.errors import CommandError
+from workers.contract.errors import CommandError, reason_of
+from workers.contract.user_paths import quoted
 
 DASHBOARD_PORT = 8265
 
@@ -67,7 +68,9 @@ def tunnel(cluster: ClusterFile) -> Iterator[str]:
             start_new_session=True,
         )
     except OSError as error:
-        raise CommandError(f"--cluster {cluster.path}: ssh cannot be started ({error.strerror}); install OpenSSH") from error
+        raise CommandError(
+            f"--cluster {cluster.path}: ssh cannot be started ({reason_of(error)}); install OpenSSH"
+        ) from error
     try:
         _wait_for(ssh, cluster, head, f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
@@ -114,7 +117,7 @@ def _wait_for(ssh: "subprocess.Popen[str]", cluster: ClusterFile, head: str, url
 
 
 def _not_up(cluster: ClusterFile, reason: str) -> str:
-    return f"cluster {cluster.name} is not up ({reason}); `ray up {cluster.path}` starts it"
+    return f"cluster {cluster.name} is not up ({reason}); `ray up {quoted(cluster.path)}` starts it"
 
 
 def _free_port() -> int:

@@ -17,6 +17,7 @@ from study.forecast.amounts import in_bytes
 from study.grid.grid import Grid, read_grid
 from study.status.found_study import Found, find_study
 from workers.contract.errors import say
+from workers.contract.user_paths import cache_note, expanded
 
 BAD_SETUP, DAMAGED = 2, 3
 
@@ -31,10 +32,11 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 
 def carry_out(words: argparse.Namespace) -> int:
     """Print every check as it is made."""
-    found = find_study(words.name, words.out) if words.name else None
+    out = expanded(words.out)
+    found = find_study(words.name, out) if words.name else None
     grid = read_grid(words.data) if words.data else None
     code = 0
-    for check in _checks(words.out, found, grid):
+    for check in _checks(out, found, grid):
         say(f"{'ok     ' if check.code == 0 else 'problem'}  {check.text}")
         code = max(code, check.code)
     return code
@@ -48,6 +50,8 @@ def _checks(out: str, found: Found | None, grid: Grid | None) -> Iterator[Check]
         yield check_space(grid, out)
         yield from check_data(grid)
     yield check_token()
+    if note := cache_note():
+        yield Check(0, f"caches: {note.removeprefix('note: ')}")
     if found:
         yield from _files(found)
 

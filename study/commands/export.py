@@ -15,6 +15,7 @@ from typing import Any
 from study.forecast.amounts import in_bytes
 from study.status.found_study import Found, files_below, find_study
 from workers.contract.errors import CommandError, say
+from workers.contract.user_paths import expanded
 from workers.contract.version import PACKAGE
 from workers.store.keys import EPOCHS_FOLDER, FIGURES_FOLDER, PLAN_FOLDER, REPORT, TRIALS_FOLDER
 from workers.store.listing import trained_models
@@ -37,7 +38,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 def carry_out(words: argparse.Namespace) -> int:
     """Write the archive, and report its size."""
     found = find_study(words.name, words.out)
-    target = Path(words.to or f"{found.name}.tar.gz")
+    target = Path(expanded(words.to or f"{found.name}.tar.gz"))
     if not target.name.endswith((".tar.gz", ".tgz")):
         raise CommandError(f"--to {target}: must end in .tar.gz or .tgz")
     if target.exists():
@@ -49,7 +50,7 @@ def carry_out(words: argparse.Namespace) -> int:
     for line in left_out:
         say(line)
     say(f"{target}: {count} files of study {found.name}, {in_bytes(target.stat().st_size)}, all verified")
-    say(f'once unpacked, it can be read with analysis.load("{found.name}")')
+    say(f"once unpacked, it can be read with analysis.load({json.dumps(found.name, ensure_ascii=False)})")
     return 0
 
 

@@ -7,6 +7,7 @@ from study.cluster.service import add_place, jobs_at
 from study.forecast.amounts import moment
 from study.status.found_study import studies_in
 from workers.contract.errors import CommandError, say
+from workers.contract.user_paths import expanded, quoted
 from workers.store.keys import study_url
 
 
@@ -36,7 +37,8 @@ def carry_out(words: argparse.Namespace) -> int:
 
 def _in_folder(out: str) -> int:
     if "://" in out:
-        raise CommandError(f"--out {out}: studies in a bucket cannot be listed; study status {out}/NAME shows one")
+        raise CommandError(f"--out {out}: studies in a bucket cannot be listed; study status {quoted(out)}/NAME shows one")
+    out = expanded(out)
     names = studies_in(Path(out))
     for name in names:
         say(f"{name}  {study_url(out, name)}")

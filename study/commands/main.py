@@ -15,8 +15,10 @@ EXIT_CODES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code."""
     words = _parser().parse_args(argv)
-    interrupted = run.INTERRUPTED if words.carry_out is run.carry_out else "interrupted"
-    return exit_code_of(lambda: int(words.carry_out(words)), interrupted)
+    is_run = words.carry_out is run.carry_out
+    interrupted = run.INTERRUPTED if is_run else "interrupted"
+    needs_output = run.is_for_its_output(words) if is_run else words.needs_output
+    return exit_code_of(lambda: int(words.carry_out(run.at_home(words))), interrupted, needs_output=needs_output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,5 +51,5 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--out", help=there)
         elif module is not logs:
             command.add_argument("--out", default="results", help="folder of all results (default: results)")
-        command.set_defaults(carry_out=module.carry_out)
+        command.set_defaults(carry_out=module.carry_out, needs_output=module in (status, list_studies, logs, doctor))
     return parser

@@ -12,6 +12,7 @@ from study.drive.lease import Holder, Watch, sentence, silence
 from study.forecast.amounts import counted, in_bytes
 from study.status.found_study import Found, find_study, folders_named, sizes
 from workers.contract.errors import CommandError, RecordError, say
+from workers.contract.user_paths import quoted
 from workers.store.plan_log import read_plan
 
 
@@ -90,7 +91,7 @@ def _refuse(found: Found, watch: Watch) -> Holder | None:
     if driver is not None and driver.alive:
         raise CommandError(
             f"study {found.name} is running ({sentence(driver)}); stop it first with study stop "
-            f"{found.folder} and wait until it has ended"
+            f"{quoted(found.folder)} and wait until it has ended"
         )
     return driver
 

@@ -8,6 +8,7 @@ from study.grid.grid import placed
 from study.pipeline import run_grid
 from study.plan.machine import MachineError
 from workers.contract.errors import CommandError, DamagedDataError, DataError, StoreError, exit_code_of
+from workers.contract.user_paths import expanded
 
 INTERRUPTED = "interrupted; run the same command again to continue"
 
@@ -15,7 +16,19 @@ INTERRUPTED = "interrupted; run the same command again to continue"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     words = _parser().parse_args(argv)
-    return exit_code_of(lambda: carry_out(words), INTERRUPTED)
+    return exit_code_of(lambda: carry_out(at_home(words)), INTERRUPTED, needs_output=is_for_its_output(words))
+
+
+def is_for_its_output(words: argparse.Namespace) -> bool:
+    """Return whether the command prints a plan, and does not train."""
+    return bool(words.plan or words.calibrate)
+
+
+def at_home(words: argparse.Namespace) -> argparse.Namespace:
+    """Return the arguments with the home folder in the name of a cluster file: a shell leaves `--cluster=~/FILE` alone."""
+    if getattr(words, "cluster", None):
+        words.cluster = expanded(words.cluster)
+    return words
 
 
 def carry_out(words: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from study.forecast.amounts import counted, in_bytes, moment
 from study.status.found_study import Found, find_study, sizes, sizes_in_bucket
 from study.status.standing import LOST, Standing, standing
 from workers.contract.errors import say
+from workers.contract.user_paths import quoted
 from workers.store.bucket import BucketStore
 
 
@@ -39,7 +40,7 @@ def lines_of(found: Found, now: Standing, driver: Holder | None, with_packs: boo
     ]
     if with_packs:
         lines += [_pack(pack.pack.pack_id, len(pack.pack.trials), pack.last_border, pack.pack.epochs) for pack in now.packs]
-    lines += [f"unreadable: {key}; study doctor {found.url} gives the reason" for key in now.unreadable]
+    lines += [f"unreadable: {key}; study doctor {quoted(found.url)} gives the reason" for key in now.unreadable]
     lines += [f"lost: {sentence}" for sentence in now.lost]
     return [*lines, f"next     {next_command(found, now, is_driven)}"]
 
@@ -91,22 +92,22 @@ def _pack(pack_id: str, trials: int, last: int | None, epochs: int) -> str:
 def next_command(found: Found, now: Standing, is_driven: bool) -> str:
     """Return the command that a user most likely wants now, with the reason for it."""
     if is_driven:
-        return f"wait, or stop it at its next borders: study stop {found.url}"
+        return f"wait, or stop it without losing what it has trained: study stop {quoted(found.url)}"
     if now.lost:
-        return f"see everything that is lost, and restore it from a copy: study doctor {found.url}"
+        return f"see everything that is lost, and restore it from a copy: study doctor {quoted(found.url)}"
     if now.count("begun") or now.count("to do"):
         return f"continue: {_run_command(found, now)}"
-    return f"all trials have ended: python -m analysis.report {found.url}"
+    return f"all trials have ended: python -m analysis.report {quoted(found.url)}"
 
 
 def _run_command(found: Found, now: Standing) -> str:
     text = str(now.plan.footers[-1].get("grid", "")) if now.plan.footers else ""
     here = [path for pattern in ("*.y*ml", "grids/*.y*ml") for path in sorted(Path().glob(pattern))]
-    grid = next((str(path) for path in here if _has_text(path, text)), "GRID")
+    grid = next((quoted(path) for path in here if _has_text(path, text)), "GRID")
     smoke = " --smoke" if found.name.endswith("-smoke") else ""
     unknown = "  (GRID: the grid file that it was started with)" if grid == "GRID" else ""
     out = found.url.rpartition("/")[0] if found.is_in_bucket else found.folder.parent
-    return f"study run {grid}{smoke} --out {out}{unknown}"
+    return f"study run {grid}{smoke} --out {quoted(out)}{unknown}"
 
 
 def _has_text(path: Path, text: str) -> bool:

@@ -6,6 +6,7 @@ from study.cluster.service import add_place, jobs_at
 from study.drive.lease import glance, sentence
 from study.status.found_study import find_study, refuse_links
 from workers.contract.errors import CommandError, say
+from workers.contract.user_paths import quoted
 from workers.store.keys import stop_key, study_url
 
 
@@ -40,7 +41,7 @@ def carry_out(words: argparse.Namespace) -> int:
     elif is_new:
         say(
             f"asked the driver of study {found.name} to stop ({sentence(driver)}): every running pack continues to its "
-            f"next border, then the command ends; study status {found.url} shows when; "
+            f"next border, then the command ends; study status {quoted(found.url)} shows when; "
             "to continue later, run the study again"
         )
     else:
@@ -65,7 +66,7 @@ def _through_cluster(words: argparse.Namespace) -> int:
             jobs.stop(client, job.job_id)
             say(
                 f"asked job {job.job_id} to stop: every running pack of study {job.study} continues to its next border, "
-                f"then the driver ends; study status {study_url(job.out, job.study)} shows when; "
+                f"then the driver ends; study status {quoted(study_url(job.out, job.study))} shows when; "
                 "to continue later, run the study again"
             )
         if not running:

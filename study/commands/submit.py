@@ -15,6 +15,7 @@ from study.grid.design import trials_of
 from study.grid.grid import Grid
 from study.grid.selection import select
 from workers.contract.errors import CommandError, DataError, printable_lines, say
+from workers.contract.user_paths import expanded, quoted
 from workers.data.images import known
 from workers.store.keys import study_url
 
@@ -36,7 +37,7 @@ def add_words(parser: argparse.ArgumentParser) -> None:
 def carry_out(words: argparse.Namespace) -> int:
     """Check the grid here, send it with the code, and print the commands to use next."""
     grid = _checked(words)
-    where = place_words(words.address, words.cluster)
+    where = place_words(words.address and quoted(words.address), words.cluster and quoted(words.cluster))
     with jobs_at(words.address, words.cluster) as client:
         _submitted(client, grid, words, where)
     return 0
@@ -59,7 +60,7 @@ def run_there(words: argparse.Namespace) -> int:
     grid = _checked(words)
     cluster = read_cluster(words.cluster)
     say(f"study {grid.study} on cluster {cluster.name} ({cluster.path}), head {head_of(cluster)}")
-    where = place_words(None, words.cluster)
+    where = place_words(None, quoted(words.cluster))
     with jobs_at(None, words.cluster) as client:
         job_id = _submitted(client, grid, words, where)
         try:
@@ -68,11 +69,11 @@ def run_there(words: argparse.Namespace) -> int:
             say(
                 f"\nstudy {grid.study} continues on the cluster; run the same command again to follow it; "
                 f"`study stop {grid.study}{where}` stops it without losing what it has trained; "
-                f"`ray down {words.cluster}` takes the cluster down"
+                f"`ray down {quoted(words.cluster)}` takes the cluster down"
             )
             return INTERRUPTED
     refuse_unstarted(job)
-    say(f"take the cluster down with `ray down {words.cluster}`")
+    say(f"take the cluster down with `ray down {quoted(words.cluster)}`")
     return job.code
 
 
@@ -112,7 +113,7 @@ def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -
             return job.job_id
     job_id = f"{grid.study}-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="study-submit-") as folder:
-        sent = pack_up(Path(folder), Path(words.grid))
+        sent = pack_up(Path(folder), Path(expanded(words.grid)))
         about = {"study": grid.study, "out": out, "asked": asked}
         jobs.submit(client, job_id, entrypoint(sent, options, out), Path(folder), about)
     say(f"study {grid.study} is submitted to {client.get_address()} as job {job_id}")
@@ -125,5 +126,5 @@ def _submitted(client: Any, grid: Grid, words: argparse.Namespace, where: str) -
 
 def _next_commands(grid: Grid, where: str, say: Callable[[str], None]) -> None:
     say(f"output:                study logs {grid.study} --follow{where}")
-    say(f"progress:              study status {study_url(grid.run.out, grid.study)}")
+    say(f"progress:              study status {quoted(study_url(grid.run.out, grid.study))}")
     say(f"stop without a loss:   study stop {grid.study}{where}")

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from study.plan.machine import gpu_count, this_machine
+from study.plan.gpus import gpu_count
+from study.plan.machine import this_machine
 from study.provenance import code_provenance
 from study.status.found_study import Found, find_study, refuse_links
 from study.verify.verdict import DIFFERENT, WITHIN, Verdict, ends_of, judge, origin_of, refuse_lost
 from study.verify.what_to_rerun import reruns_of
 from workers.contract.errors import CONFLICT, CommandError, FolderGoneError, say
 from workers.contract.settings import RunSettings
+from workers.contract.user_paths import expanded
 from workers.store.keys import verify_url
 from workers.store.open import open_store
 from workers.store.plan_log import Plan, read_plan
@@ -59,7 +61,7 @@ def carry_out(words: argparse.Namespace) -> int:
     was = origin_of(found.store, *ended[chosen[0]])
     device = words.device if words.device != "auto" else _device_of(was)
     precision = precision_like(was, device)
-    where = {"root": words.data_root, "path": words.data_path}
+    where = {"root": _expanded(words.data_root), "path": _expanded(words.data_path)}
     try:
         rerun_all(reruns, store, device=device, precision=precision, data_where=where, provenance=code_provenance())
     finally:
@@ -168,6 +170,10 @@ def _ending(verdicts: Sequence[Verdict], store: Store) -> list[str]:
             f"or something differs that the provenance does not record; see {PAGE}"
         )
     return lines
+
+
+def _expanded(path: str | None) -> str | None:
+    return None if path is None else expanded(path)
 
 
 def _count(text: str) -> int:

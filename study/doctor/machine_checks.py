@@ -17,10 +17,13 @@ from study.forecast.amounts import in_bytes
 from study.forecast.forecast import stored_bytes
 from study.grid.design import DesignError, cells_by_settings, trials_of
 from study.grid.grid import Grid, GridError
-from study.plan.machine import Machine, MachineError, cores, gpu_count, in_words, this_machine
+from study.plan.cpus import cores
+from study.plan.gpus import gpu_count
+from study.plan.machine import Machine, MachineError, in_words, this_machine
 from study.plan.packing import pack_trials
-from workers.contract.errors import DamagedDataError, DataError, StoreError
+from workers.contract.errors import DamagedDataError, DataError, StoreError, reason_of
 from workers.contract.settings import RunSettings
+from workers.contract.user_paths import expanded, home_folder, quoted
 from workers.data.images import Known, known, load_images
 from workers.store.open import open_store
 
@@ -82,7 +85,7 @@ def check_store(out: str) -> Iterator[Check]:
         yield Check(2, f"results: {error}")
         return
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         yield Check(
             2,
             f"results: {folder} does not allow what a store needs ({reason}: new files, hard links, fsync); "
@@ -157,14 +160,18 @@ def check_token() -> Check:
     is_asked = os.environ.get("RAY_AUTH_MODE") == "token"
     if is_asked and os.environ.get("RAY_AUTH_TOKEN"):
         return Check(0, "token: RAY_AUTH_TOKEN is set")
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if given is None and home_folder() is None:
+        text = "token: the home folder is not known (HOME is not set), so there is no token"
+        return Check(2, f"{text}; name its file with RAY_AUTH_TOKEN_PATH") if is_asked else Check(0, text)
+    path = Path(expanded(given or "~/.ray/auth_token"))
     if not path.is_file():
         if is_asked:
             return Check(2, f"token: RAY_AUTH_MODE is token, but {path} does not exist; run ray get-auth-token --generate")
         return Check(0, "token: none is used (RAY_AUTH_MODE is not token)")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        return Check(2, f"token: others can read {path} (mode {mode:04o}); run chmod 600 {path}")
+        return Check(2, f"token: others can read {path} (mode {mode:04o}); run chmod 600 {quoted(path)}")
     if not path.stat().st_size:
         return Check(2, f"token: {path} is empty; remove it and run ray get-auth-token --generate")
     return Check(0, f"token: {path}, mode {mode:04o}")

@@ -15,7 +15,7 @@ from study.doctor.agreement import files_at_odds, model_at_odds, plan_at_odds
 from study.doctor.links import WithoutLinks, links_out
 from study.status.found_study import files_below
 from workers.contract.columns import EPOCHS, PLAN, TRIALS
-from workers.contract.errors import DAMAGED, DamagedDataError, DataError, RecordError
+from workers.contract.errors import DAMAGED, DamagedDataError, DataError, RecordError, reason_of
 from workers.data.images import known, place_of
 from workers.store.closing import closing_reason
 from workers.store.ends import last_epochs, named_checkpoint
@@ -140,7 +140,7 @@ def _table(store: Store, key: str, known: set[str], found: Examined) -> tuple[pa
         return None
     except OSError as error:
         found.faults.append(
-            Fault(key, f"cannot be read ({error.strerror})", "check the disk and the permissions of the file")
+            Fault(key, f"cannot be read ({reason_of(error)})", "check the disk and the permissions of the file")
         )
         return None
     return table, footer
@@ -261,7 +261,7 @@ def _checkpoints(
         except FileNotFoundError:
             continue  # a driver has deleted it in the meantime
         except OSError as error:
-            found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "delete it: " + _ANEW))
+            found.faults.append(Fault(key, f"cannot be read ({reason_of(error)})", "delete it: " + _ANEW))
             continue
         if content != named[key].get("checkpoint_sha256"):
             found.faults.append(Fault(key, "damaged: its hash is not the one in its rows file", "delete it: " + _ANEW))
@@ -282,7 +282,7 @@ def _marks(store: Store, found: Examined) -> None:
         except RecordError as error:
             found.faults.append(_fault(error))
         except OSError as error:
-            found.faults.append(Fault(closed_key(pack_id), f"cannot be read ({error.strerror})", "restore it from a copy"))
+            found.faults.append(Fault(closed_key(pack_id), f"cannot be read ({reason_of(error)})", "restore it from a copy"))
 
 
 def _weights(store: Store, plan: Plan | None, found: Examined) -> None:
@@ -295,7 +295,7 @@ def _weights(store: Store, plan: Plan | None, found: Examined) -> None:
             found.faults.append(_fault(error))
             continue
         except OSError as error:
-            found.faults.append(Fault(key, f"cannot be read ({error.strerror})", "restore it from a copy"))
+            found.faults.append(Fault(key, f"cannot be read ({reason_of(error)})", "restore it from a copy"))
             continue
         if facts.get("trial_id") != trial_id or facts.get("epoch") != epochs:
             text = f"holds the model of trial {facts.get('trial_id')} after epoch {facts.get('epoch')}"

@@ -25,6 +25,7 @@ from study.provenance import code_provenance
 from workers.contract.failure import Failure, death
 from workers.contract.job import Job
 from workers.contract.trial import Pack
+from workers.contract.user_paths import expanded
 from workers.store.closing import mark_closed
 from workers.store.keys import PLAN_FOLDER, stop_key
 from workers.store.listing import identity
@@ -206,7 +207,7 @@ def _round(request: Request, executor: Executor, jobs: Sequence[Job], seconds: M
 
 def _absolute(path: str | None) -> str | None:
     # A worker may have another current folder than the user.
-    return None if path is None else str(Path(path).expanduser().absolute())
+    return None if path is None else str(Path(expanded(path)).absolute())
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Count how the trials of a study ended, print the summary, and choose the exit code."""
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from study.plan.planning import find_work, statuses_of
 from study.plan.request import Request
 from workers.contract.errors import CONFLICT, DAMAGED, DONE, INCOMPLETE, INTERRUPTED, printable_lines
 from workers.contract.failure import Failure
+from workers.contract.user_paths import quoted
 
 STOPPING = (
     "stopping: every running pack stores what it has after its current epoch; Ctrl-C again stops at once; "
@@ -75,8 +77,8 @@ def say_ending(
             say(f"why: {sentence}")
         for details in dict.fromkeys(failure.details for failure in failures.values() if failure.kind == "error"):
             print(printable_lines(details), file=sys.stderr)
-    say(f'rows: pandas.read_parquet("{ending.out}/epochs")')
-    say(f"figures: python -m analysis.report {ending.out}")
+    say(f"rows: pandas.read_parquet({json.dumps(f'{ending.out}/epochs', ensure_ascii=False)})")
+    say(f"figures: python -m analysis.report {quoted(ending.out)}")
 
 
 def _list(what: str, names: Sequence[str], next_step: str, say: Callable[[str], None]) -> None:

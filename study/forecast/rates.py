@@ -4,7 +4,6 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, ValidationError
 
 from study.forecast.work import Work
 from workers.contract.settings import Frozen
+from workers.contract.user_paths import cache_folder
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
 
@@ -115,11 +115,9 @@ def keep_rates(rates: Rates) -> Path:
     return path
 
 
-def folder(environment: Mapping[str, str] = os.environ) -> Path:
+def folder() -> Path:
     """Return the folder of calibrations, which lies beside the fetched data sets."""
-    cache = Path(environment.get("XDG_CACHE_HOME") or "")
-    # The XDG specification says that a relative path is to be ignored.
-    return (cache if cache.is_absolute() else Path("~/.cache").expanduser()) / "factorial-iwae" / "rates"
+    return cache_folder() / "rates"
 
 
 def device_name(device: str) -> str:

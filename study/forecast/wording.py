@@ -1,5 +1,7 @@
 """Word the forecast that --plan and every run print, and the comparison that a run prints at its end."""
 
+from pathlib import Path
+
 from study.forecast.amounts import duration, hours, in_bytes
 from study.forecast.forecast import Forecast, forecast, stored_epochs
 from study.forecast.overhead import Overhead
@@ -7,9 +9,10 @@ from study.forecast.rates import Rates
 from study.plan.machine import gpus_of_pack
 from study.plan.planning import Work
 from study.plan.request import Request
+from workers.contract.user_paths import quoted
 
 
-def outlook(request: Request, work: Work, rates: Rates, overhead: Overhead, path: object) -> list[str]:
+def outlook(request: Request, work: Work, rates: Rates, overhead: Overhead, path: str | Path) -> list[str]:
     """Return the lines that forecast the rest of a study; none if nothing is left to do."""
     machine, run = request.machine, request.grid.run
     foreseen = forecast(
@@ -27,7 +30,7 @@ def outlook(request: Request, work: Work, rates: Rates, overhead: Overhead, path
     return said_of(foreseen, rates, machine.device, path)
 
 
-def said_of(forecast: Forecast, rates: Rates, device: str, path: object) -> list[str]:
+def said_of(forecast: Forecast, rates: Rates, device: str, path: str | Path) -> list[str]:
     """Return the lines of a forecast: time, device-hours, space, when one seed is complete, and the source of the rates."""
     if not forecast.seconds:
         return []
@@ -43,7 +46,7 @@ def said_of(forecast: Forecast, rates: Rates, device: str, path: object) -> list
     else:
         lines.append(
             f"rough: this machine's {device} was not calibrated, so built-in rates are used ({rates.device_name}); "
-            f"`python -m study.run {path} --calibrate` measures it in about a minute"
+            f"`python -m study.run {quoted(path)} --calibrate` measures it in about a minute"
         )
     return lines
 

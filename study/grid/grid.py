@@ -7,9 +7,10 @@ from pathlib import Path
 from study.grid.reader import Reader, written
 from study.grid.set_options import with_sets
 from workers.contract import yaml_tree as nodes
-from workers.contract.errors import UserError, printable
+from workers.contract.errors import UserError, printable, reason_of
 from workers.contract.settings import Level, RunSettings, Settings, SettingValue
 from workers.contract.settings_table import build, flatten, settings_from
+from workers.contract.user_paths import expanded
 from workers.contract.yaml_tree import Place, Problem
 from workers.store.folder import FileTooLargeError, read_limited
 
@@ -75,15 +76,18 @@ def read_grid(path: str | Path, sets: Iterable[str] = ()) -> Grid:
         GridError: the file or an option has problems; the error holds every one.
     """
     source = str(path)
+    there = expanded(path)
     try:
-        text = read_limited(path, nodes.GRID_FILE).decode()
+        text = read_limited(there, nodes.GRID_FILE).decode()
     except FileTooLargeError as error:
         raise GridError(source, [error.problem]) from error
     except UnicodeDecodeError as error:
         raise GridError(source, [Problem(Place(source, 1, 1), f"is not UTF-8 text (byte {error.start})")]) from error
     except (OSError, ValueError) as error:
         # ValueError: a name with a NUL.
-        reason = "no such file" if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) else error.strerror
+        reason = (
+            "no such file" if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) else reason_of(error)
+        )
         here = ", ".join(sorted(p.name for p in Path().glob("*.y*ml"))) or "none"
         raise GridError(source, [Problem(Place(source, 1, 1), f"{reason}; YAML files here: {here}")]) from error
     return parse_grid(text, source, sets)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from workers.contract.errors import CommandError
+from workers.contract.user_paths import expanded
 from workers.store.folder import leads_out
 from workers.store.keys import FOLDERS, study_url
 
@@ -16,6 +18,10 @@ def wrong_with(out: str, study: str) -> str:
         return f"got {out[:100]!r}; allowed: the name of a folder, in printable characters"
     if "://" in out:
         return ""  # workers.store.open.open_store checks it
+    try:
+        out = expanded(out)
+    except CommandError as error:
+        return str(error)
     root, folder = Path(out), Path(study_url(out, study))
     # The folder of all results may itself be a link, to a bigger disk for example.
     for path, around in ((folder, root), *((folder / name, folder) for name in FOLDERS)):

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from study.grid.grid import Grid
 from study.grid.hints import allowed, suggest
+from study.grid.ranges import is_range, range_of, takes_ranges
 from workers.contract.errors import UserError, printable
 from workers.contract.settings import Level
 from workers.contract.settings_table import adapter_of, flatten, leaves, settings_from, value_of
@@ -25,7 +26,7 @@ class SelectionError(UserError):
 
 
 def select(trials: Sequence[Trial], only: Iterable[str]) -> list[Trial]:
-    """Return the trials that match a trial_id (or its beginning) or FACTOR=LEVEL.
+    """Return the trials that match a trial_id (or its beginning) or FACTOR=LEVEL, where LEVEL may be a range such as 0..3.
 
     A trial matches several levels of one factor if it has one of them; it must match every factor that is named.
 
@@ -37,7 +38,7 @@ def select(trials: Sequence[Trial], only: Iterable[str]) -> list[Trial]:
     for entry in only:
         name, equals, text = entry.partition("=")
         if equals:
-            levels.setdefault(name, []).append(_level(entry, name, text))
+            levels.setdefault(name, []).extend(_levels(entry, name, text))
         else:
             ids.append(entry)
     chosen = [trial for trial in trials if _matches(trial, levels)] if levels else []
@@ -63,12 +64,17 @@ def _matches(trial: Trial, levels: Mapping[str, list[Level]]) -> bool:
     return all(value_of(trial.settings, name) in wanted for name, wanted in levels.items())
 
 
-def _level(entry: str, name: str, text: str) -> Level:
+def _levels(entry: str, name: str, text: str) -> list[Level]:
     if name not in leaves():
         raise SelectionError(f"--only {entry}: {name} is not a setting; {suggest(name, leaves(), leaves())}")
+    if is_range(text) and takes_ranges(name):
+        try:
+            return list(range_of(text))
+        except ValueError as error:
+            raise SelectionError(f"--only {entry}: {error}") from error
     node, _ = read_nodes(text, "--only")
     try:
         level: Level = adapter_of(name).validate_python(None if node is None else plain(node))
     except ValidationError as error:
         raise SelectionError(f"--only {entry}: got {text!r}; allowed: {allowed(name)}") from error
-    return level
+    return [level]

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from study.grid.hints import LISTS, allowed, flow_of, shown_level, shown_of, words_of, yes_or_no
+from study.grid.ranges import is_range, range_of, takes_ranges
 from workers.contract import yaml_tree as nodes
 from workers.contract.settings import NOT_A_FACTOR, Frozen, Level, Settings, SettingValue
 from workers.contract.settings_table import adapter_of, default_of
@@ -46,7 +47,7 @@ def read_value(name: str, node: Node, shown: str, note: Note, model: type[Frozen
 
 
 def read_levels(name: str, node: Node, shown: str, note: Note) -> list[tuple[Level, Place]]:
-    """Return the levels that a node lists, each with its place; a single level needs no list."""
+    """Return the levels that a node lists, each with its place; a single level or a range (`0..29`) needs no list."""
     is_list = isinstance(node, nodes.Sequence)
     items = node.items if isinstance(node, nodes.Sequence) else (node,)
     if name in LISTS and items and all(map(_is_bare, items)):
@@ -54,7 +55,7 @@ def read_levels(name: str, node: Node, shown: str, note: Note) -> list[tuple[Lev
         level = flow_of(node) if is_list else f"[{flow_of(node)}]"
         note(node.place, f"{shown}: a level is itself a list of {LISTS[name].things}; write [{level}] for this one level")
         return []
-    return _levels(name, items, shown, note, indexed=is_list)
+    return _levels(name, items, shown, note, indexed=is_list, with_ranges=True)
 
 
 def read_level(name: str, node: Node, shown: str, note: Note) -> list[tuple[Level, Place]]:
@@ -62,7 +63,9 @@ def read_level(name: str, node: Node, shown: str, note: Note) -> list[tuple[Leve
     return _levels(name, [node], shown, note, indexed=False)
 
 
-def _levels(name: str, items: Sequence[Node], shown: str, note: Note, *, indexed: bool) -> list[tuple[Level, Place]]:
+def _levels(
+    name: str, items: Sequence[Node], shown: str, note: Note, *, indexed: bool, with_ranges: bool = False
+) -> list[tuple[Level, Place]]:
     levels: list[tuple[Level, Place]] = []
     known: set[Level] = set()
     for i, item in enumerate(items):
@@ -73,14 +76,29 @@ def _levels(name: str, items: Sequence[Node], shown: str, note: Note, *, indexed
                 f"{here}: got {flow_of(item)}; a level is a list of {LISTS[name].things}: write [{flow_of(item)}]",
             )
             continue
-        value, good = read_value(name, item, here, note)
-        if good and isinstance(value, bool | int | float | str):
-            if value in known:
-                got = shown_level(name, value) if name in LISTS else shown_of(item)
-                note(item.place, f"{here}: {got} is listed twice; keep one")
-            known.add(value)
-            levels.append((value, item.place))
+        for each in _spread(name, item, here, note) if with_ranges else [item]:
+            value, good = read_value(name, each, here, note)
+            if good and isinstance(value, bool | int | float | str):
+                if value in known:
+                    got = shown_level(name, value) if name in LISTS else shown_of(each)
+                    note(item.place, f"{here}: {got} is listed twice; keep one")
+                known.add(value)
+                levels.append((value, item.place))
     return levels
+
+
+def _spread(name: str, item: Node, here: str, note: Note) -> Sequence[Node]:
+    """Return the levels that a range stands for; any other node is one level. A range that is wrong is noted."""
+    if not isinstance(item, Scalar) or not is_range(item.text) or name in LISTS or words_of(name, Settings):
+        return [item]
+    if not takes_ranges(name):
+        note(item.place, f"{here}: got {shown_of(item)}; ranges are for factors of whole numbers: list the levels")
+        return []
+    try:
+        return [Scalar(number, str(number), item.place) for number in range_of(item.text)]
+    except ValueError as error:
+        note(item.place, f"{here}: got {shown_of(item)}; {error}")
+        return []
 
 
 def _is_bare(item: Node) -> bool:

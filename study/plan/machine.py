@@ -1,10 +1,10 @@
 """Find the cores or GPUs on which packs can run, without importing torch."""
 
-import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
+from study.plan.cpus import cores
+from study.plan.gpus import gpu_count, looked_at
 from workers.contract.errors import UserError
 from workers.contract.settings import RunSettings
 
@@ -42,7 +42,9 @@ def this_machine(run: RunSettings) -> Machine:
         device = "cuda" if gpus else "cpu"
     refuse_precision(device, run.precision)
     if device == "cuda" and not gpus:
-        raise MachineError("run.device: got cuda, but this machine shows no NVIDIA GPU; allowed here: auto, cpu")
+        raise MachineError(
+            f"run.device: got cuda, but this machine shows no NVIDIA GPU ({looked_at()}); allowed here: auto, cpu"
+        )
     if device == "mps" and sys.platform != "darwin":
         raise MachineError("run.device: got mps, but this machine is not a Mac; allowed here: auto, cpu")
     if device == "cuda":
@@ -60,25 +62,6 @@ def refuse_precision(device: str, precision: str) -> None:
         raise MachineError(
             f"run.precision: got {precision}, but {device} does not support it; allowed: {', '.join(PRECISIONS[device])}"
         )
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def gpu_count() -> int:
-    """Return how many NVIDIA GPUs this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    try:
-        there = len(os.listdir(Path("/proc/driver/nvidia/gpus")))
-    except OSError:
-        return 0
-    return (
-        there
-        if visible is None
-        else min(there, len([part for part in visible.split(",") if part.strip() not in ("", "-1")]))
-    )
 
 
 def gpus_of_pack(run: RunSettings) -> float:

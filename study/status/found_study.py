@@ -8,6 +8,7 @@ from pathlib import Path
 
 from study.grid.results_folder import wrong_with
 from workers.contract.errors import CommandError
+from workers.contract.user_paths import expanded, quoted
 from workers.store.bucket import BucketStore
 from workers.store.keys import FOLDERS, PLAN_FOLDER, study_url
 from workers.store.open import open_store
@@ -49,6 +50,7 @@ def find_study(name: str, out: str) -> Found:
         CommandError: there is no such study; the text lists those that there are.
         StoreError: `out` is not a folder, or is a bucket that cannot be read.
     """
+    name, out = expanded(name), expanded(out)
     if "://" in name or "://" in out:
         return _in_bucket(_plain_url(name if "://" in name else study_url(out, name)))
     for folder in folders_named(name, out):
@@ -86,7 +88,7 @@ def _in_bucket(url: str) -> Found:
     store = open_store(url)
     if not any(key.endswith(".parquet") for key in store.list(PLAN_FOLDER)):
         out, _, name = url.rpartition("/")
-        raise CommandError(f"no such study: {name} (looked at {url}); start one with study run GRID --out {out}")
+        raise CommandError(f"no such study: {name} (looked at {url}); start one with study run GRID --out {quoted(out)}")
     return Found(url.rpartition("/")[2], url, store)
 
 

@@ -43,7 +43,14 @@ def names(text):
     return tuple(re.findall(r"`([^`]+)`", text))
 
 
-CELLS = {"smallest": (1, 1), "my-study": (6, 24), "more-factors": (6, 6), "without-some": (4, 4), "one-by-one": (3, 15)}
+CELLS = {
+    "smallest": (1, 1),
+    "my-study": (6, 24),
+    "more-factors": (6, 6),
+    "ranges": (4, 120),
+    "without-some": (4, 4),
+    "one-by-one": (3, 15),
+}
 
 
 @pytest.mark.parametrize("text", blocks("## Grid files", "yaml"), ids=list(CELLS))

@@ -1,10 +1,12 @@
 """The errors that a user can act on, the exit code of each, and the function in which every command ends."""
 
+import codecs
 import errno
 import os
 import sys
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar, TextIO, cast
 
 DONE, INCOMPLETE, BAD_INPUT, DAMAGED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes of every command. INCOMPLETE: the command did its work, but trials diverged, failed or are missing."""
@@ -118,37 +120,48 @@ def damaged(path: str, problem: str) -> RecordError:
     return RecordError(path, f"damaged: {problem}", "restore it from a copy, or move it away and run the study again")
 
 
+def reason_of(error: OSError) -> str:
+    """Return why the system refused something; `error.filename`, if there is one, says what it is about."""
+    return error.strerror or str(error) or type(error).__name__
+
+
 def unreadable(path: str, error: OSError) -> RecordError:
     """Return the error for a file that is there and cannot be read."""
     return RecordError(
-        path, f"cannot be read ({error.strerror})", "check the disk and the permissions, or restore it from a copy"
+        path, f"cannot be read ({reason_of(error)})", "check the disk and the permissions, or restore it from a copy"
     )
 
 
-def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted") -> int:
+def exit_code_of(work: Callable[[], int], interrupted: str = "interrupted", *, needs_output: bool = True) -> int:
     """Carry out a command and return its exit code; every failure is reported in one sentence.
 
     Args:
         work: the command, which returns its exit code.
         interrupted: the sentence that is printed after Ctrl-C.
+        needs_output: whether the command is for what it prints; see lasting_output.
     """
-    try:
-        return work()
-    except KeyboardInterrupt:
-        report_error(interrupted)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output, such as `| head`, closed it; without this the interpreter would report that at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERRUPTED
-    except UserError as error:
-        report_error("; ".join([str(error), *getattr(error, "__notes__", [])]))
-        return error.exit_code
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        reason = f"cannot be read or written ({error.strerror or error})"
-        report_error(printable(f"{where}{reason}; check the disk, its free space and the permissions"))
-        return BAD_INPUT
+    with lasting_output(needs_output=needs_output):
+        try:
+            return work()
+        except KeyboardInterrupt:
+            report_error(interrupted)
+            return INTERRUPTED
+        except BrokenPipeError:
+            # The reader of our output, such as `| head`, closed it.
+            return INTERRUPTED
+        except UserError as error:
+            report_error("; ".join([str(error), *getattr(error, "__notes__", [])]))
+            return error.exit_code
+        except OSError as error:
+            report_error(printable(_refused(error)))
+            return BAD_INPUT
+
+
+def _refused(error: OSError) -> str:
+    if error.filename is None:
+        return f"the system refused a request of this command ({reason_of(error)}); no file is named"
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return f"{name}: cannot be read or written ({reason_of(error)}); check the disk, its free space and the permissions"
 
 
 def report_error(sentence: str) -> None:
@@ -159,3 +172,84 @@ def report_error(sentence: str) -> None:
     Console(stderr=True, soft_wrap=True, emoji=False).print(
         printable_lines(sentence), markup=False, highlight=False, style="red"
     )
+
+
+@contextmanager
+def lasting_output(*, needs_output: bool) -> Iterator[None]:
+    """Make stdout and stderr take every text, whether they are closed, on a full disk, or cannot encode it.
+
+    Characters that a stream cannot encode are replaced by question marks. When nobody reads stdout any more, or it cannot be
+    written, a command that trains or writes files continues without it; one that is for its output ends.
+
+    Args:
+        needs_output: whether the command is for what it prints, and not for what it stores.
+
+    Raises:
+        BrokenPipeError: stdout was closed by its reader, and the output is needed.
+        CommandError: stdout cannot be written, and the output is needed.
+    """
+    _occupy_streams()
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, _Output(before[0], needs_output))
+    sys.stderr = cast(TextIO, _Output(before[1], False))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _occupy_streams() -> None:
+    """Put the null device where a standard stream is closed, so that no file that is opened later takes its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            os.set_inheritable(number, True)
+        setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  it lasts as long as the process
+
+
+class _Output:
+    """A text stream whose writing never fails because of a character, and because of the system only if it is needed."""
+
+    def __init__(self, stream: TextIO, is_needed: bool) -> None:
+        self._stream, self._is_needed = stream, is_needed
+        with suppress(AttributeError, LookupError, TypeError):
+            if codecs.lookup(stream.encoding).name != "utf-8":
+                stream.reconfigure(errors="replace")  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        # What is buffered goes there too, so that the interpreter does not fail on it when it ends.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)
+        if not self._is_needed:
+            if not isinstance(error, BrokenPipeError):
+                report_error(f"note: the output cannot be written ({reason_of(error)}); the command continues without it")
+        elif isinstance(error, BrokenPipeError):
+            raise error
+        else:
+            raise CommandError(
+                f"stdout cannot be written ({reason_of(error)}); free some space, or print elsewhere"
+            ) from error

@@ -55,7 +55,7 @@ class DataSettings(Frozen):
     root: str | None = Field(
         None,
         description="folder that contains (or receives) the files of all data sets except digits and npz; "
-        "default ~/.cache/factorial-iwae",
+        "default factorial-iwae in XDG_CACHE_HOME or ~/.cache",
     )
     path: str | None = Field(None, description="the .npz file of `name: npz`")
     input: Literal["dynamic", "static", "threshold", "grey"] = Field(

@@ -13,12 +13,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from workers.contract.errors import DamagedDataError, DataError
+from workers.contract.errors import CommandError, DamagedDataError, DataError
 from workers.contract.settings import DataSettings
+from workers.contract.user_paths import cache_folder, expanded
 
 _COPY = "copy it again"
-
-DEFAULT_ROOT = "~/.cache/factorial-iwae"
 
 _IDX_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 
@@ -55,7 +54,14 @@ def read_images(settings: DataSettings) -> Images:
 
 def root_of(settings: DataSettings) -> Path:
     """Return the folder that holds the files of all data sets."""
-    return Path(settings.root or DEFAULT_ROOT).expanduser()
+    return Path(_expanded("data.root", settings.root)) if settings.root else cache_folder()
+
+
+def _expanded(setting: str, path: str) -> str:
+    try:
+        return expanded(path)
+    except CommandError as error:
+        raise DataError(f"{setting}: {error}") from error
 
 
 def _digits() -> Images:
@@ -75,6 +81,7 @@ def _digits() -> Images:
 def _npz(path: str | None) -> Images:
     if path is None:
         raise DataError("data.path: no file is named; write for example `data: {name: npz, path: mine.npz}`")
+    path = _expanded("data.path", path)
     if not Path(path).is_file():
         raise DataError(f"data.path: {path} is not a file (relative to {Path.cwd()}); name an .npz file")
     arrays = _read_npz(Path(path), "data.path", "write it with np.savez")

@@ -9,6 +9,7 @@ import numpy as np
 
 from workers.contract.errors import DamagedDataError, DataError
 from workers.contract.settings import DataSettings
+from workers.contract.user_paths import expanded
 from workers.data.files import Images, read_images, root_of
 
 __all__ = [
@@ -102,7 +103,7 @@ def load_with_fingerprint(settings: DataSettings, expected: str | None = None) -
 def place_of(settings: DataSettings) -> str:
     """Return in words where the files of a data set lie: the setting that names them, and the path."""
     if settings.name == "npz":
-        return f"data.path: {Path(settings.path or '').expanduser().absolute()}"
+        return f"data.path: {Path(expanded(settings.path or '')).absolute()}"
     return f"data: {settings.name}" if settings.name == "digits" else f"data.root: {settings.name} in {root_of(settings)}"
 
 

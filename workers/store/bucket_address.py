@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from workers.contract.errors import StoreError
+from workers.contract.user_paths import expanded, home_folder
 from workers.store.bucket import BucketStore
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def _is_address(endpoint: str) -> bool:
 def _has_profile() -> bool:
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return False
-    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
-    return bool(os.environ.get("AWS_PROFILE")) or file.is_file()
+    given = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or ("~/.aws/credentials" if home_folder() else "")
+    return bool(os.environ.get("AWS_PROFILE")) or (bool(given) and Path(expanded(given)).is_file())
 
 
 def _profile() -> "Boto3CredentialProvider":

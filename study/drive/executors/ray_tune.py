@@ -1,7 +1,6 @@
 """Run packs as trials of Ray Tune, on this machine's own Ray or on a cluster that is up."""
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from study.drive.executors.executor import ExecutorLostError, Listener, Resource
 from study.drive.executors.site import Site, this_site
 from study.drive.executors.stopping import Stopping
 from study.forecast.overhead import Overhead
+from study.plan.cpus import cores
 from workers.contract.failure import Failure, death
 from workers.contract.job import Job
 from workers.contract.settings import RunSettings
@@ -65,7 +65,7 @@ class RayTune:
 
         if not ray.is_initialized():
             # Packs that use GPUs must not have to wait for cores.
-            start_ray(max(resources.slots, os.cpu_count() or 1) if resources.gpus else resources.slots)
+            start_ray(max(resources.slots, cores()) if resources.gpus else resources.slots)
         try:
             _fit(jobs, resources, listener)
         except ExecutorLostError as error:

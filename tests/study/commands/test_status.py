@@ -127,7 +127,7 @@ def test_stop_leaves_the_key_that_workers_look_for(capsys, tiny):
         assert "was already asked to stop" in said_by(capsys, "stop", "tiny")
         status = said_by(capsys, "status", "tiny")
     assert re.search(r"run by   host \S+, pid \d+, since \S+ \S+, last heartbeat \d+ s ago", status)
-    assert status.splitlines()[-1] == "next     wait, or stop it at its next borders: study stop results/tiny"
+    assert status.splitlines()[-1] == "next     wait, or stop it without losing what it has trained: study stop results/tiny"
 
 
 def test_a_silent_driver_elsewhere_is_asked_to_stop_all_the_same(capsys, monkeypatch, tiny):

@@ -97,8 +97,9 @@ def test_a_calibration_is_kept_for_its_device_and_precision_alone(cache):
 
 
 @pytest.mark.parametrize(("value", "where"), [("/x", "/x"), ("", "~/.cache"), ("relative", "~/.cache")])
-def test_where_calibrations_lie(value, where):
-    assert folder({"XDG_CACHE_HOME": value}) == Path(where).expanduser() / "factorial-iwae" / "rates"
+def test_where_calibrations_lie(monkeypatch, value, where):
+    monkeypatch.setenv("XDG_CACHE_HOME", value)
+    assert folder() == Path(where).expanduser() / "factorial-iwae" / "rates"
 
 
 def test_real_processes_measure_a_real_device():
