@@ -319,11 +319,12 @@ def models(out: Path) -> dict[str, str]:
 def undisturbed(storm: Storm) -> Path:
     """Run the same goals one after the other with nobody asleep."""
     out = storm.out / "undisturbed"
-    command = [sys.executable, "-m", "study.run", str(storm.grid), "--out", str(out), "--executor", "inline"]
+    words = [str(storm.grid), "--out", str(out), "--executor", "inline", "--set"]
+    goals = [f"training.epochs={goal}" for goal in dict.fromkeys(storm.goals)]
+    program = "import sys; from study.commands.run import main; "
+    program += f"sys.exit(max(main([*{words!r}, goal]) for goal in {goals!r}))"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for goal in dict.fromkeys(storm.goals):
-        words = [*command, "--set", f"training.epochs={goal}"]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=environment, cwd=storm.out)
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, env=environment, cwd=storm.out)
     return out
 
 
