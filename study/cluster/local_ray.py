@@ -116,8 +116,8 @@ def _new_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
     except OSError as error:
         raise MachineError(
-            f"{base}: Ray's sockets and logs cannot be stored there ({reason_of(error)}); set RAY_TMPDIR to a folder that can "
-            "be written, with a short path"
+            f"{base}: Ray's sockets and logs cannot be stored there ({reason_of(error)}); set RAY_TMPDIR to a folder that "
+            "can be written, with a short path"
         ) from error
 
 
