@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Level = bool | int | float | str
 """A level of a factor: one value of one scalar setting."""
@@ -20,19 +20,60 @@ FACTORS = ("decoder", "k", "batch_norm", "warmup", "n_z", "seed")
 """The six factors that every study has; any other scalar setting can be made one."""
 
 
+def without_negative_zero(value: object) -> object:
+    """Return 0.0 for -0.0, which is the same number but another text, so that both are one trial."""
+    return 0.0 if isinstance(value, float) and value == 0 else value
+
+
 class Frozen(BaseModel):
     """A record that cannot be changed, accepts no unknown key and converts no type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    _zero = field_validator("*", mode="before")(without_negative_zero)
+
+
+_CLASS = r'-?\d{1,20}|"[^"\\\x00-\x1f]{1,100}"'
+
+_CLASSES = rf"({_CLASS})(,({_CLASS}))*"
+
 
 def _classes_text(value: object) -> object:
-    """Return a list of classes as the text that is stored, [3, 1, 2] as `1,2,3`; leave anything else as it is."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,4}(,\d{1,4})*", value):
-        value = [int(c) for c in value.split(",")]  # the same classes become the same text, in whatever order they are given
-    if isinstance(value, list | tuple) and value and all(isinstance(c, int) and not isinstance(c, bool) for c in value):
-        return ",".join(map(str, sorted(set(value))))
+    """Return a list of classes as the text that is stored, [3, 1, cat] as `1,3,"cat"`; leave anything else as it is."""
+    if isinstance(value, str) and re.fullmatch(_CLASSES, value):
+        value = named_classes(value)  # the same classes become the same text, in whatever order they are given
+    if isinstance(value, list | tuple) and value and all(type(name) in (int, str) for name in value):
+        names = {str(name) for name in value}
+        numbers = sorted((name for name in names if re.fullmatch(r"0|-?[1-9]\d{0,19}", name)), key=int)
+        return ",".join([*numbers, *(f'"{name}"' for name in sorted(names - {*numbers}))])
     return value
+
+
+def named_classes(text: str) -> tuple[str, ...] | None:
+    """Return the names of the classes in the text of `data.classes`, or None for all classes."""
+    if text == "all":
+        return None
+    return tuple(str(int(name)) if name[0] != '"' else name[1:-1] for name in written_classes(text))
+
+
+def written_classes(text: str) -> list[str]:
+    """Return the classes in the text of `data.classes` as a grid file has them, in quotes where they are no numbers."""
+    return re.findall(_CLASS, text)
+
+
+def _scale_text(value: object) -> object:
+    """Return a number as the text that is stored, 255.0 and "255" as `255`; leave anything else as it is."""
+    if isinstance(value, str) and re.fullmatch(r"\d[\d.]*(e[+-]?\d+)?", value):
+        value = float(value) if value.count(".") < 2 else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.0f}" if 0 < value < 2**53 and value == int(value) else repr(value)
+    return value
+
+
+def _is_scale(text: str) -> str:
+    if text == "auto" or (re.fullmatch(r"\d[\d.e+-]*", text) and 0 < float(text) < float("inf")):
+        return text
+    raise ValueError("neither auto nor a number above 0")
 
 
 def _layers_text(value: object) -> object:
@@ -49,7 +90,7 @@ def _is_layer(value: object) -> bool:
 class DataSettings(Frozen):
     """The images, and how they enter the model."""
 
-    name: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist", "frey_faces", "npz"] = Field(
+    name: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist", "frey_faces", "omniglot", "npz"] = Field(
         "digits", description="data set; `digits` comes with scikit-learn, `npz` is your own file"
     )
     root: str | None = Field(
@@ -58,6 +99,16 @@ class DataSettings(Frozen):
         "default ~/.cache/factorial-iwae",
     )
     path: str | None = Field(None, description="the .npz file of `name: npz`")
+    scale: Annotated[str, BeforeValidator(_scale_text), AfterValidator(_is_scale)] = Field(
+        "auto",
+        description="number by which the pixels of `name: npz` are divided; auto: 1 for pixels from 0 to 1, 255 for "
+        "integers that are plausibly 0 to 255, and a refusal of any other range",
+    )
+    image_size: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(max_length=2)] = Field(
+        (),
+        description="[height, width] of the images of `name: npz` if the file holds rows of pixels; otherwise rows become "
+        "squares where that is possible. It changes pictures and no number",
+    )
     input: Literal["dynamic", "static", "threshold", "grey"] = Field(
         "dynamic",
         description="how pixels become inputs; dynamic: binarised again every time an image is used, static: binarised "
@@ -70,8 +121,8 @@ class DataSettings(Frozen):
         description="number of training images at the front that are set aside and not used (5000 leaves 55,000 of "
         "MNIST's 60,000)",
     )
-    classes: Annotated[str, Field(pattern=r"^(all|\d{1,4}(,\d{1,4})*)$"), BeforeValidator(_classes_text)] = Field(
-        "all", description="classes whose images are used: a list such as [1, 2, 3, 4, 5], or all"
+    classes: Annotated[str, Field(pattern=rf"^(all|{_CLASSES})$"), BeforeValidator(_classes_text)] = Field(
+        "all", description="classes whose images are used: a list of labels such as [1, 2, 3, 4, 5] or [cat, dog], or all"
     )
     subset: Literal["classes", "random"] = Field(
         "classes",
@@ -321,13 +372,14 @@ class RunSettings(Frozen):
     )
 
 
-NOT_IDENTITY = ("data.name", "data.root", "data.path", "training.epochs")
-"""Settings that `trial_id` leaves out besides `measure.*`: the data fingerprint stands for the first three, and a study can
-be extended to more epochs."""
+NOT_IDENTITY = ("data.name", "data.root", "data.path", "data.image_size", "training.epochs")
+"""Settings that `trial_id` leaves out besides `measure.*`: the data fingerprint stands for the first three, the size of flat
+images only changes pictures, and a study can be extended to more epochs."""
 
 
-# A setting whose default is None cannot be a factor; nor can the place of the data, which changes no number.
-NOT_A_FACTOR = ("data.name", "data.root", "data.path", "model.hidden", "training.epochs")
+# A setting whose default is None cannot be a factor; nor can the place of the data, which changes no number, nor how a file
+# is read, because a study has one data set.
+NOT_A_FACTOR = ("data.name", "data.root", "data.path", "data.scale", "data.image_size", "model.hidden", "training.epochs")
 
 
 def layers_above(settings: "ModelSettings") -> tuple[tuple[tuple[int, ...], int], ...]:

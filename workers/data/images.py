@@ -1,15 +1,17 @@
 """Load a data set as arrays and check it against its fingerprint and against the settings."""
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from workers.contract.errors import DamagedDataError, DataError
-from workers.contract.settings import DataSettings
-from workers.data.files import Images, read_images, root_of
+from workers.contract.settings import DataSettings, named_classes
+from workers.data.arrays import Images, name_of
+from workers.data.files import read_images, root_of
 
 __all__ = [
     "KNOWN",
@@ -21,6 +23,7 @@ __all__ = [
     "chosen_classes",
     "fingerprint",
     "known",
+    "listed",
     "load_images",
     "load_with_fingerprint",
     "place_of",
@@ -94,7 +97,7 @@ def load_with_fingerprint(settings: DataSettings, expected: str | None = None) -
         )
     kept = slice(settings.n_valid, None)
     labels = None if images.train_labels is None else images.train_labels[kept]
-    rest = Images(images.train[kept], images.test, labels, images.test_labels)
+    rest = replace(images, train=images.train[kept], train_labels=labels)
     chosen_classes(rest, settings)
     return rest, found
 
@@ -113,29 +116,32 @@ def chosen_classes(images: Images, settings: DataSettings) -> tuple[int, ...] | 
         DataError: the images have no labels, or a named class has no images. The test images are checked only if
             `data.subset` chooses among them too.
     """
-    if settings.classes == "all":
+    named = named_classes(settings.classes)
+    if named is None:
         return None
-    classes = tuple(sorted({int(c) for c in settings.classes.split(",")}))
     parts = {"training": images.train_labels}
     if settings.subset == "classes":
         parts["test"] = images.test_labels
+    found: dict[str, int] = {}
     for part, labels in parts.items():
         if labels is None:
             raise DataError(
                 f"data.classes: got {settings.classes}, but the {part} images of {settings.name} have no labels; "
                 "set classes: all"
             )
-        there = np.unique(labels).tolist()
-        if lacking := [c for c in classes if c not in there]:
+        there = {name_of(images, label): label for label in np.unique(labels).tolist()}
+        if lacking := [name for name in named if name not in there]:
             raise DataError(
-                f"data.classes: the {part} images of {settings.name} have no class {_listed(lacking)}; "
-                f"their classes are {_listed(there)}; choose among these, or set classes: all"
+                f"data.classes: the {part} images of {settings.name} have no class {listed(lacking)}; "
+                f"their classes are {listed(list(there))}; choose among these, or set classes: all"
             )
-    return classes
+        found |= {name: there[name] for name in named}
+    return tuple(sorted(found.values()))
 
 
-def _listed(classes: Sequence[int]) -> str:
-    return ", ".join(map(str, classes[:20])) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names as a text, shortened if there are many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def known(settings: DataSettings) -> Known:
@@ -151,12 +157,18 @@ def known(settings: DataSettings) -> Known:
 
 
 def fingerprint(images: Images) -> str:
-    """Return the SHA-256 of the shapes, types and values of the decoded arrays, before any image is set aside."""
+    """Return the SHA-256 of the shapes, types and values of the decoded arrays, before any image is set aside.
+
+    Rows of pixels count as images of height 1, however they are drawn. Names of classes count unless they are 0 to C - 1.
+    """
     digest = hashlib.sha256()
     for array in (images.train, images.test, images.train_labels, images.test_labels):
         if array is None:
             digest.update(b"none;")
         else:
-            digest.update(f"{array.dtype.str}{array.shape};".encode())
+            shape = (len(array), 1, array[0].size) if images.is_flat and array.ndim == 3 else array.shape
+            digest.update(f"{array.dtype.str}{shape};".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
+    if images.class_names is not None:
+        digest.update(json.dumps(images.class_names).encode())
     return digest.hexdigest()

@@ -8,7 +8,7 @@ import pytest
 from tests.workers.data.small_images import BITS, DAMAGED, DATA_ROOT, FRAMES, one_sentence, settings_at, tree
 from workers.contract.errors import DamagedDataError, DataError
 from workers.contract.settings import DataSettings
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import KNOWN, fingerprint, load_images
 
 

@@ -115,6 +115,7 @@ AT_ONCE = """
 import contextlib, sys, time, types
 from pathlib import Path
 import workers.data.files as image_files
+import workers.data.idx as idx
 from workers.contract.settings import DataSettings
 root, files, is_locked = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "locked"
 
@@ -136,7 +137,7 @@ module = types.ModuleType("torchvision.datasets")
 module.MNIST = module.FashionMNIST = mnist
 sys.modules |= {"torchvision": types.ModuleType("torchvision"), "torchvision.datasets": module}
 if not is_locked:
-    image_files._one_at_a_time = lambda root: contextlib.nullcontext()
+    idx._one_at_a_time = lambda root: contextlib.nullcontext()
 print("ready", flush=True)
 sys.stdin.readline()
 print(len(image_files.read_images(DataSettings(name="mnist", root=str(root))).train))
