@@ -41,10 +41,13 @@ def draw_sheet(images: Images, settings: DataSettings, path: Path) -> None:
         figure = Figure(
             figsize=(12, 1.2 + 0.65 * len(rows) * min(max(height / width, 0.15), 3)), dpi=100, layout="constrained"
         )
-        for axes, (title, pictures) in zip(figure.subplots(1, 2), sides, strict=True):
-            axes.imshow(_sheet(pictures, [len(places) for _, places in rows]), cmap="gray", vmin=0, vmax=1, aspect="equal")
+        shades = matplotlib.colormaps["gray"].with_extremes(bad="steelblue")
+        stretch = "auto" if height == 1 else "equal"
+        for axes, (title, pictures) in zip(figure.subplots(1, 2, sharey=True), sides, strict=True):
+            sheet = _sheet(pictures, [len(places) for _, places in rows])
+            axes.imshow(sheet, cmap=shades, vmin=0, vmax=1, aspect=stretch, interpolation="nearest")
             axes.set_title(title, fontsize=10)
-            axes.set(xticks=[], yticks=[(height + 1) * row + height / 2 for row in range(len(rows))])
+            axes.set(xticks=[], yticks=[(height + 1) * row + (height - 1) / 2 for row in range(len(rows))])
             axes.set_yticklabels([name for name, _ in rows], parse_math=False)
         figure.savefig(path, format="png")
 
@@ -74,9 +77,9 @@ def _as_seen(grey: NDArray[np.float32], settings: DataSettings) -> NDArray[np.fl
 
 
 def _sheet(pictures: NDArray[np.float32], lengths: list[int]) -> NDArray[np.float32]:
-    """Return the pictures side by side, one row per length, with lines of grey between them."""
+    """Return the pictures side by side, one row per length, with lines between them, which are NaN."""
     height, width = pictures.shape[1:]
-    sheet = np.full((len(lengths) * (height + 1) - 1, _COLUMNS * (width + 1) - 1), 0.5, np.float32)
+    sheet = np.full((len(lengths) * (height + 1) - 1, _COLUMNS * (width + 1) - 1), np.nan, np.float32)
     rest = iter(pictures)
     for row, length in enumerate(lengths):
         for column in range(length):

@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 from workers.contract import yaml_tree as nodes
-from workers.contract.settings import FACTORS, Frozen, Settings, SettingValue, written_classes
+from workers.contract.setting_texts import written_classes
+from workers.contract.settings import FACTORS, Frozen, Settings, SettingValue
 from workers.contract.settings_table import adapter_of, default_of, flatten
 from workers.contract.suggestions import close_to
 from workers.contract.trial import Trial

@@ -2,7 +2,8 @@
 
 from itertools import pairwise
 
-from workers.contract.settings import Settings, layers_above, named_classes
+from workers.contract.setting_texts import named_classes
+from workers.contract.settings import Settings, layers_above
 from workers.contract.trial import Pack
 from workers.data.images import Known
 

@@ -4,11 +4,11 @@ A default, once released, never changes: `trial_id` leaves out settings at their
 old results to new settings. A study that needs other values names them or uses a preset.
 """
 
-import re
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from workers.contract.setting_texts import CLASSES, checked_scale, classes_text, layers_text, scale_text
 
 Level = bool | int | float | str
 """A level of a factor: one value of one scalar setting."""
@@ -20,7 +20,7 @@ FACTORS = ("decoder", "k", "batch_norm", "warmup", "n_z", "seed")
 """The six factors that every study has; any other scalar setting can be made one."""
 
 
-def without_negative_zero(value: object) -> object:
+def without_negative_zero(value: Any) -> Any:
     """Return 0.0 for -0.0, which is the same number but another text, so that both are one trial."""
     return 0.0 if isinstance(value, float) and value == 0 else value
 
@@ -30,61 +30,8 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    _zero = field_validator("*", mode="before")(without_negative_zero)
-
-
-_CLASS = r'-?\d{1,20}|"[^"\\\x00-\x1f]{1,100}"'
-
-_CLASSES = rf"({_CLASS})(,({_CLASS}))*"
-
-
-def _classes_text(value: object) -> object:
-    """Return a list of classes as the text that is stored, [3, 1, cat] as `1,3,"cat"`; leave anything else as it is."""
-    if isinstance(value, str) and re.fullmatch(_CLASSES, value):
-        value = named_classes(value)  # the same classes become the same text, in whatever order they are given
-    if isinstance(value, list | tuple) and value and all(type(name) in (int, str) for name in value):
-        names = {str(name) for name in value}
-        numbers = sorted((name for name in names if re.fullmatch(r"0|-?[1-9]\d{0,19}", name)), key=int)
-        return ",".join([*numbers, *(f'"{name}"' for name in sorted(names - {*numbers}))])
-    return value
-
-
-def named_classes(text: str) -> tuple[str, ...] | None:
-    """Return the names of the classes in the text of `data.classes`, or None for all classes."""
-    if text == "all":
-        return None
-    return tuple(str(int(name)) if name[0] != '"' else name[1:-1] for name in written_classes(text))
-
-
-def written_classes(text: str) -> list[str]:
-    """Return the classes in the text of `data.classes` as a grid file has them, in quotes where they are no numbers."""
-    return re.findall(_CLASS, text)
-
-
-def _scale_text(value: object) -> object:
-    """Return a number as the text that is stored, 255.0 and "255" as `255`; leave anything else as it is."""
-    if isinstance(value, str) and re.fullmatch(r"\d[\d.]*(e[+-]?\d+)?", value):
-        value = float(value) if value.count(".") < 2 else value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:.0f}" if 0 < value < 2**53 and value == int(value) else repr(value)
-    return value
-
-
-def _is_scale(text: str) -> str:
-    if text == "auto" or (re.fullmatch(r"\d[\d.e+-]*", text) and 0 < float(text) < float("inf")):
-        return text
-    raise ValueError("neither auto nor a number above 0")
-
-
-def _layers_text(value: object) -> object:
-    """Return a list of layers {hidden, n_z} as the text that is stored, `100-100-z50`; leave anything else as it is."""
-    if isinstance(value, list | tuple) and value and all(_is_layer(layer) for layer in value):
-        return "-".join(f"{'-'.join(map(str, layer['hidden']))}-z{layer['n_z']}" for layer in value)
-    return value
-
-
-def _is_layer(value: object) -> bool:
-    return isinstance(value, Mapping) and set(value) == {"hidden", "n_z"} and isinstance(value["hidden"], list | tuple)
+    # Afterwards, because what comes before a field of JSON would turn its lists, which are tuples here, into plain lists.
+    _zero = field_validator("*")(without_negative_zero)
 
 
 class DataSettings(Frozen):
@@ -99,7 +46,7 @@ class DataSettings(Frozen):
         "default ~/.cache/factorial-iwae",
     )
     path: str | None = Field(None, description="the .npz file of `name: npz`")
-    scale: Annotated[str, BeforeValidator(_scale_text), AfterValidator(_is_scale)] = Field(
+    scale: Annotated[str, BeforeValidator(scale_text), AfterValidator(checked_scale)] = Field(
         "auto",
         description="number by which the pixels of `name: npz` are divided; auto: 1 for pixels from 0 to 1, 255 for "
         "integers that are plausibly 0 to 255, and a refusal of any other range",
@@ -121,7 +68,7 @@ class DataSettings(Frozen):
         description="number of training images at the front that are set aside and not used (5000 leaves 55,000 of "
         "MNIST's 60,000)",
     )
-    classes: Annotated[str, Field(pattern=rf"^(all|{_CLASSES})$"), BeforeValidator(_classes_text)] = Field(
+    classes: Annotated[str, Field(pattern=rf"^(all|{CLASSES})$"), BeforeValidator(classes_text)] = Field(
         "all", description="classes whose images are used: a list of labels such as [1, 2, 3, 4, 5] or [cat, dog], or all"
     )
     subset: Literal["classes", "random"] = Field(
@@ -140,7 +87,7 @@ class ModelSettings(Frozen):
     layers_above: Annotated[
         str,
         Field(pattern=r"^(none|([1-9]\d{0,3}-){1,8}z[1-9]\d{0,3}(-([1-9]\d{0,3}-){1,8}z[1-9]\d{0,3}){0,7})$"),
-        BeforeValidator(_layers_text),
+        BeforeValidator(layers_text),
     ] = Field(
         "none",
         description="stochastic layers above the first one (which `model.hidden` and `n_z` describe), lowest first, "

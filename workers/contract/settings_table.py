@@ -5,7 +5,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from workers.contract.settings import (
@@ -45,8 +45,8 @@ def adapter_of(name: str, model: type[Frozen] = Settings) -> TypeAdapter[Any]:
     annotation: Any = field.annotation
     for constraint in field.metadata:
         annotation = Annotated[annotation, constraint]
-    # What the model does with every value before it looks at it.
-    annotation = Annotated[annotation, BeforeValidator(without_negative_zero)]
+    # What the model itself does with every value.
+    annotation = Annotated[annotation, AfterValidator(without_negative_zero)]
     return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 

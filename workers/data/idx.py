@@ -54,9 +54,13 @@ def read_idx_set(settings: DataSettings, root: Path) -> Images:
 def idx_paths(settings: DataSettings, root: Path) -> list[Path]:
     """Return the paths of the four files, compressed as published or uncompressed; empty if no folder has all four."""
     folders = [root / folder for folder in _FOLDERS[settings.name]]
-    if settings.name == "fashion_mnist" and "fashion" in "/".join(root.absolute().parts[-2:]).casefold():
+    if settings.name == "fashion_mnist" and "fashionmnist" in map(_letters, root.absolute().parts[-2:]):
         folders.append(root)
     return next((paths for folder in folders if (paths := _four_in(folder))), [])
+
+
+def _letters(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")
 
 
 def _four_in(folder: Path) -> list[Path]:

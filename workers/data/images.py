@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from workers.contract.errors import DamagedDataError, DataError
-from workers.contract.settings import DataSettings, named_classes
+from workers.contract.setting_texts import named_classes
+from workers.contract.settings import DataSettings
 from workers.data.arrays import Images, name_of
 from workers.data.files import read_images, root_of
+from workers.data.idx import idx_paths
 
 __all__ = [
     "KNOWN",
@@ -87,9 +89,7 @@ def load_with_fingerprint(settings: DataSettings, expected: str | None = None) -
     if expected is not None and found != expected:
         raise OtherDataError(settings, found, expected)
     if settings.name in KNOWN and found != KNOWN[settings.name].fingerprint:
-        where = "" if settings.name == "digits" else f" in {root_of(settings)}"
-        remedy = "remove its files and run again" if settings.name in ("mnist", "fashion_mnist") else "copy its files again"
-        raise DamagedDataError(f"data: {settings.name}{where} does not have the published content; {remedy}")
+        raise DamagedDataError(_other_content(settings, found))
     if settings.n_valid >= len(images.train):
         raise DataError(
             f"data.n_valid: {settings.n_valid} leaves none of the {len(images.train)} training images; "
@@ -100,6 +100,17 @@ def load_with_fingerprint(settings: DataSettings, expected: str | None = None) -
     rest = replace(images, train=images.train[kept], train_labels=labels)
     chosen_classes(rest, settings)
     return rest, found
+
+
+def _other_content(settings: DataSettings, found: str) -> str:
+    root = root_of(settings)
+    is_downloaded = settings.name in ("mnist", "fashion_mnist")
+    folder = idx_paths(settings, root)[0].parent if is_downloaded else root
+    where = "" if settings.name == "digits" else f" in {folder}"
+    if owner := next((name for name, facts in KNOWN.items() if facts.fingerprint == found), None):
+        return f"data: the files{where} are those of {owner}; set data.name: {owner}, or name another folder with data.root"
+    remedy = "remove its files and run again" if is_downloaded else "copy its files again"
+    return f"data: {settings.name}{where} does not have the published content; {remedy}"
 
 
 def place_of(settings: DataSettings) -> str:

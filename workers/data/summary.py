@@ -64,6 +64,17 @@ def _classes(images: Images) -> str:
 
 
 def _notes(images: Images) -> list[str]:
+    return [*_many_classes(images), *_strips(images)]
+
+
+def _strips(images: Images) -> list[str]:
+    height, width = images.train.shape[1:]
+    if height != 1 or width < 4:
+        return []
+    return [f"note: rows of {width} pixels are drawn as lines; data.image_size: [height, width] draws them as pictures"]
+
+
+def _many_classes(images: Images) -> list[str]:
     labelled = [labels for labels in (images.train_labels, images.test_labels) if labels is not None]
     n, n_classes = sum(map(len, labelled)), len(np.unique(np.concatenate(labelled))) if labelled else 0
     if 2 * n_classes <= n:
