@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.doctor.check import Check
-from study.doctor.contact_sheet import draw_sheet
 from study.grid.design import DesignError, cells_by_settings
 from study.grid.grid import Grid
 from workers.contract.errors import DamagedDataError, DataError
@@ -39,6 +38,9 @@ def _seen(images: Images, settings: DataSettings, path: Path) -> Iterator[Check]
     line, *notes = lines_of(images, settings)
     yield Check(0, f"{line}{_counts(images)}")
     yield from (Check(0, note) for note in notes)
+    # matplotlib takes a second to import, which no other command should wait for.
+    from study.doctor.contact_sheet import draw_sheet
+
     try:
         draw_sheet(subset(images, settings), settings, path)
     except OSError as error:

@@ -4,9 +4,9 @@ A default, once released, never changes: `trial_id` leaves out settings at their
 old results to new settings. A study that needs other values names them or uses a preset.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from workers.contract.setting_texts import CLASSES, checked_scale, classes_text, layers_text, scale_text
 
@@ -20,18 +20,18 @@ FACTORS = ("decoder", "k", "batch_norm", "warmup", "n_z", "seed")
 """The six factors that every study has; any other scalar setting can be made one."""
 
 
-def without_negative_zero(value: Any) -> Any:
-    """Return 0.0 for -0.0, which is the same number but another text, so that both are one trial."""
-    return 0.0 if isinstance(value, float) and value == 0 else value
+def _without_sign_of_zero(number: float) -> float:
+    return number + 0.0
+
+
+Number = Annotated[float, AfterValidator(_without_sign_of_zero)]
+"""A number in which -0.0 is 0.0: they are equal, but their texts differ, and so would the ids of two trials."""
 
 
 class Frozen(BaseModel):
     """A record that cannot be changed, accepts no unknown key and converts no type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    # Afterwards, because what comes before a field of JSON would turn its lists, which are tuples here, into plain lists.
-    _zero = field_validator("*")(without_negative_zero)
 
 
 class DataSettings(Frozen):
@@ -111,10 +111,10 @@ class ModelSettings(Frozen):
         description="log sigma^2 of the Gaussian decoder; tanh and linear_clamped: one output per pixel, "
         "global: one learned number, fixed: `model.decoder_logvar_value`",
     )
-    decoder_logvar_value: float = Field(
+    decoder_logvar_value: Number = Field(
         0.0, ge=-20, le=20, description="log sigma^2 of `decoder_logvar: fixed`, and the initial value of `global`"
     )
-    decoder_logvar_limit: float = Field(
+    decoder_logvar_limit: Number = Field(
         6.0, gt=0, le=20, description="bound on the size of log sigma^2 with `decoder_logvar: linear_clamped`"
     )
     bn_scope: Literal["hidden", "hidden_and_latent"] = Field(
@@ -127,7 +127,7 @@ class ModelSettings(Frozen):
         description="statistics of batch normalisation that measurements use; recompute: those of the fixed training "
         "images, computed again for every measurement, running: moving averages over the training steps",
     )
-    bn_momentum: float = Field(
+    bn_momentum: Number = Field(
         0.1, gt=0, le=1, description="weight of the newest batch in the moving averages of `bn_statistics: running`"
     )
     init: Literal["glorot_normal", "glorot_uniform"] = Field(
@@ -157,7 +157,7 @@ class ObjectiveSettings(Frozen):
         "standard",
         description="estimator of the encoder's gradient; stl: only the path derivative, dreg: doubly reparameterised",
     )
-    beta: float = Field(1.0, ge=0, le=1000, description="weight of the variational term after warm-up")
+    beta: Number = Field(1.0, ge=0, le=1000, description="weight of the variational term after warm-up")
     beta_place: Literal["inside", "outside"] = Field(
         "inside",
         description="what beta multiplies; inside: log p(z) - log q(z|x) within the importance weights, outside: the whole "
@@ -167,13 +167,13 @@ class ObjectiveSettings(Frozen):
     warmup_cycles: int = Field(
         1, ge=1, le=10_000, description="how many times beta rises from 0; more than 1 means cyclical warm-up"
     )
-    warmup_share: float = Field(
+    warmup_share: Number = Field(
         0.5,
         gt=0,
         le=1,
         description="share of a cycle in which beta rises, if there are several; a cycle takes warmup / warmup_share epochs",
     )
-    free_bits: float = Field(
+    free_bits: Number = Field(
         0.0,
         ge=0,
         le=1000,
@@ -199,7 +199,7 @@ class TrainingSettings(Frozen):
     batch_size: int = Field(
         100, ge=1, le=2**31 - 1, description="images per step; the last batch of an epoch may be smaller"
     )
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="Adam's step size; with a schedule, the first step size")
+    learning_rate: Number = Field(1e-3, gt=0, le=10, description="Adam's step size; with a schedule, the first step size")
     schedule: Literal["constant", "burda"] = Field(
         "constant",
         description="schedule of the learning rate; burda: eight stages in which it falls to a tenth, each three times as "
@@ -214,15 +214,15 @@ class TrainingSettings(Frozen):
     order: Literal["shuffled", "fixed"] = Field(
         "shuffled", description="order of the training images; shuffled: a new order in every epoch, fixed: always as stored"
     )
-    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
-    beta2: float = Field(
+    beta1: Number = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
+    beta2: Number = Field(
         0.9, ge=0, lt=1, description="Adam's decay of the second moment (0.9 in the paper, 0.999 in other sources)"
     )
-    epsilon: float = Field(1e-4, gt=0, le=1, description="Adam's guard against division by zero")
+    epsilon: Number = Field(1e-4, gt=0, le=1, description="Adam's guard against division by zero")
     epsilon_mode: Literal["tf1", "torch"] = Field(
         "tf1", description="what epsilon is added to; tf1: the uncorrected sqrt(v), torch: the bias-corrected one"
     )
-    initial_second_moment: float = Field(
+    initial_second_moment: Number = Field(
         0.0, ge=0, le=1000, description="value of Adam's second moment before the first step"
     )
 
@@ -230,7 +230,7 @@ class TrainingSettings(Frozen):
 class MeasureSettings(Frozen):
     """What is measured; these settings change neither the training nor the trial_id."""
 
-    threshold: float = Field(0.1, gt=0, description="a unit is active if its activity is above this threshold")
+    threshold: Number = Field(0.1, gt=0, description="a unit is active if its activity is above this threshold")
     images: int = Field(
         10_000,
         ge=2,

@@ -5,14 +5,13 @@ from functools import cache
 from operator import attrgetter
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from workers.contract.settings import (
     Frozen,
     Settings,
     SettingValue,
-    without_negative_zero,
 )
 
 
@@ -45,8 +44,6 @@ def adapter_of(name: str, model: type[Frozen] = Settings) -> TypeAdapter[Any]:
     annotation: Any = field.annotation
     for constraint in field.metadata:
         annotation = Annotated[annotation, constraint]
-    # What the model itself does with every value.
-    annotation = Annotated[annotation, AfterValidator(without_negative_zero)]
     return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 

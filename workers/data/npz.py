@@ -101,8 +101,8 @@ def read_members(path: Path, names: Iterable[str], setting: str, remedy: str) ->
         except Exception as error:  # any byte may be wrong, and each of the three formats raises errors of other types
             if setting == "data.path" and "Object arrays" in str(error):
                 raise DataError(
-                    f"{setting}: {path}: {name} is an array of Python objects, which is never read; write numbers or text, "
-                    f"for example with `{name} = {name}.astype(str)` or `np.stack({name})` before np.savez"
+                    f"{setting}: {path} is not an .npz file of plain arrays: {name} holds Python objects, which are never "
+                    f"read; write numbers or text, for example with `{name} = {name}.astype(str)` or `np.stack({name})`"
                 ) from error
             raise DamagedDataError(f"{setting}: {path} is not an .npz file of plain arrays ({error}); {remedy}") from error
     return found

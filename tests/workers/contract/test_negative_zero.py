@@ -50,7 +50,7 @@ def test_a_negative_zero_is_zero(name):
     "settings", [{}, {"data.scale": "16", "data.image_size": (3, 4), "data.classes": '1,"cat"'}], ids=str
 )
 def test_settings_survive_json(settings):
-    """What a worker receives: a validator that runs before a field turns its tuples into lists of JSON, which are refused."""
+    """What a worker receives. A validator that ran before a tuple would hand it a list of JSON, which it refuses."""
     whole = settings_from(settings)
     assert Settings.model_validate_json(whole.model_dump_json()) == whole
 

@@ -218,7 +218,9 @@ def test_only_what_is_needed_is_read(tmp_path):
 def test_a_needed_member_of_objects_is_refused_with_what_to_write(tmp_path):
     with pytest.raises(DataError) as error:
         load_images(write(tmp_path, images=GREY, labels=np.array(["a", None] * 11 + [1], object)))
-    assert "labels is an array of Python objects, which is never read; write numbers or text" in one_sentence(error)
+    assert "labels holds Python objects, which are never read; write numbers or text, for example with" in one_sentence(
+        error
+    )
     assert error.value.exit_code == 2
 
 
