@@ -26,7 +26,7 @@ def pack(n_x: int, k: int, replicas: int, precision: str = "ieee") -> tuple[Epoc
     from workers.contract.settings import MeasureSettings
     from workers.contract.settings_table import settings_from
     from workers.contract.trial import Pack, trial_of
-    from workers.data.files import Images
+    from workers.data.arrays import Images
     from workers.model.inputs import data_from
     from workers.replicas.device import prepare_device
     from workers.train.learner import Learner

@@ -9,7 +9,7 @@ import torch
 from workers.contract.settings import MeasureSettings, Settings, SettingValue
 from workers.contract.settings_table import settings_from
 from workers.contract.trial import Pack, pack_id_of, trial_of
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.model.inputs import Data, data_from
 from workers.train.learner import Learner
 

@@ -21,6 +21,7 @@ from study.plan.request import Request
 from workers.contract.errors import DataError, say
 from workers.contract.user_paths import cache_note, expanded
 from workers.data.images import known, load_images
+from workers.data.summary import lines_of
 from workers.store.keys import study_url
 from workers.store.open import open_store
 
@@ -67,8 +68,11 @@ def run_grid(
         return 0
     if work.missing:
         # Check that the data are complete and correct before starting anything that would wait for them.
+        shown: dict[str, None] = {}
         for settings in dict.fromkeys(trial.settings.data for trial in wanted):
-            load_images(settings)
+            shown |= dict.fromkeys(lines_of(load_images(settings), settings))
+        for line in shown:
+            say(line)
         runner.prepare(site, grid.run.out)
     if work.missing or work.new:
         from study.drive.driver import drive

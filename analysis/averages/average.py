@@ -15,8 +15,7 @@ from analysis.loading.study import LoadError, Study
 from analysis.stats.estimate import COUNT_FLOOR
 from workers.contract.column import UNITS
 from workers.contract.columns import TRIAL_MEASURES, VECTORS, unit_of_column
-from workers.contract.errors import UserError
-from workers.contract.suggestions import close_to
+from workers.contract.errors import UserError, close_to
 
 Floats = NDArray[np.float64]
 

@@ -10,9 +10,8 @@ from analysis.claims.claim import BASE, LONGEST, Claim, ClaimsError, Part
 from analysis.claims.values import ABLATIONS, LATENT_COLUMNS, VALUES
 from workers.contract import yaml_tree as nodes
 from workers.contract.columns import CURVES, TRIAL_MEASURES, VECTORS
-from workers.contract.errors import reason_of
+from workers.contract.errors import close_to, reason_of
 from workers.contract.settings_table import adapter_of, leaves
-from workers.contract.suggestions import close_to
 from workers.contract.user_paths import expanded
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 from workers.store.folder import FileTooLargeError, read_limited

@@ -19,8 +19,7 @@ from analysis.figures.map_pictures import map_picture, seeds_picture
 from analysis.figures.paper import Methods, curve_picture, panels_picture
 from analysis.figures.picture import Picture
 from analysis.loading.study import Study
-from workers.contract.errors import UserError
-from workers.contract.suggestions import close_to
+from workers.contract.errors import UserError, close_to
 
 BOUND_FIGURES = {"k": "2.2", "batch_norm": "2.3", "warmup": "2.4", "n_z": "2.5"}
 

@@ -197,7 +197,8 @@ def read_digits(settings: Settings, fingerprint: str, root: str | None = None) -
     if images.train_labels is not None and images.test_labels is not None:
         classifier = fit_classifier(plain.train.numpy(), images.train_labels, grey, images.test_labels)
     shape = int(images.test.shape[1]), int(images.test.shape[2])
-    return Digits(data, Shown(shape, data.test.double().numpy(), grey, images.test_labels), classifier)
+    shown = Shown(shape, data.test.double().numpy(), grey, images.test_labels, images.class_names)
+    return Digits(data, shown, classifier)
 
 
 def _moved(settings: DataSettings, root: str | None) -> DataSettings:

@@ -38,6 +38,8 @@ class Shown:
     grey: Floats
     """The images before binarisation, [image, pixel]."""
     classes: Ints | None
+    class_names: tuple[str, ...] | None = None
+    """The names of the classes that are drawn as numbers; None if the numbers are the names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +264,9 @@ def _picture(
     scene: Scene, figure: Figure, stem: str, title: str, words: str, table: pd.DataFrame, is_per_seed: bool = True
 ) -> Picture:
     base = in_words(scene.base) + (f"; seed {scene.seed}" if is_per_seed else "")
+    if names := scene.images.class_names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        words += f"\nClasses: {', '.join(f'{i} {name}' for i, name in enumerate(names[:SHOWN]))}{more}."
     figure.suptitle(style.typeset(title), x=0.012, ha="left", fontsize=10, fontweight="bold")
     note = style.typeset(f"{base}\n{words}")
     look: dict[str, Any] = {"fontsize": 6.8, "color": style.GREY, "va": "bottom"}

@@ -9,9 +9,8 @@ from typing import Any
 from workers.contract import yaml_tree as nodes
 from workers.contract.column import UNITS
 from workers.contract.columns import unit_of_column
-from workers.contract.errors import UserError, reason_of
+from workers.contract.errors import UserError, close_to, reason_of
 from workers.contract.settings_table import leaves
-from workers.contract.suggestions import close_to
 from workers.contract.user_paths import expanded
 from workers.contract.yaml_tree import FileKind, Node, Place, Problem, Scalar, plain, read_nodes
 from workers.store.folder import FileTooLargeError, read_limited

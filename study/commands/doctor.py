@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Iterator
 
+from study.doctor.check import Check
+from study.doctor.data_checks import check_data
 from study.doctor.machine_checks import (
-    Check,
-    check_data,
     check_device,
     check_space,
     check_store,
@@ -27,7 +27,9 @@ _SHOWN = 20
 def add_words(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `study doctor`."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="also check every file of this study")
-    parser.add_argument("--data", metavar="GRID", help="also check the data sets and the space that this grid file needs")
+    parser.add_argument(
+        "--data", metavar="GRID", help="also check the data sets and the space that this grid file needs, and draw the data"
+    )
 
 
 def carry_out(words: argparse.Namespace) -> int:

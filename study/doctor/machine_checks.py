@@ -1,4 +1,4 @@
-"""Check packages, device, results folder, space, data and token: the checks of `study doctor` that need no study."""
+"""Check packages, device, results folder, space and token: the checks of `study doctor` that need no study."""
 
 import os
 import secrets
@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from study.doctor.check import Check
 from study.doctor.versions import version_problems
 from study.forecast.amounts import in_bytes
 from study.forecast.forecast import stored_bytes
@@ -21,21 +21,13 @@ from study.plan.cpus import cores
 from study.plan.gpus import gpu_count
 from study.plan.machine import Machine, MachineError, in_words, this_machine
 from study.plan.packing import pack_trials
-from workers.contract.errors import DamagedDataError, DataError, StoreError, reason_of
+from workers.contract.errors import DataError, StoreError, reason_of
 from workers.contract.settings import RunSettings
 from workers.contract.user_paths import expanded, home_folder, quoted
-from workers.data.images import Known, known, load_images
+from workers.data.images import Known, known
 from workers.store.open import open_store
 
 _PROBE_TORCH = "import torch; print(torch.cuda.device_count())"
-
-
-@dataclass(frozen=True)
-class Check:
-    """The text of a check, and the exit code that it asks for: 0, 2 (the set-up), or 3 (damaged data)."""
-
-    code: int
-    text: str
 
 
 def check_versions() -> Check:
@@ -134,25 +126,6 @@ def _bytes_of(grid: Grid, data: Known) -> float:
     packs = pack_trials(trials_of(grid, data.fingerprint), grid.run, machine.device, machine.slots, data)
     done = dict.fromkeys((pack.pack_id for pack in packs), -1)
     return stored_bytes(packs, data, done, grid.run.keep_weights == "all")
-
-
-def check_data(grid: Grid) -> Iterator[Check]:
-    """Check that every data set of the grid's trials is there, is readable, and has the content it should have."""
-    try:
-        settings = dict.fromkeys(cell.data for cell in cells_by_settings(grid))
-    except DesignError:
-        return  # check_space reports it
-    for each in settings:
-        try:
-            images = load_images(each)
-        except DamagedDataError as error:
-            yield Check(3, str(error))
-        except DataError as error:
-            yield Check(2, str(error))
-        else:
-            yield Check(
-                0, f"data: {each.name}, {len(images.train):,} training and {len(images.test):,} test images, as expected"
-            )
 
 
 def check_token() -> Check:

@@ -19,7 +19,7 @@ from study.forecast.work import Sizes, end, measurement, training_epoch
 from workers.contract.settings import MeasureSettings, Settings, SettingValue
 from workers.contract.settings_table import settings_from
 from workers.contract.trial import Pack, pack_id_of, trial_of
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.measure.at_the_end import measure_final
 from workers.measure.every_epoch import measure
 from workers.model.inputs import Data, data_from
@@ -163,8 +163,8 @@ def _data(shape: Shape, settings: MeasureSettings, device: Any) -> Data:
     train, test = (
         (255 * rng.random((n, shape.n_x)) ** 4).astype(np.uint8).reshape(n, -1, 1) for n in (shape.train, shape.test)
     )
-    labels = [(np.arange(n) % 10).astype(np.int64) for n in (shape.train, shape.test)]
-    return data_from(Images(train, test, *labels), FINGERPRINT, settings, device)
+    labels, test_labels = ((np.arange(n) % 10).astype(np.int64) for n in (shape.train, shape.test))
+    return data_from(Images(train, test, labels, test_labels), FINGERPRINT, settings, device)
 
 
 def _time(act: Callable[[], object], clock: Clock, seconds: float, at_most: int, warm: bool = True) -> float:

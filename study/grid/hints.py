@@ -6,9 +6,10 @@ from functools import cache
 from typing import Any
 
 from workers.contract import yaml_tree as nodes
+from workers.contract.errors import close_to
+from workers.contract.setting_texts import written_classes
 from workers.contract.settings import FACTORS, Frozen, Settings, SettingValue
 from workers.contract.settings_table import adapter_of, default_of, flatten
-from workers.contract.suggestions import close_to
 from workers.contract.trial import Trial
 from workers.contract.yaml_tree import Node
 
@@ -22,7 +23,7 @@ class ListWords:
 
 
 LISTS: Mapping[str, ListWords] = {
-    "data.classes": ListWords("classes", "all, or a list of whole numbers from 0 to 9999, like [1, 2, 3]"),
+    "data.classes": ListWords("classes", "all, or a list of labels, like [1, 2, 3] or [cat, dog]"),
     "model.layers_above": ListWords(
         "layers",
         "none, a list of layers like [{hidden: [100, 100], n_z: 50}], or in short 100-100-z50; at most 8 layers, each "
@@ -31,11 +32,16 @@ LISTS: Mapping[str, ListWords] = {
 }
 
 
+_TEXTS = {"data.scale": "auto or a number above 0"}
+
+
 @cache
 def allowed(name: str, model: type[Frozen] = Settings) -> str:
     """Return the allowed values of a setting, in words."""
     if model is Settings and name in LISTS:
         return LISTS[name].allowed
+    if model is Settings and name in _TEXTS:
+        return _TEXTS[name]
     return _in_words(adapter_of(name, model).json_schema())
 
 
@@ -131,7 +137,7 @@ def shown_level(name: str, level: SettingValue) -> str:
     if isinstance(level, bool):
         return str(level).lower()
     if name == "data.classes" and level != "all":
-        return f"[{str(level).replace(',', ', ')}]"
+        return f"[{', '.join(written_classes(str(level)))}]"
     return str(level)
 
 

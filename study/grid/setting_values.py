@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from study.grid.hints import LISTS, allowed, flow_of, shown_level, shown_of, words_of, yes_or_no
 from study.grid.ranges import is_range, range_of, takes_ranges
 from workers.contract import yaml_tree as nodes
+from workers.contract.errors import close_to
 from workers.contract.settings import NOT_A_FACTOR, Frozen, Level, Settings, SettingValue
 from workers.contract.settings_table import adapter_of, default_of
-from workers.contract.suggestions import close_to
 from workers.contract.yaml_tree import Node, Place, Scalar, plain
 
 Note = Callable[[Place, str], None]

@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+from workers.contract.setting_texts import named_classes
 from workers.contract.settings import Settings, layers_above
 from workers.contract.trial import Pack
 from workers.data.images import Known
@@ -54,8 +55,8 @@ def images_of(settings: Settings, data: Known) -> tuple[int, float]:
     """Return approximately how many training and test images a trial uses."""
     n = max(1, data.n_train - settings.data.n_valid)
     n_test: float = data.n_test
-    if settings.data.classes != "all":
-        share = min(1, (1 + settings.data.classes.count(",")) / _CLASSES)
+    if (classes := named_classes(settings.data.classes)) is not None:
+        share = min(1, len(classes) / _CLASSES)
         n, n_test = max(1, round(n * share)), n_test * share if settings.data.subset == "classes" else n_test
     return n, n_test
 

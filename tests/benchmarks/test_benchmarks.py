@@ -54,7 +54,7 @@ def test_the_eager_peer_computes_the_objective_of_a_pack(k, decoder, monkeypatch
     from workers.contract.settings import MeasureSettings
     from workers.contract.settings_table import settings_from
     from workers.contract.trial import Pack, trial_of
-    from workers.data.files import Images
+    from workers.data.arrays import Images
     from workers.model.inputs import data_from
 
     images = digits(64)[:100]

@@ -8,7 +8,7 @@ import torch
 from tests.workers import tiny
 from workers.contract.settings import MeasureSettings
 from workers.contract.trial import trial_of
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.model.inputs import data_from
 from workers.train.learner import Learner
 

@@ -12,7 +12,7 @@ import torch
 from workers.contract.settings import DataSettings, MeasureSettings, Settings
 from workers.contract.settings_table import settings_from
 from workers.contract.trial import Pack, Trial, pack_id_of, trial_of
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import load_images
 from workers.model.inputs import Data, data_from
 from workers.store.listing import segments

@@ -63,6 +63,8 @@ def without_effect(settings: Settings) -> list[str]:
     has_heads = settings.decoder == "gaussian"
     idle = {
         "data.input": settings.data.name == "binarized_mnist",
+        "data.scale": settings.data.name != "npz",
+        "data.image_size": settings.data.name != "npz",
         "data.subset": settings.data.classes == "all",
         "model.decoder_logvar": not has_heads,
         "model.decoder_logvar_value": not has_heads or model.decoder_logvar not in ("global", "fixed"),

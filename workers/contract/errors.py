@@ -4,8 +4,9 @@ import codecs
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from typing import Any, ClassVar, TextIO, cast
 
 DONE, INCOMPLETE, BAD_INPUT, DAMAGED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -253,3 +254,9 @@ class _Output:
             raise CommandError(
                 f"stdout cannot be written ({reason_of(error)}); free some space, or print elsewhere"
             ) from error
+
+
+def close_to(text: str, words: Iterable[str]) -> str:
+    """Return a question that names the word that a user may have meant; an empty text if none is near."""
+    found = get_close_matches(text, list(words), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else ""

@@ -4,11 +4,11 @@ A default, once released, never changes: `trial_id` leaves out settings at their
 old results to new settings. A study that needs other values names them or uses a preset.
 """
 
-import re
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from workers.contract.setting_texts import CLASSES, checked_scale, classes_text, layers_text, scale_text
 
 Level = bool | int | float | str
 """A level of a factor: one value of one scalar setting."""
@@ -20,36 +20,24 @@ FACTORS = ("decoder", "k", "batch_norm", "warmup", "n_z", "seed")
 """The six factors that every study has; any other scalar setting can be made one."""
 
 
+def _without_sign_of_zero(number: float) -> float:
+    return number + 0.0
+
+
+Number = Annotated[float, AfterValidator(_without_sign_of_zero)]
+"""A number in which -0.0 is 0.0: they are equal, but their texts differ, and so would the ids of two trials."""
+
+
 class Frozen(BaseModel):
     """A record that cannot be changed, accepts no unknown key and converts no type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _classes_text(value: object) -> object:
-    """Return a list of classes as the text that is stored, [3, 1, 2] as `1,2,3`; leave anything else as it is."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,4}(,\d{1,4})*", value):
-        value = [int(c) for c in value.split(",")]  # the same classes become the same text, in whatever order they are given
-    if isinstance(value, list | tuple) and value and all(isinstance(c, int) and not isinstance(c, bool) for c in value):
-        return ",".join(map(str, sorted(set(value))))
-    return value
-
-
-def _layers_text(value: object) -> object:
-    """Return a list of layers {hidden, n_z} as the text that is stored, `100-100-z50`; leave anything else as it is."""
-    if isinstance(value, list | tuple) and value and all(_is_layer(layer) for layer in value):
-        return "-".join(f"{'-'.join(map(str, layer['hidden']))}-z{layer['n_z']}" for layer in value)
-    return value
-
-
-def _is_layer(value: object) -> bool:
-    return isinstance(value, Mapping) and set(value) == {"hidden", "n_z"} and isinstance(value["hidden"], list | tuple)
-
-
 class DataSettings(Frozen):
     """The images, and how they enter the model."""
 
-    name: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist", "frey_faces", "npz"] = Field(
+    name: Literal["digits", "mnist", "fashion_mnist", "binarized_mnist", "frey_faces", "omniglot", "npz"] = Field(
         "digits", description="data set; `digits` comes with scikit-learn, `npz` is your own file"
     )
     root: str | None = Field(
@@ -58,6 +46,16 @@ class DataSettings(Frozen):
         "default factorial-iwae in XDG_CACHE_HOME or ~/.cache",
     )
     path: str | None = Field(None, description="the .npz file of `name: npz`")
+    scale: Annotated[str, BeforeValidator(scale_text), AfterValidator(checked_scale)] = Field(
+        "auto",
+        description="number by which the pixels of `name: npz` are divided; auto: 1 for pixels from 0 to 1, 255 for "
+        "integers that are plausibly 0 to 255, and a refusal of any other range",
+    )
+    image_size: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(max_length=2)] = Field(
+        (),
+        description="[height, width] of the images of `name: npz` if the file holds rows of pixels; otherwise rows become "
+        "squares where that is possible. It changes pictures and no number",
+    )
     input: Literal["dynamic", "static", "threshold", "grey"] = Field(
         "dynamic",
         description="how pixels become inputs; dynamic: binarised again every time an image is used, static: binarised "
@@ -70,8 +68,8 @@ class DataSettings(Frozen):
         description="number of training images at the front that are set aside and not used (5000 leaves 55,000 of "
         "MNIST's 60,000)",
     )
-    classes: Annotated[str, Field(pattern=r"^(all|\d{1,4}(,\d{1,4})*)$"), BeforeValidator(_classes_text)] = Field(
-        "all", description="classes whose images are used: a list such as [1, 2, 3, 4, 5], or all"
+    classes: Annotated[str, Field(pattern=rf"^(all|{CLASSES})$"), BeforeValidator(classes_text)] = Field(
+        "all", description="classes whose images are used: a list of labels such as [1, 2, 3, 4, 5] or [cat, dog], or all"
     )
     subset: Literal["classes", "random"] = Field(
         "classes",
@@ -89,7 +87,7 @@ class ModelSettings(Frozen):
     layers_above: Annotated[
         str,
         Field(pattern=r"^(none|([1-9]\d{0,3}-){1,8}z[1-9]\d{0,3}(-([1-9]\d{0,3}-){1,8}z[1-9]\d{0,3}){0,7})$"),
-        BeforeValidator(_layers_text),
+        BeforeValidator(layers_text),
     ] = Field(
         "none",
         description="stochastic layers above the first one (which `model.hidden` and `n_z` describe), lowest first, "
@@ -113,10 +111,10 @@ class ModelSettings(Frozen):
         description="log sigma^2 of the Gaussian decoder; tanh and linear_clamped: one output per pixel, "
         "global: one learned number, fixed: `model.decoder_logvar_value`",
     )
-    decoder_logvar_value: float = Field(
+    decoder_logvar_value: Number = Field(
         0.0, ge=-20, le=20, description="log sigma^2 of `decoder_logvar: fixed`, and the initial value of `global`"
     )
-    decoder_logvar_limit: float = Field(
+    decoder_logvar_limit: Number = Field(
         6.0, gt=0, le=20, description="bound on the size of log sigma^2 with `decoder_logvar: linear_clamped`"
     )
     bn_scope: Literal["hidden", "hidden_and_latent"] = Field(
@@ -129,7 +127,7 @@ class ModelSettings(Frozen):
         description="statistics of batch normalisation that measurements use; recompute: those of the fixed training "
         "images, computed again for every measurement, running: moving averages over the training steps",
     )
-    bn_momentum: float = Field(
+    bn_momentum: Number = Field(
         0.1, gt=0, le=1, description="weight of the newest batch in the moving averages of `bn_statistics: running`"
     )
     init: Literal["glorot_normal", "glorot_uniform"] = Field(
@@ -159,7 +157,7 @@ class ObjectiveSettings(Frozen):
         "standard",
         description="estimator of the encoder's gradient; stl: only the path derivative, dreg: doubly reparameterised",
     )
-    beta: float = Field(1.0, ge=0, le=1000, description="weight of the variational term after warm-up")
+    beta: Number = Field(1.0, ge=0, le=1000, description="weight of the variational term after warm-up")
     beta_place: Literal["inside", "outside"] = Field(
         "inside",
         description="what beta multiplies; inside: log p(z) - log q(z|x) within the importance weights, outside: the whole "
@@ -169,13 +167,13 @@ class ObjectiveSettings(Frozen):
     warmup_cycles: int = Field(
         1, ge=1, le=10_000, description="how many times beta rises from 0; more than 1 means cyclical warm-up"
     )
-    warmup_share: float = Field(
+    warmup_share: Number = Field(
         0.5,
         gt=0,
         le=1,
         description="share of a cycle in which beta rises, if there are several; a cycle takes warmup / warmup_share epochs",
     )
-    free_bits: float = Field(
+    free_bits: Number = Field(
         0.0,
         ge=0,
         le=1000,
@@ -201,7 +199,7 @@ class TrainingSettings(Frozen):
     batch_size: int = Field(
         100, ge=1, le=2**31 - 1, description="images per step; the last batch of an epoch may be smaller"
     )
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="Adam's step size; with a schedule, the first step size")
+    learning_rate: Number = Field(1e-3, gt=0, le=10, description="Adam's step size; with a schedule, the first step size")
     schedule: Literal["constant", "burda"] = Field(
         "constant",
         description="schedule of the learning rate; burda: eight stages in which it falls to a tenth, each three times as "
@@ -216,15 +214,15 @@ class TrainingSettings(Frozen):
     order: Literal["shuffled", "fixed"] = Field(
         "shuffled", description="order of the training images; shuffled: a new order in every epoch, fixed: always as stored"
     )
-    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
-    beta2: float = Field(
+    beta1: Number = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
+    beta2: Number = Field(
         0.9, ge=0, lt=1, description="Adam's decay of the second moment (0.9 in the paper, 0.999 in other sources)"
     )
-    epsilon: float = Field(1e-4, gt=0, le=1, description="Adam's guard against division by zero")
+    epsilon: Number = Field(1e-4, gt=0, le=1, description="Adam's guard against division by zero")
     epsilon_mode: Literal["tf1", "torch"] = Field(
         "tf1", description="what epsilon is added to; tf1: the uncorrected sqrt(v), torch: the bias-corrected one"
     )
-    initial_second_moment: float = Field(
+    initial_second_moment: Number = Field(
         0.0, ge=0, le=1000, description="value of Adam's second moment before the first step"
     )
 
@@ -232,7 +230,7 @@ class TrainingSettings(Frozen):
 class MeasureSettings(Frozen):
     """What is measured; these settings change neither the training nor the trial_id."""
 
-    threshold: float = Field(0.1, gt=0, description="a unit is active if its activity is above this threshold")
+    threshold: Number = Field(0.1, gt=0, description="a unit is active if its activity is above this threshold")
     images: int = Field(
         10_000,
         ge=2,
@@ -321,13 +319,14 @@ class RunSettings(Frozen):
     )
 
 
-NOT_IDENTITY = ("data.name", "data.root", "data.path", "training.epochs")
-"""Settings that `trial_id` leaves out besides `measure.*`: the data fingerprint stands for the first three, and a study can
-be extended to more epochs."""
+NOT_IDENTITY = ("data.name", "data.root", "data.path", "data.image_size", "training.epochs")
+"""Settings that `trial_id` leaves out besides `measure.*`: the data fingerprint stands for the first three, the size of flat
+images only changes pictures, and a study can be extended to more epochs."""
 
 
-# A setting whose default is None cannot be a factor; nor can the place of the data, which changes no number.
-NOT_A_FACTOR = ("data.name", "data.root", "data.path", "model.hidden", "training.epochs")
+# A setting whose default is None cannot be a factor; nor can the place of the data, which changes no number, nor how a file
+# is read, because a study has one data set.
+NOT_A_FACTOR = ("data.name", "data.root", "data.path", "data.scale", "data.image_size", "model.hidden", "training.epochs")
 
 
 def layers_above(settings: "ModelSettings") -> tuple[tuple[tuple[int, ...], int], ...]:

@@ -1,16 +1,21 @@
 """Load a data set as arrays and check it against its fingerprint and against the settings."""
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from workers.contract.errors import DamagedDataError, DataError
+from workers.contract.setting_texts import named_classes
 from workers.contract.settings import DataSettings
 from workers.contract.user_paths import expanded
-from workers.data.files import Images, read_images, root_of
+from workers.data.arrays import Images, name_of
+from workers.data.files import read_images
+from workers.data.idx import idx_paths
+from workers.data.places import root_of
 
 __all__ = [
     "KNOWN",
@@ -22,6 +27,7 @@ __all__ = [
     "chosen_classes",
     "fingerprint",
     "known",
+    "listed",
     "load_images",
     "load_with_fingerprint",
     "place_of",
@@ -85,9 +91,7 @@ def load_with_fingerprint(settings: DataSettings, expected: str | None = None) -
     if expected is not None and found != expected:
         raise OtherDataError(settings, found, expected)
     if settings.name in KNOWN and found != KNOWN[settings.name].fingerprint:
-        where = "" if settings.name == "digits" else f" in {root_of(settings)}"
-        remedy = "remove its files and run again" if settings.name in ("mnist", "fashion_mnist") else "copy its files again"
-        raise DamagedDataError(f"data: {settings.name}{where} does not have the published content; {remedy}")
+        raise DamagedDataError(_other_content(settings, found))
     if settings.n_valid >= len(images.train):
         raise DataError(
             f"data.n_valid: {settings.n_valid} leaves none of the {len(images.train)} training images; "
@@ -95,9 +99,20 @@ def load_with_fingerprint(settings: DataSettings, expected: str | None = None) -
         )
     kept = slice(settings.n_valid, None)
     labels = None if images.train_labels is None else images.train_labels[kept]
-    rest = Images(images.train[kept], images.test, labels, images.test_labels)
+    rest = replace(images, train=images.train[kept], train_labels=labels)
     chosen_classes(rest, settings)
     return rest, found
+
+
+def _other_content(settings: DataSettings, found: str) -> str:
+    root = root_of(settings)
+    is_downloaded = settings.name in ("mnist", "fashion_mnist")
+    folder = idx_paths(settings, root)[0].parent if is_downloaded else root
+    where = "" if settings.name == "digits" else f" in {folder}"
+    if owner := next((name for name, facts in KNOWN.items() if facts.fingerprint == found), None):
+        return f"data: the files{where} are those of {owner}; set data.name: {owner}, or name another folder with data.root"
+    remedy = "remove its files and run again" if is_downloaded else "copy its files again"
+    return f"data: {settings.name}{where} does not have the published content; {remedy}"
 
 
 def place_of(settings: DataSettings) -> str:
@@ -114,29 +129,32 @@ def chosen_classes(images: Images, settings: DataSettings) -> tuple[int, ...] | 
         DataError: the images have no labels, or a named class has no images. The test images are checked only if
             `data.subset` chooses among them too.
     """
-    if settings.classes == "all":
+    named = named_classes(settings.classes)
+    if named is None:
         return None
-    classes = tuple(sorted({int(c) for c in settings.classes.split(",")}))
     parts = {"training": images.train_labels}
     if settings.subset == "classes":
         parts["test"] = images.test_labels
+    found: dict[str, int] = {}
     for part, labels in parts.items():
         if labels is None:
             raise DataError(
                 f"data.classes: got {settings.classes}, but the {part} images of {settings.name} have no labels; "
                 "set classes: all"
             )
-        there = np.unique(labels).tolist()
-        if lacking := [c for c in classes if c not in there]:
+        there = {name_of(images, label): label for label in np.unique(labels).tolist()}
+        if lacking := [name for name in named if name not in there]:
             raise DataError(
-                f"data.classes: the {part} images of {settings.name} have no class {_listed(lacking)}; "
-                f"their classes are {_listed(there)}; choose among these, or set classes: all"
+                f"data.classes: the {part} images of {settings.name} have no class {listed(lacking)}; "
+                f"their classes are {listed(list(there))}; choose among these, or set classes: all"
             )
-    return classes
+        found |= {name: there[name] for name in named}
+    return tuple(sorted(found.values()))
 
 
-def _listed(classes: Sequence[int]) -> str:
-    return ", ".join(map(str, classes[:20])) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names as a text, shortened if there are many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def known(settings: DataSettings) -> Known:
@@ -152,12 +170,18 @@ def known(settings: DataSettings) -> Known:
 
 
 def fingerprint(images: Images) -> str:
-    """Return the SHA-256 of the shapes, types and values of the decoded arrays, before any image is set aside."""
+    """Return the SHA-256 of the shapes, types and values of the decoded arrays, before any image is set aside.
+
+    Rows of pixels count as images of height 1, however they are drawn. Names of classes count unless they are 0 to C - 1.
+    """
     digest = hashlib.sha256()
     for array in (images.train, images.test, images.train_labels, images.test_labels):
         if array is None:
             digest.update(b"none;")
         else:
-            digest.update(f"{array.dtype.str}{array.shape};".encode())
+            shape = (len(array), 1, array[0].size) if images.is_flat and array.ndim == 3 else array.shape
+            digest.update(f"{array.dtype.str}{shape};".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
+    if images.class_names is not None:
+        digest.update(json.dumps(images.class_names).encode())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ import numpy as np
 
 from workers.contract.settings import DataSettings
 from workers.contract.streams import EVALUATION_SEED, Stream, generator
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import chosen_classes
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workers.contract.settings import DataSettings, MeasureSettings
 from workers.contract.streams import EVALUATION_SEED, Stream, generator
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import load_with_fingerprint
 from workers.data.subset import subset
 from workers.kernels.available import has_kernels
@@ -47,6 +47,8 @@ class Data:
     """How pixels become inputs; see workers.contract.settings."""
     redrawn: bool
     """Whether the images for measurements are drawn again in every epoch."""
+    class_names: tuple[str, ...] | None = None
+    """The names of the classes; None if they are 0 to C - 1 themselves."""
 
     @property
     def n_x(self) -> int:
@@ -99,6 +101,7 @@ def data_from(
         fingerprint=fingerprint,
         input=input,
         redrawn=measure.images_redrawn,
+        class_names=images.class_names,
     )
 
 

@@ -98,6 +98,7 @@ def train(
     if (diverged_in := _ended(store, pack)) is not None:
         return Outcome("done", diverged_in)
     full_provenance = {**(provenance or {}), **describe_device(device), "fingerprint": data.fingerprint}
+    named = {} if data.class_names is None else {"classes": list(data.class_names)}
     learner = Learner(pack, data, device)
     state = newest_state(store, pack, ancestors, device)
     diverged: list[int | None] = [None] * len(pack.trials)
@@ -140,7 +141,7 @@ def train(
         table = pa.concat_tables([before, table_of(rows, EPOCHS)]).combine_chunks()
         before = EPOCHS.empty_table()
         state = learner.state(epoch, tuple(diverged))
-        facts = {"threshold": pack.trials[0].settings.measure.threshold, "measure": measured_with(pack)}
+        facts = {"threshold": pack.trials[0].settings.measure.threshold, "measure": measured_with(pack), **named}
         if not commit(store, pack, (first, border), table, state, attempt, full_provenance, facts, is_exact):
             # Another worker, on another device, committed first. The study has its rows, so we continue from its state. If
             # that is lost, we continue from ours, which is the same up to rounding.

@@ -16,8 +16,9 @@ from study.commands.main import main
 from study.commands.run import main as run_main
 from tests.study.finished_study import TINY
 from workers.contract.settings import DataSettings
-from workers.data.files import read_images, root_of
+from workers.data.files import read_images
 from workers.data.images import place_of
+from workers.data.places import root_of
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 

@@ -217,6 +217,8 @@ def test_a_refused_grid_is_bad_input_before_anything_starts(tmp_path, monkeypatc
 
 IDLE = {
     "data.input": ({"data.name": "binarized_mnist", "data.input": "static"}, {"data.name": "mnist"}),
+    "data.scale": ({"data.scale": "255"}, {"data.name": "npz", "data.path": "mine.npz"}),
+    "data.image_size": ({"data.image_size": (28, 20)}, {"data.name": "npz", "data.path": "mine.npz"}),
     "data.subset": ({"data.subset": "random"}, {"data.classes": "1,2"}),
     "model.decoder_logvar": ({"model.decoder_logvar": "fixed"}, {"decoder": "gaussian"}),
     "model.decoder_logvar_value": (

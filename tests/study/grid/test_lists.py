@@ -93,6 +93,8 @@ def test_a_cell_takes_one_list_and_exclude_takes_levels():
 @pytest.mark.parametrize(
     ("option", "name", "stored"),
     [
+        ("data.classes=[-3, 20231129, 2000000000]", CLASSES, "-3,20231129,2000000000"),
+        ("data.classes=[dog, 10, '9', 2023-11-29, 'a, b', dog]", CLASSES, '9,10,"2023-11-29","a, b","dog"'),
         ("data.classes=[3, 2, 1]", CLASSES, "1,2,3"),
         ("data.classes=all", CLASSES, "all"),
         ("data.classes='2,1'", CLASSES, "1,2"),
@@ -157,12 +159,12 @@ BAD = {
         "data: {classes: §[[1, 2], [3]]}",
         "data.classes: got a list; list levels under `factors`",
     ),
-    "negative class": (
-        "data: {classes: §[1, -2]}",
-        "data.classes: got [1, -2]; allowed: all, or a list of whole numbers from 0 to 9999, like [1, 2, 3]",
+    "class with a quotation mark": (
+        "data: {classes: §['a\"b', 2]}",
+        "data.classes: got ['a\"b', 2]; allowed: all, or a list of labels, like [1, 2, 3] or [cat, dog]",
     ),
-    "large class": ("data: {classes: §[10000]}", "data.classes: got [10000]; allowed: all, or a list of whole numbers"),
-    "class of no number": ("data: {classes: §[one, 2]}", "data.classes: got ['one', 2]; allowed: all, or"),
+    "class without a name": ("data: {classes: §['', 2]}", "data.classes: got ['', 2]; allowed: all, or a list of labels"),
+    "class as text": ("data: {classes: §cat}", "data.classes: got 'cat'; allowed: all, or"),
     "class that is a boolean": ("data: {classes: §[true]}", "data.classes: got [true]; allowed: all, or"),
     "fraction of a class": ("data: {classes: §[1.0]}", "data.classes: got [1.0]; allowed: all, or"),
     "no class": ("data: {classes: §[]}", "data.classes: got []; allowed: all, or"),
@@ -199,6 +201,6 @@ def test_a_bad_list_has_its_place_and_what_would_be_right(text, words):
 
 def test_bad_lists_of_options_are_named_as_they_were_written():
     with pytest.raises(
-        GridError, match=re.escape("--set data.classes=[-1]: data.classes: got [-1]; allowed: all, or a list")
+        GridError, match=re.escape("--set data.classes=[0.5]: data.classes: got [0.5]; allowed: all, or a list")
     ):
-        grid_of(sets=["data.classes=[-1]"])
+        grid_of(sets=["data.classes=[0.5]"])

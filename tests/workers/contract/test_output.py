@@ -11,9 +11,6 @@ import pytest
 from tests import ROOT
 from workers.contract.errors import exit_code_of, reason_of
 
-OF_OTHERS = ("study/cluster/", "study/doctor/stored_files.py")
-"""Files that still word the errors of the system on their own."""
-
 COMMAND = """
 import sys
 from pathlib import Path
@@ -144,4 +141,4 @@ def test_every_other_file_takes_the_reason_from_one_place():
     }
     # A BucketError always has a reason.
     expected = {"workers/contract/errors.py", "workers/store/bucket.py"}
-    assert {name for name in found if not name.startswith(OF_OTHERS)} == expected
+    assert found == expected

@@ -24,6 +24,8 @@ OTHER = {
     "data.name": "mnist",
     "data.root": "/data",
     "data.path": "mine.npz",
+    "data.scale": "255",
+    "data.image_size": (28, 20),
     "data.input": "static",
     "data.n_valid": 5000,
     "data.classes": "1,2,3",
@@ -71,7 +73,7 @@ OTHER = {
 }
 """For every setting a value that is not its default. A new setting needs a line here, and a decision below."""
 
-NO_IDENTITY = {"data.name", "data.root", "data.path", "training.epochs"} | {
+NO_IDENTITY = {"data.name", "data.root", "data.path", "data.image_size", "training.epochs"} | {
     name for name in OTHER if name.startswith("measure.")
 }
 

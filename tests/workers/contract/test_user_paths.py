@@ -16,9 +16,6 @@ from workers.contract import user_paths
 from workers.contract.errors import CommandError
 from workers.contract.user_paths import cache_folder, cache_note, can_be_written, expanded, home_folder, quoted
 
-OF_OTHERS = ("study/cluster/", "study/drive/driver.py")
-"""Files that still expand a path on their own."""
-
 
 @pytest.fixture
 def no_home(monkeypatch):
@@ -128,5 +125,4 @@ def test_every_other_file_leaves_it_to_this_one():
         for path in (ROOT / package).rglob("*.py")
         if any(word in path.read_text() for word in ("expanduser", "Path.home", "getpass", '"XDG_CACHE_HOME"'))
     }
-    assert "workers/contract/user_paths.py" in found
-    assert {name for name in found if not name.startswith(OF_OTHERS)} == {"workers/contract/user_paths.py"}
+    assert found == {"workers/contract/user_paths.py"}

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from tests.workers.data.small_images import FOLDERS, GREY, LABELS
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import KNOWN, fingerprint
 
 

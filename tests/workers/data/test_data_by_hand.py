@@ -8,7 +8,7 @@ import pytest
 from tests.workers.data.small_images import BITS, DAMAGED, DATA_ROOT, FRAMES, one_sentence, settings_at, tree
 from workers.contract.errors import DamagedDataError, DataError
 from workers.contract.settings import DataSettings
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import KNOWN, fingerprint, load_images
 
 
@@ -75,6 +75,7 @@ def test_the_end_of_the_film_is_the_test(tmp_path):
             "(missing: binarized_mnist_train.amat and binarized_mnist_test.amat),",
         ),
         ("frey_faces", "frey_faces.npz"),
+        ("omniglot", "chardata.mat of Burda et al.'s program (from its folder datasets/OMNIGLOT)"),
     ],
 )
 def test_what_cannot_be_downloaded_is_asked_for(tmp_path, name, files):

@@ -6,7 +6,7 @@ import pytest
 from tests.workers.data.small_images import one_sentence
 from workers.contract.errors import DataError
 from workers.contract.settings import DataSettings
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import KNOWN, fingerprint, known, load_images
 
 

@@ -33,8 +33,68 @@ def test_other_content_is_named_by_its_folder(tmp_path):
     before = tree(tmp_path)
     with pytest.raises(DamagedDataError) as error:
         load_images(settings_at(tmp_path))
-    assert f"data: mnist in {tmp_path} does not have the published content; remove its files" in one_sentence(error)
+    assert (
+        f"data: mnist in {tmp_path / 'MNIST' / 'raw'} does not have the published content; remove its files"
+        in one_sentence(error)
+    )
     assert tree(tmp_path) == before
+
+
+# ---- Where the files lie, and what they are called ----
+
+DOTTED = {name.replace("-idx", ".idx"): raw for name, raw in FILES.items()}
+
+
+def fill_at(folder, files, packed):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, raw in files.items():
+        (folder / f"{name}{'.gz' if packed else ''}").write_bytes(gzip.compress(raw) if packed else raw)
+
+
+@pytest.mark.usefixtures("these_are_mnist", "torchvision")
+@pytest.mark.parametrize("folder", ["", "MNIST/raw", "MNIST", "mnist", "mnist/raw"])
+@pytest.mark.parametrize("files", [FILES, DOTTED], ids=["published", "dotted"])
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])
+def test_mnist_is_found_where_people_have_it(tmp_path, folder, files, packed):
+    fill_at(tmp_path / folder, files, packed)
+    np.testing.assert_array_equal(load_images(settings_at(tmp_path)).train, GREY)
+
+
+@pytest.mark.usefixtures("these_are_mnist", "torchvision")
+def test_folders_of_kaggle_that_are_called_like_the_files_are_passed_over(tmp_path):
+    fill_at(tmp_path, DOTTED, packed=False)
+    for name in FILES:
+        (tmp_path / name).mkdir()
+    assert len(load_images(settings_at(tmp_path)).train) == 23
+
+
+@pytest.mark.usefixtures("these_are_mnist", "torchvision")
+@pytest.mark.parametrize("folder", ["FashionMNIST", "fashion-mnist", "Fashion-MNIST/raw", "fashionmnist"])
+def test_fashion_mnist_is_found_in_a_folder_of_its_own(tmp_path, folder):
+    fill_at(tmp_path / folder, FILES, packed=True)
+    for root in (tmp_path, tmp_path / folder):
+        assert len(load_images(settings_at(root, "fashion_mnist")).train) == 23
+
+
+@pytest.mark.parametrize("folder", ["", "MNIST/raw"])
+def test_fashion_mnist_takes_no_files_that_may_be_those_of_mnist(tmp_path, torchvision, folder):
+    fill_at(tmp_path / folder, FILES, packed=True)
+    torchvision.download = lambda root, name: None
+    with pytest.raises(DataError, match="still lacks"):
+        load_images(settings_at(tmp_path, "fashion_mnist"))
+
+
+@pytest.mark.usefixtures("these_are_mnist", "torchvision")
+def test_files_of_the_other_data_set_are_called_so(tmp_path, monkeypatch):
+    """Both have files of the same names, and nobody should be told to remove files that are right."""
+    fill_at(tmp_path, FILES, packed=True)
+    monkeypatch.setitem(KNOWN, "mnist", KNOWN["digits"])
+    with pytest.raises(DamagedDataError) as error:
+        load_images(settings_at(tmp_path))
+    assert one_sentence(error) == (
+        f"data: the files in {tmp_path} are those of fashion_mnist; set data.name: fashion_mnist, or name another folder with "
+        "data.root"
+    )
 
 
 BROKEN = {
@@ -115,6 +175,7 @@ AT_ONCE = """
 import contextlib, sys, time, types
 from pathlib import Path
 import workers.data.files as image_files
+import workers.data.idx as idx
 from workers.contract.settings import DataSettings
 root, files, is_locked = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "locked"
 
@@ -136,7 +197,7 @@ module = types.ModuleType("torchvision.datasets")
 module.MNIST = module.FashionMNIST = mnist
 sys.modules |= {"torchvision": types.ModuleType("torchvision"), "torchvision.datasets": module}
 if not is_locked:
-    image_files._one_at_a_time = lambda root: contextlib.nullcontext()
+    idx._one_at_a_time = lambda root: contextlib.nullcontext()
 print("ready", flush=True)
 sys.stdin.readline()
 print(len(image_files.read_images(DataSettings(name="mnist", root=str(root))).train))

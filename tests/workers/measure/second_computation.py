@@ -12,7 +12,7 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 from tests.workers import reference, tiny
 from workers.contract.settings import DataSettings, MeasureSettings
 from workers.contract.streams import Stream, generator
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import load_images
 from workers.model.inputs import Data, data_from
 

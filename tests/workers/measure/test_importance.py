@@ -13,7 +13,7 @@ from tests.workers import tiny
 from tests.workers.measure.second_computation import CELLS, Second, cells, data_of, log_mean_exp, trained
 from workers.contract.settings import DataSettings, MeasureSettings
 from workers.contract.streams import Stream
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import load_images
 from workers.measure import importance, slices
 from workers.measure.importance import Running, bound_of, importance_bounds

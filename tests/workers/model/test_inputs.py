@@ -9,7 +9,7 @@ import torch
 from tests.workers import tiny
 from workers.contract.errors import DataError
 from workers.contract.settings import DataSettings, MeasureSettings
-from workers.data.files import Images
+from workers.data.arrays import Images
 from workers.data.images import KNOWN, load_images
 from workers.data.subset import subset
 from workers.model.inputs import data_from, load_data, measured_at, pixel_mean, pixel_variance, training_batch

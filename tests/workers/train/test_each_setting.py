@@ -38,6 +38,8 @@ TABLE = [
     ("warmup", {}, 2, TRAINING),
     ("n_z", {}, 5, ALL | {"shapes"}),
     ("seed", {}, 3, ALL | {"start", "batch"}),
+    # The digits are no file of one's own, so that a scale is another trial with the same numbers.
+    ("data.scale", {}, "16", set()),
     ("data.input", {}, "static", ALL | {"batch"}),
     ("data.input", {}, "threshold", ALL | {"batch"}),
     ("data.input", {}, "grey", ALL | {"batch"}),

@@ -1,5 +1,7 @@
 """The loop and its commits, compared with an undisturbed run; children of a split pack."""
 
+from dataclasses import replace
+
 import pytest
 import safetensors.torch
 import torch
@@ -84,6 +86,16 @@ def test_rows_name_their_checkpoint_and_where_they_come_from():
             "fingerprint": tiny.digits().fingerprint,
         }
         assert footer["threshold"] == 0.1
+
+
+def test_rows_name_their_classes_unless_they_are_numbers_from_0():
+    pack, digits = tiny.pack({}, borders=(1,)), tiny.digits()
+    named = replace(digits, class_names=tuple("abcdefghij"))
+    for data, expected in ((digits, None), (named, list("abcdefghij"))):
+        store = MemoryStore()
+        tiny.run(pack, store, data=data)
+        footers = [read_footer(store.read(segment.key), segment.key) for segment in segments(store)]
+        assert [footer.get("classes") for footer in footers] == [expected] * len(footers)
 
 
 def test_progress_is_reported_after_every_epoch_and_commit():
