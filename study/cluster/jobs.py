@@ -7,13 +7,14 @@ import posixpath
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from study.cluster.join import find_cluster
 from study.cluster.local_ray import quiet_environment
+from study.cluster.named import Named, knock
 from study.cluster.open_ports import (
     MAKE_A_TOKEN,
     close_token_file,
@@ -85,8 +86,9 @@ def connect(address: str | None) -> Any:
     Raises:
         CommandError: no cluster answers, it rejects this client, or it admits everybody.
     """
-    url = _dashboard(address)
-    _prepare_token(url)
+    dashboard = _dashboard(address)
+    url = dashboard.address
+    _prepare_token(dashboard)
     quiet_environment()
     # Ray would prefer these variables to the address that it is given.
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
@@ -239,72 +241,77 @@ def _study_job(job: Any) -> StudyJob:
     )
 
 
-def _dashboard(address: str | None) -> str:
-    """Return the http address of a cluster's dashboard."""
-    if address in (None, "", "auto"):
-        address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or find_cluster()
-        if not address or address in ("auto", "local"):
-            raise CommandError(NONE_NAMED)
-    assert address is not None
-    if address.startswith(("http://", "https://")):
+def _dashboard(address: str | None) -> Named:
+    """Return the http address of a cluster's dashboard, and who named it."""
+    named = Named(address) if address not in (None, "", "auto") else _from_elsewhere()
+    if named is None or named.address in ("auto", "local"):
+        raise CommandError(NONE_NAMED)
+    if named.address.startswith(("http://", "https://")):
         try:
-            urlsplit(address)
+            urlsplit(named.address)
         except ValueError as error:
-            raise CommandError(f"--address {address}: is not an address ({error})") from error
-        return address.rstrip("/")
-    if "://" in address:
-        raise CommandError(f"--address {address}: allowed: http://host:8265, host:8265, host:6379, auto")
-    not_through_a_proxy(f"http://{address}")
+            raise CommandError(f"{named}: is not an address ({error})") from error
+        return replace(named, address=named.address.rstrip("/"))
+    if "://" in named.address:
+        raise CommandError(f"{named}: allowed: http://host:8265, host:8265, host:6379, auto")
+    not_through_a_proxy(f"http://{named.address}")
     try:
-        status_without_token(f"http://{address}")
+        status_without_token(f"http://{named.address}")
     except OSError:
-        return _dashboard_of_head(address)
-    return f"http://{address}"
+        return _dashboard_of_head(named)
+    return replace(named, address=f"http://{named.address}")
 
 
-def _dashboard_of_head(address: str) -> str:
+def _from_elsewhere() -> Named | None:
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        if address := os.environ.get(name):
+            return Named(address, name)
+    return find_cluster()
+
+
+def _dashboard_of_head(named: Named) -> Named:
     """Ask the head for the http address of its dashboard."""
-    from study.cluster.join import knock
     from study.plan.machine import MachineError
 
     quiet_environment()
     failures = _failures()
     try:
-        knock(address)
-        refuse_shut_cluster(address)
+        knock(named)
+        refuse_shut_cluster(named)
     except MachineError as error:
         raise CommandError(str(error)) from error
     from ray.dashboard.utils import ray_address_to_api_server_url
 
     try:
-        return str(ray_address_to_api_server_url(address))
+        return replace(named, address=str(ray_address_to_api_server_url(named.address)))
     except failures as error:
-        raise _refused(address, error) from error
+        raise _refused(named.address, error) from error
 
 
-def _prepare_token(url: str) -> None:
+def _prepare_token(dashboard: Named) -> None:
     """Make Ray send its token to a dashboard that asks for one, and to no other.
 
     Raises:
         CommandError: no dashboard answers, or it lets anybody run commands.
     """
+    url = dashboard.address
     not_through_a_proxy(url)
     try:
         status = status_without_token(url)
     except OSError as error:
         raise CommandError(
-            f"--address {url}: no Ray dashboard answers there ({error}); check the address, or start Ray with ray[default]"
+            f"{dashboard}: no Ray dashboard answers there ({error}); check the address, or start Ray with ray[default]"
         ) from error
     if status == 200 and (not is_loopback(urlsplit(url).hostname or "") or is_open_beyond_loopback(urlsplit(url).port)):
         raise CommandError(
-            f"--address {url}: the dashboard listens beyond its own machine and asks for no token: anyone who reaches it "
+            f"{dashboard}: the dashboard listens beyond its own machine and asks for no token: anyone who reaches it "
             f"can run any command there; {MAKE_A_TOKEN}"
         )
     if status in (401, 403):
         os.environ["RAY_AUTH_MODE"] = "token"  # before Ray is imported: it reads this once
         close_token_file()
     elif status != 200:
-        raise CommandError(f"--address {url}: is not a Ray dashboard, or has no service for jobs (HTTP {status})")
+        raise CommandError(f"{dashboard}: is not a Ray dashboard, or has no service for jobs (HTTP {status})")
 
 
 def not_through_a_proxy(url: str) -> None:

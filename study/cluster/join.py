@@ -3,15 +3,16 @@
 import logging
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
 
-from study.cluster.local_ray import quiet_environment
+from study.cluster.local_ray import is_own, quiet_environment
+from study.cluster.named import Named, from_environment, from_file, is_host_and_port, knock
 from study.cluster.open_ports import close_token_file, refuse_open_cluster, refuse_shut_cluster
 from study.plan.machine import Machine, MachineError, gpus_of_pack, refuse_precision
 from workers.contract.errors import StoreError
@@ -31,65 +32,87 @@ DOWN = (
 )
 
 
-def find_cluster() -> str | None:
+def find_cluster() -> Named | None:
     """Return the address in RAY_ADDRESS, or that of the cluster that `ray start` has added this machine to; else None.
 
-    RAY_ADDRESS=local means this machine alone, as it does to Ray.
+    RAY_ADDRESS=local means this machine alone, as it does to Ray. A file that is left from a cluster that went down does not
+    count.
     """
-    named = os.environ.get("RAY_ADDRESS", "")
-    if named == "local":
-        return None
-    if named and not named.startswith(("http://", "https://")):  # such addresses are for `ray job`
-        return named
-    return _started_here()
+    if named := from_environment():
+        return None if named.address == "local" else named
+    return from_file() if left_behind() == "" else None
 
 
-def _started_here() -> str | None:
-    """Return the address of the cluster that `ray start` has added this machine to; None if there is none."""
+def left_behind() -> str:
+    """Return why the cluster of this machine's file is not used; empty if it answers, or if there is no file."""
+    if (named := from_file()) is None:
+        return ""
     try:
-        address = (ray_folder() / "ray_current_cluster").read_text().strip()
-        knock(address)
-    except (OSError, MachineError):  # no file, or one that is left from a cluster that went down
-        return None
-    return address or None
+        knock(named)
+    except MachineError as error:
+        return str(error)
+    return ""
 
 
-def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
+def join_cluster(named: Named, run: RunSettings) -> tuple[Machine, str]:
     """Connect this process to a cluster; return its devices, and words that describe it.
 
     Raises:
         MachineError: no cluster answers, it is open to anyone, or it has no device for a pack.
     """
     quiet_environment()
-    if address == "auto":
-        found = _started_here()
+    if named.address == "auto":
+        found = from_file() if left_behind() == "" else None
         if not found:
             raise MachineError(
-                "--address auto: this machine is not part of a Ray cluster; give the address of a head, like ray-head:6379"
+                f"{named}: this machine is not part of a Ray cluster; give the address of a head, like ray-head:6379"
             )
-        address = found
-    if not is_host_and_port(address):
-        raise MachineError(f"--address {address}: not the address of a head; allowed: host:6379, auto, local")
-    knock(address)
+        named = found
+    if not is_host_and_port(named.address):
+        raise MachineError(f"{named}: not the address of a head; allowed: host:6379, auto, local")
+    knock(named)
     close_token_file()
-    refuse_shut_cluster(address)
+    refuse_shut_cluster(named)
     import ray
 
     passed_on = {name: os.environ[name] for name in PASSED_ON if "://" in run.out and os.environ.get(name)}
     try:
         context = ray.init(
-            address=address,
+            address=named.address,
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": passed_on} if passed_on else None,
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise MachineError(
-            f"--address {address}: no Ray cluster answers there ({reason}); start it, or leave --address out"
-        ) from error
+        raise MachineError(f"{named}: no Ray cluster answers there ({reason}); start it, or {named.remedy}") from error
     addresses = [node["NodeManagerAddress"] for node in _nodes()]
-    refuse_open_cluster(ray.get_runtime_context().gcs_address, addresses, context.dashboard_url or "")
+    head = replace(named, address=ray.get_runtime_context().gcs_address)
+    refuse_open_cluster(head, addresses, context.dashboard_url or "")
+    machine, thing = _devices(str(named), run, gpus_to_come())
+    nodes = len(_nodes())
+    return machine, f"cluster {named.address}, {nodes} node{'s' if nodes != 1 else ''}, {thing}"
+
+
+def ray_of_this_process(run: RunSettings) -> tuple[Machine, str]:
+    """Return the devices of the Ray that this process has already started or joined, and words that describe it.
+
+    Raises:
+        MachineError: it has no device for a pack.
+    """
+    machine, thing = _devices("the Ray that this process has started or joined", run, 0)
+    return machine, f"the Ray of this process, {thing}"
+
+
+def is_in_use() -> bool:
+    """Return whether this process uses a Ray that a user's own program has started or joined."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized() and not is_own()
+
+
+def _devices(where: str, run: RunSettings, to_come: int) -> tuple[Machine, str]:
+    import ray
+
     have = ray.cluster_resources()
     gpus, cpus = int(have.get("GPU", 0)), int(have.get("CPU", 0))
     # A cluster that grows on demand may have no device yet: it will get the GPUs that its file names.
@@ -98,40 +121,18 @@ def join_cluster(address: str, run: RunSettings) -> tuple[Machine, str]:
         raise MachineError("run.device: got mps, but a cluster has no such device; allowed: auto, cpu, cuda")
     if device == "cpu" and not cpus:
         raise MachineError(
-            f"--address {address}: the cluster has no CPU now; if GPU workers are still to start, add --set run.device=cuda"
+            f"{where}: it offers no CPU now; start it with one (num_cpus), or if GPU workers are still to start, add "
+            "--set run.device=cuda"
         )
+    if device == "cuda" and not max(gpus, to_come):
+        raise MachineError(f"{where}: it offers no GPU; start it with one (num_gpus), or add --set run.device=cpu")
     refuse_precision(device, run.precision)
-    most = max(gpus, gpus_to_come())
+    most = max(gpus, to_come)
     slots = int(most / gpus_of_pack(run)) if device == "cuda" else cpus
     thing = f"{gpus} GPU{'s' if gpus != 1 else ''}" if device == "cuda" else f"{cpus} core{'s' if cpus != 1 else ''}"
     if device == "cuda" and most > gpus:
         thing += f" of {most}"
-    nodes = len(_nodes())
-    return Machine(device, max(1, slots)), f"cluster {address}, {nodes} node{'s' if nodes != 1 else ''}, {thing}"
-
-
-def knock(address: str) -> None:
-    """Check that something listens at host:port.
-
-    Raises:
-        MachineError: nothing does.
-    """
-    # Ray itself would try for minutes.
-    if not is_host_and_port(address):
-        return
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise MachineError(
-            f"--address {address}: no Ray cluster answers there ({error}); start it, or leave --address out"
-        ) from error
-
-
-def is_host_and_port(address: str) -> bool:
-    """Return whether an address is host:port, and not `auto` or a URL."""
-    host, colon, port = address.rpartition(":")
-    return bool(colon) and "/" not in host and port.isdigit()
+    return Machine(device, max(1, slots)), thing
 
 
 def gpus_to_come() -> int:
@@ -144,12 +145,6 @@ def gpus_to_come() -> int:
         return int(sum(min(most, said["max_workers"]) * gpus for most, gpus in kinds))
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return 0
-
-
-def ray_folder() -> Path:
-    """Return the folder of Ray's own files on this machine."""
-    folder = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None) or "/tmp"
-    return Path(folder, "ray")
 
 
 def refuse_private_folder(out: str) -> None:

@@ -182,6 +182,11 @@ def _end_at_exit(ending: threading.Event, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_own() -> bool:
+    """Return whether the Ray of this process is one that start_ray has started."""
+    return bool(_folders)
+
+
 def dead_processes() -> list[str]:
     """Return which of Ray's own processes have died; empty on a cluster that this process did not start."""
     from ray._private import worker

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
+from study.cluster.named import Named
 from study.plan.machine import MachineError
 from workers.contract.errors import reason_of
 from workers.contract.user_paths import expanded
@@ -33,34 +34,34 @@ _SHUT = ("Unauthenticated", "AuthenticationError", "couldn't find an authenticat
 """Parts of Ray's messages about a wrong or missing token."""
 
 
-def refuse_open_cluster(address: str, nodes: Sequence[str], dashboard: str = "") -> None:
+def refuse_open_cluster(named: Named, nodes: Sequence[str], dashboard: str = "") -> None:
     """Refuse a cluster that listens beyond loopback and answers without a token.
 
     Args:
-        address: host:port of its head.
+        named: host:port of its head.
         nodes: addresses of its nodes.
         dashboard: host:port of its dashboard; empty if it has none.
 
     Raises:
         MachineError: the cluster is open (the text says how to make a token), or it does not answer at all.
     """
-    host = address.rpartition(":")[0]
+    host = named.address.rpartition(":")[0]
     if all(is_loopback(each) for each in (host, *nodes)):
         if dashboard and is_open_beyond_loopback(int(dashboard.rpartition(":")[2])):
             raise MachineError(
-                f"--address {address}: its dashboard listens beyond its own machine and asks for no token: anyone who "
+                f"{named}: its dashboard listens beyond its own machine and asks for no token: anyone who "
                 f"reaches it can run any command there; {MAKE_A_TOKEN}"
             )
         return
-    asked = _ask_as_stranger(address)
+    asked = _ask_as_stranger(named.address)
     if asked is not None and asked.returncode == 0:
         raise MachineError(
-            f"--address {address}: the cluster listens beyond its own machine and asks for no token: anyone who reaches "
+            f"{named}: the cluster listens beyond its own machine and asks for no token: anyone who reaches "
             f"it can run any command there; {MAKE_A_TOKEN}"
         )
     if asked is None or not _is_shut(asked):
         raise MachineError(
-            f"--address {address}: cannot tell whether the cluster asks for a token, because it does not answer a client "
+            f"{named}: cannot tell whether the cluster asks for a token, because it does not answer a client "
             "without one; try again, or run on this machine alone with --address local"
         )
 
@@ -74,19 +75,23 @@ def _is_shut(asked: subprocess.CompletedProcess[str]) -> bool:
     return asked.returncode != 0 and any(words in asked.stderr for words in _SHUT)
 
 
-def refuse_shut_cluster(address: str) -> None:
+def refuse_shut_cluster(named: Named) -> None:
     """Refuse a Ray at host:port that rejects this process.
 
     Raises:
         MachineError: it asks for a token that this machine does not have.
     """
     # Asked in this process, Ray would retry for 20 s or longer, or end the process at once.
-    asked = _ask(address, os.environ)
+    asked = _ask(named.address, os.environ)
     if asked is not None and _is_shut(asked):
         raise MachineError(
-            f"--address {address}: the cluster asks for a token that this machine does not have; copy the token of a node "
+            f"{named}: the cluster asks for a token that this machine does not have; copy the token of a node "
             "to ~/.ray/auth_token here (mode 600) and set RAY_AUTH_MODE=token; --address local runs on this machine alone"
         )
+    if asked is None or asked.returncode:
+        lines = ["it does not answer"] if asked is None else [line for line in asked.stderr.splitlines() if line.strip()]
+        reason = lines[-1].strip()[:200] if lines else f"exit code {asked.returncode if asked else None}"
+        raise MachineError(f"{named}: no Ray cluster answers there ({reason}); start it, or {named.remedy}")
 
 
 def _ask(address: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from study.cluster.join import ray_folder
+from study.cluster.named import ray_folder
 from workers.contract.errors import CommandError, reason_of
 from workers.contract.user_paths import expanded
 from workers.contract.yaml_tree import FileKind

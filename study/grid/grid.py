@@ -1,5 +1,6 @@
 """Read a grid file into a Grid, or report all of its problems together, each with its line and column."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,10 +99,10 @@ def placed(text: str, path: str | Path, sets: Iterable[str] = (), out: str | Non
 
     `path` and `sets` are the arguments given to `read_grid`; `out` is the value of --out on the command line.
     """
-    if text.startswith("--"):
-        # The fault lies on the command line.
-        return printable(text)
     name = text.partition(":")[0]
+    if not re.fullmatch(r"\w+(\.\w+)*", name) or name.isupper():
+        # The fault lies on the command line (--address), in the environment (RAY_ADDRESS=...) or in another file.
+        return printable(text)
     if name == "run.out" and out is not None:
         return printable(f"--out {out[:100]}: {text}")
     try:

@@ -293,8 +293,8 @@ RUN = (
 JOIN = (
     # Nobody is there to be asked; what asks does so in a process of its own.
     "import study.cluster.join; from workers.contract.settings import RunSettings\n"
-    "study.cluster.join.knock = study.cluster.join.refuse_shut_cluster = lambda address: None\n",
-    "study.cluster.join.join_cluster('127.0.0.1:1', RunSettings())",
+    "study.cluster.join.knock = study.cluster.join.refuse_shut_cluster = lambda named: None\n",
+    "study.cluster.join.join_cluster(study.cluster.named.Named('127.0.0.1:1'), RunSettings())",
 )
 
 
@@ -351,7 +351,7 @@ def test_no_source_opens_a_connection(path):
         "streamlit",
     }
     asking = {
-        "join.py": {"socket"},
+        "named.py": {"socket"},
         "tunnel.py": {"socket"},
         "jobs.py": {"aiohttp", "requests"},
         "open_ports.py": {"socket", "http", "urllib"},

@@ -7,8 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from study.cluster.join import DOWN, find_cluster, join_cluster, refuse_private_folder
+from study.cluster.join import (
+    DOWN,
+    find_cluster,
+    is_in_use,
+    join_cluster,
+    left_behind,
+    ray_of_this_process,
+    refuse_private_folder,
+)
 from study.cluster.local_ray import dead_processes, end_ray, quiet_environment, start_ray
+from study.cluster.named import Named
 from study.cluster.ray_up_file import up_here
 from study.drive.executors.executor import ExecutorLostError, Listener, Resources
 from study.drive.executors.site import Site, this_site
@@ -39,12 +48,18 @@ class RayTune:
     overhead = Overhead(START_S, PACK_S, runs_side_by_side=True)
 
     def find_site(self, run: RunSettings, address: str | None) -> Site:
-        """Join the cluster of --address, RAY_ADDRESS or this machine's `ray start`, or else use this machine."""
-        address = None if address == "local" else address or find_cluster()
-        if address:
-            machine, words = join_cluster(address, run)
+        """Use the Ray of this process, join the cluster of --address, RAY_ADDRESS or `ray start`, or use this machine."""
+        if is_in_use():
+            machine, words = ray_of_this_process(run)
+            return Site(machine, words, is_here=False)
+        named = None if address == "local" else Named(address) if address else find_cluster()
+        if named:
+            machine, words = join_cluster(named, run)
             return Site(machine, words, is_here=False, farewell=DOWN)
-        return this_site(run, notes=_clusters_up())
+        notes = _clusters_up()
+        if not address and (reason := left_behind()):
+            notes = (f"note: {reason}; running on this machine alone", *notes)
+        return this_site(run, notes=notes)
 
     def prepare(self, site: Site, out: str) -> None:
         """Check that every node of a cluster sees the same results."""

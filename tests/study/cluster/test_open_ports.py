@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from study.cluster.join import find_cluster, gpus_to_come, join_cluster
+from study.cluster.join import find_cluster, gpus_to_come, join_cluster, left_behind
+from study.cluster.named import Named
 from study.cluster.open_ports import close_token_file, refuse_open_cluster
+from study.drive.executors.ray_tune import RayTune
 from study.plan.machine import MachineError, this_machine
 from tests import ROOT
 from workers.contract.settings import RunSettings
@@ -30,10 +32,11 @@ cluster.shutdown()
 JOIN = """
 import sys
 from study.cluster.join import join_cluster
+from study.cluster.named import Named
 from study.plan.machine import MachineError
 from workers.contract.settings import RunSettings
 try:
-    print(join_cluster(sys.argv[1], RunSettings())[1])
+    print(join_cluster(Named(sys.argv[1]), RunSettings())[1])
 except MachineError as error:
     print(error)
 """
@@ -139,7 +142,8 @@ def test_without_its_token_a_cluster_is_refused_at_once(start, home, tmp_path):
     command = [sys.executable, "-m", "study.run", str(grid), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 2
-    assert lacking in done.stderr
+    assert lacking.removeprefix("--address ") in done.stderr
+    assert done.stderr.startswith(str(tmp_path / "ray-address" / "ray" / "ray_current_cluster"))
     assert len(done.stderr.strip().splitlines()) == 1
     done = subprocess.run([*command, "--plan", "--address", "local"], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -152,20 +156,20 @@ def answer_of(code: int, stderr: str = "") -> Callable[..., subprocess.Completed
 @pytest.mark.parametrize("nodes", [["127.0.0.1"], ["127.0.0.1", "::1"]])
 def test_loopback_is_not_asked(monkeypatch, nodes):
     monkeypatch.setattr("study.cluster.open_ports._ask", answer_of(0))
-    refuse_open_cluster("127.0.0.1:6379", nodes)
-    refuse_open_cluster("localhost:6379", nodes)
+    refuse_open_cluster(Named("127.0.0.1:6379"), nodes)
+    refuse_open_cluster(Named("localhost:6379"), nodes)
     for address, where in (("10.0.0.1:6379", nodes), ("127.0.0.1:6379", [*nodes, "10.0.0.2"]), ("head:6379", nodes)):
         with pytest.raises(MachineError, match="asks for no token"):
-            refuse_open_cluster(address, where)
+            refuse_open_cluster(Named(address), where)
 
 
 def test_who_does_not_say_that_it_wants_a_token_is_not_believed(monkeypatch):
     monkeypatch.setattr("study.cluster.open_ports._ask", answer_of(1, "AuthenticationError: token"))
-    refuse_open_cluster("10.0.0.1:6379", ["10.0.0.1"])
+    refuse_open_cluster(Named("10.0.0.1:6379"), ["10.0.0.1"])
     for silent in (answer_of(1, "RpcError: DEADLINE_EXCEEDED"), lambda address, environment: None):
         monkeypatch.setattr("study.cluster.open_ports._ask", silent)
         with pytest.raises(MachineError, match="cannot tell whether the cluster asks for a token"):
-            refuse_open_cluster("10.0.0.1:6379", ["10.0.0.1"])
+            refuse_open_cluster(Named("10.0.0.1:6379"), ["10.0.0.1"])
 
 
 @pytest.mark.parametrize(("status", "is_refused"), [(b"200 OK", True), (b"401 Unauthorized", False)])
@@ -182,25 +186,25 @@ def test_a_dashboard_beyond_loopback_gives_a_cluster_on_loopback_away(status, is
         dashboard = f"127.0.0.1:{listening.getsockname()[1]}"
         if is_refused:
             with pytest.raises(MachineError, match="dashboard listens beyond its own machine and asks for no token"):
-                refuse_open_cluster("127.0.0.1:6379", ["127.0.0.1"], dashboard)
+                refuse_open_cluster(Named("127.0.0.1:6379"), ["127.0.0.1"], dashboard)
         else:
-            refuse_open_cluster("127.0.0.1:6379", ["127.0.0.1"], dashboard)
+            refuse_open_cluster(Named("127.0.0.1:6379"), ["127.0.0.1"], dashboard)
 
 
 def test_a_dashboard_on_loopback_alone_does_not():
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        refuse_open_cluster("127.0.0.1:6379", ["127.0.0.1"], f"127.0.0.1:{listening.getsockname()[1]}")
+        refuse_open_cluster(Named("127.0.0.1:6379"), ["127.0.0.1"], f"127.0.0.1:{listening.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray://head:10001", "head", "head:port"])
 def test_what_is_no_head_is_refused(address):
     with pytest.raises(MachineError, match="not the address of a head"):
-        join_cluster(address, RunSettings())
+        join_cluster(Named(address), RunSettings())
 
 
 def test_auto_is_this_machines_cluster_or_none(home):
     with pytest.raises(MachineError, match="--address auto: this machine is not part of a Ray cluster"):
-        join_cluster("auto", RunSettings())
+        join_cluster(Named("auto"), RunSettings())
 
 
 def test_gpus_to_come_are_those_of_the_cluster_s_file(home):
@@ -245,18 +249,138 @@ def test_a_token_is_closed_to_others(home, monkeypatch):
     assert other.stat().st_mode & 0o777 == 0o600
 
 
-def test_this_machines_cluster_is_found(home, monkeypatch):
-    assert find_cluster() is None
+def http2(listening: socket.socket) -> None:
+    """Answer everybody as a server of gRPC does, with a frame of settings."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def http1(listening: socket.socket) -> None:
+    """Answer everybody as a web server does."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+@pytest.fixture
+def current_cluster(home) -> Path:
     file = home / "ray-address" / "ray" / "ray_current_cluster"
     file.parent.mkdir(parents=True)
+    return file
+
+
+def test_this_machines_cluster_is_found(home, monkeypatch, current_cluster):
+    assert find_cluster() is None
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        http2(listening)
         address = f"127.0.0.1:{listening.getsockname()[1]}"
-        file.write_text(address)
-        assert find_cluster() == address
+        current_cluster.write_text(address)
+        assert find_cluster() == Named(address, str(current_cluster))
+        assert left_behind() == ""
         monkeypatch.setenv("RAY_ADDRESS", "local")
         assert find_cluster() is None
         monkeypatch.delenv("RAY_ADDRESS")
+        listening.shutdown(socket.SHUT_RDWR)
     assert find_cluster() is None, "a file that a machine that went down has left"
+    assert left_behind().startswith(f"{current_cluster}: {address}: no Ray cluster answers there")
     for named, found in (("head:6379", "head:6379"), ("auto", "auto"), ("local", None), ("http://127.0.0.1:8265", None)):
         monkeypatch.setenv("RAY_ADDRESS", named)
-        assert find_cluster() == found
+        assert find_cluster() == (found and Named(found, "RAY_ADDRESS"))
+
+
+@pytest.mark.parametrize("answer", [http1, lambda listening: None], ids=["a web server", "a program that is silent"])
+def test_another_program_on_the_port_of_a_file_that_was_left_costs_a_moment(current_cluster, answer, monkeypatch, capsys):
+    """Ray tried for 14 minutes, and then the refusal blamed --address, which nobody had given."""
+    monkeypatch.setattr("study.cluster.named.WAIT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answer(listening)
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        current_cluster.write_text(address)
+        assert find_cluster() is None
+        site = RayTune().find_site(RunSettings(device="cpu"), None)
+        assert site.is_here
+        assert site.notes[0] == (
+            f"note: {current_cluster}: {address}: the program that answers there is not Ray; start a cluster, or remove that "
+            "file, or give --address local; running on this machine alone"
+        )
+        assert RayTune().find_site(RunSettings(device="cpu"), "local").notes == ()
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("named", "begins", "remedy"),
+    [
+        (Named("127.0.0.1:1"), "--address 127.0.0.1:1: no Ray", "leave --address out"),
+        (Named("127.0.0.1:1", "RAY_ADDRESS"), "RAY_ADDRESS=127.0.0.1:1: no Ray", "unset RAY_ADDRESS"),
+        (Named("127.0.0.1:1", "/tmp/ray/file"), "/tmp/ray/file: 127.0.0.1:1: no Ray", "remove that file"),
+    ],
+    ids=["option", "environment", "file"],
+)
+def test_a_message_about_an_address_names_where_it_comes_from(home, named, begins, remedy):
+    with pytest.raises(MachineError) as refused:
+        join_cluster(named, RunSettings())
+    assert str(refused.value).startswith(begins)
+    assert remedy in str(refused.value)
+
+
+def test_the_environment_is_named_by_the_command(home, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(MachineError, match=r"^RAY_ADDRESS=127\.0\.0\.1:1: no Ray cluster answers there"):
+        RayTune().find_site(RunSettings(), None)
+
+
+OWN = """
+import ray
+from study.drive.executors.ray_tune import RayTune
+from study.plan.machine import MachineError
+from workers.contract.settings import RunSettings
+import sys
+ray.init(num_cpus=int(sys.argv[1]), include_dashboard=False, logging_level=40)
+try:
+    site = RayTune().find_site(RunSettings(device="cpu"), None)
+    print(site.machine.slots, site.words)
+except MachineError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cores", "said"),
+    [
+        (
+            0,
+            "the Ray that this process has started or joined: it offers no CPU now; start it with one (num_cpus), or if GPU",
+        ),
+        (3, "3 the Ray of this process, 3 cores"),
+    ],
+)
+def test_a_ray_of_the_user_s_own_program_is_asked_what_it_offers(home, cores, said):
+    """The program waited for ever for 2 cores that nobody had."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OWN, str(cores)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "RAY_TMPDIR"},
+    )
+    assert done.stdout.startswith(said), done.stdout + done.stderr
