@@ -60,6 +60,7 @@ def _final(parameters: Any, learner: NullLearner, *_: Any) -> Final:
 class _NoData:
     fingerprint = "0" * 64
     measured = torch.zeros(1, 1)
+    class_names = None
 
 
 def install() -> None:

@@ -22,6 +22,7 @@ from workers.contract.errors import DataError, say
 from workers.contract.user_paths import cache_note, expanded
 from workers.data.images import known, load_images
 from workers.data.summary import lines_of
+from workers.store.closing import closing_reasons
 from workers.store.keys import study_url
 from workers.store.open import open_store
 
@@ -80,6 +81,7 @@ def run_grid(
         ending = drive(request, runner, say=say, retry_failed=retry_failed, rates=rates)
     else:
         # Nothing is written, not even a lease: the disk of a finished study may be read-only.
+        closing_reasons(request.store)  # a damaged mark is an error, although nobody needs it now
         ending = ending_of(request, {}, interrupted=False)
         say_ending(ending, {}, 0.0, False, say)
     if site.farewell:

@@ -6,7 +6,7 @@ from pathlib import Path
 from study.doctor.check import Check
 from study.grid.design import DesignError, cells_by_settings
 from study.grid.grid import Grid
-from workers.contract.errors import DamagedDataError, DataError
+from workers.contract.errors import DamagedDataError, DataError, reason_of
 from workers.contract.settings import DataSettings
 from workers.data.arrays import Images
 from workers.data.images import load_images
@@ -44,7 +44,7 @@ def _seen(images: Images, settings: DataSettings, path: Path) -> Iterator[Check]
     try:
         draw_sheet(subset(images, settings), settings, path)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         yield Check(2, f"data: {path} cannot be written ({reason}); run study doctor in a folder of your own")
     else:
         yield Check(0, f"data: {path} shows training images as the model sees them; it lies in {Path.cwd()}")

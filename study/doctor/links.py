@@ -1,5 +1,6 @@
 """Find the links of a study's folder that lead out of it, and hide them from the checks of stored files."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -38,12 +39,18 @@ class WithoutLinks:
         return [key for key in self._store.list(folder, beginning) if key not in self._links]
 
     def read(self, key: str) -> bytes:
-        """See Store.read."""
+        """See Store.read; what is hidden is not there."""
+        self._refuse(key)
         return self._store.read(key)
 
     def read_range(self, key: str, start: int, stop: int | None) -> tuple[bytes, int]:
-        """See Store.read_range."""
+        """See Store.read_range; what is hidden is not there."""
+        self._refuse(key)
         return self._store.read_range(key, start, stop)
+
+    def _refuse(self, key: str) -> None:
+        if key in self._links or key.partition("/")[0] in self._links:
+            raise FileNotFoundError(errno.ENOENT, "is a link out of the study's folder", key)
 
     def create(self, key: str, raw: bytes) -> bool:
         """See Store.create."""

@@ -28,10 +28,15 @@ def epoch_seconds(pack: Pack, data: Known, device: str) -> float:
 
     An epoch of a small model is all fixed costs, so that by its arithmetic alone it would have no border for hours.
     """
+    arithmetic = sum(_epoch_flops(trial.settings, data) for trial in pack.trials) / _FLOPS_PER_SECOND[device]
+    return arithmetic + fixed_seconds(pack, data)
+
+
+def fixed_seconds(pack: Pack, data: Known) -> float:
+    """Return the seconds of an epoch of a pack beside its arithmetic, which do not depend on the size of its model."""
     settings = pack.trials[0].settings
     steps = math.ceil(images_of(settings, data)[0] / settings.training.batch_size)
-    arithmetic = sum(_epoch_flops(trial.settings, data) for trial in pack.trials) / _FLOPS_PER_SECOND[device]
-    return arithmetic + steps * _STEP_SECONDS + _MEASURING_SECONDS
+    return steps * _STEP_SECONDS + _MEASURING_SECONDS
 
 
 def border_every(pack_epoch_seconds: float, epochs: int) -> int:

@@ -200,7 +200,7 @@ def test_status_and_stop_of_a_study_in_a_bucket(capsys, in_a_bucket, tiny):
         parts = [part for part in in_folder[4].partition(": ")[2].split(", ") if "lease" not in part]
         assert parts
         assert set(parts) <= set(lines[4].partition(": ")[2].split(", "))
-        assert lines[5] == "next     all trials have ended: python -m analysis.report s3://results/of a group/tiny"
+        assert lines[5] == "next     all trials have ended: python -m analysis.report 's3://results/of a group/tiny'"
     assert "nobody is running study tiny" in said_by(capsys, "stop", "s3://results/of a group/tiny")
     with hold(in_a_bucket, "abcd", print):
         assert f"pid {os.getpid()}" in said_by(capsys, "stop", "tiny", "--out", "s3://results/of a group")
@@ -238,6 +238,6 @@ def test_rm_needs_a_folder_and_touches_nothing(capsys, in_a_bucket):
 def test_a_bucket_without_the_study_or_no_bucket_is_one_sentence(capsys, in_a_bucket):
     said = said_by(capsys, "status", "s3://results/of a group/tyni", code=2)
     assert said == (
-        "no such study: tyni (looked at s3://results/of a group/tyni); start one with study run GRID --out s3://results/of a group\n"
+        "no such study: tyni (looked at s3://results/of a group/tyni); start one with study run GRID --out 's3://results/of a group'\n"
     )
     assert "there is no bucket nowhere" in said_by(capsys, "status", "s3://nowhere/x", code=2)

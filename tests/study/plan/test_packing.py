@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.plan.packing import MAX_PACK, MOST_PADDED, halves, lengthen, make_pack, pack_seconds, pack_trials
-from study.plan.rough_cost import SECONDS_BETWEEN_BORDERS, border_every, epoch_seconds, weights_of
+from study.plan.rough_cost import SECONDS_BETWEEN_BORDERS, border_every, epoch_seconds, fixed_seconds, weights_of
 from tests.study.small_study import DIGITS
 from workers.contract.settings import RunSettings
 from workers.contract.settings_table import flatten, settings_from
@@ -257,12 +257,25 @@ def test_more_work_costs_more(more, device):
 def test_a_pack_costs_what_its_trials_cost_and_more_data_cost_more():
     one, two = ([trial(seed=s) for s in range(n)] for n in (1, 2))
     packs = [make_pack(members, RunSettings(), "cpu", DIGITS) for members in (one, two)]
-    assert pack_seconds(packs[1], DIGITS, "cpu") == pytest.approx(2 * pack_seconds(packs[0], DIGITS, "cpu"))
-    assert pack_seconds(packs[0], KNOWN["mnist"], "cpu") > 10 * pack_seconds(packs[0], DIGITS, "cpu")
+    alone, both = (pack_seconds(pack, DIGITS, "cpu") for pack in packs)
+    fixed = fixed_seconds(packs[0], DIGITS) * packs[0].epochs
+    # They share the fixed costs of their epochs.
+    assert both - fixed == pytest.approx(2 * (alone - fixed))
+    assert pack_seconds(packs[0], KNOWN["mnist"], "cpu") > 10 * alone
+
+
+def test_the_borders_of_a_model_that_costs_nothing_come_every_ten_seconds():
+    """By its arithmetic alone, 100,000 epochs of it would have one border at the end."""
+    small = trial(model__hidden=(1,), n_z=1, training__epochs=100_000)
+    pack = make_pack([small], RunSettings(), "cpu", DIGITS)
+    every = pack.borders[0]
+    assert 5 < every * fixed_seconds(pack, DIGITS) < 10
+    assert len(pack.borders) == -(-100_000 // every)
 
 
 def seconds(**values: object) -> float:
-    return epoch_seconds(make_pack([trial(**values)], RunSettings(), "cpu", DIGITS), DIGITS, "cpu")
+    pack = make_pack([trial(**values)], RunSettings(), "cpu", DIGITS)
+    return epoch_seconds(pack, DIGITS, "cpu") - fixed_seconds(pack, DIGITS)
 
 
 def test_every_layer_above_costs_and_samples_of_it_cost_again():
