@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -93,3 +94,19 @@ def _temporary(folder: str, user: int) -> Path:
     except OSError:
         return Path(tempfile.mkdtemp(prefix=f"{CACHES}-"))
     return path
+
+
+def give_matplotlib_a_folder() -> None:
+    """Name a folder for matplotlib's own files where it would find none and print a warning."""
+    if os.environ.get("MPLCONFIGDIR"):
+        return
+    home = home_folder()
+    if sys.platform == "darwin":
+        folders = [home and Path(home, ".matplotlib")]
+    else:
+        folders = [
+            Path(given, "matplotlib") if given else home and Path(home, hidden, "matplotlib")
+            for given, hidden in ((os.environ.get(f"XDG_{kind}_HOME"), f".{kind.lower()}") for kind in ("CONFIG", "CACHE"))
+        ]
+    if not all(isinstance(folder, Path) and can_be_written(folder) for folder in folders):
+        os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")

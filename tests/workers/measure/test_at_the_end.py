@@ -349,7 +349,9 @@ def test_the_check_of_ablations_sees_a_fault(fault, monkeypatch):
         case "removed":
             monkeypatch.setattr(final, "_silence", lambda a, mask, train: lambda layer, m, v: (m * 0, v - 50))
         case "other noise":
-            monkeypatch.setattr(final, "bound_of", lambda *args, **named: whole[1](*args[:4], args[4] + len(args), *args[5:], **named))
+            monkeypatch.setattr(
+                final, "bound_of", lambda *args, **named: whole[1](*args[:4], args[4] + len(args), *args[5:], **named)
+            )
         case _:
             monkeypatch.setattr(
                 final, "_silence", lambda a, mask, train: lambda layer, m, v: (m.mean(2, keepdim=True).expand_as(m), v)
