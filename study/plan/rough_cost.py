@@ -13,8 +13,8 @@ SECONDS_BETWEEN_BORDERS = 10.0
 _FLOPS_PER_SECOND = {"cpu": 4e10, "cuda": 5e12, "mps": 5e11}
 """Of one process in eager PyTorch: the first was measured on a two-core machine, the other two are guesses."""
 
-_STEP_SECONDS = 1e-3
-"""What an optimizer step of a pack costs beside its arithmetic, on any device."""
+_STEP_SECONDS = {"cpu": 1e-3, "cuda": 2e-4, "mps": 1e-3}
+"""What an optimizer step of a pack costs beside its arithmetic: the first was measured, the other two are guesses."""
 
 _MEASURING_SECONDS = 4e-3
 """What measuring an epoch costs beside its arithmetic, and making its rows."""
@@ -29,14 +29,14 @@ def epoch_seconds(pack: Pack, data: Known, device: str) -> float:
     An epoch of a small model is all fixed costs, so that by its arithmetic alone it would have no border for hours.
     """
     arithmetic = sum(_epoch_flops(trial.settings, data) for trial in pack.trials) / _FLOPS_PER_SECOND[device]
-    return arithmetic + fixed_seconds(pack, data)
+    return arithmetic + fixed_seconds(pack, data, device)
 
 
-def fixed_seconds(pack: Pack, data: Known) -> float:
+def fixed_seconds(pack: Pack, data: Known, device: str) -> float:
     """Return the seconds of an epoch of a pack beside its arithmetic, which do not depend on the size of its model."""
     settings = pack.trials[0].settings
     steps = math.ceil(images_of(settings, data)[0] / settings.training.batch_size)
-    return steps * _STEP_SECONDS + _MEASURING_SECONDS
+    return steps * _STEP_SECONDS[device] + _MEASURING_SECONDS
 
 
 def border_every(pack_epoch_seconds: float, epochs: int) -> int:

@@ -258,7 +258,7 @@ def test_a_pack_costs_what_its_trials_cost_and_more_data_cost_more():
     one, two = ([trial(seed=s) for s in range(n)] for n in (1, 2))
     packs = [make_pack(members, RunSettings(), "cpu", DIGITS) for members in (one, two)]
     alone, both = (pack_seconds(pack, DIGITS, "cpu") for pack in packs)
-    fixed = fixed_seconds(packs[0], DIGITS) * packs[0].epochs
+    fixed = fixed_seconds(packs[0], DIGITS, "cpu") * packs[0].epochs
     # They share the fixed costs of their epochs.
     assert both - fixed == pytest.approx(2 * (alone - fixed))
     assert pack_seconds(packs[0], KNOWN["mnist"], "cpu") > 10 * alone
@@ -269,13 +269,13 @@ def test_the_borders_of_a_model_that_costs_nothing_come_every_ten_seconds():
     small = trial(model__hidden=(1,), n_z=1, training__epochs=100_000)
     pack = make_pack([small], RunSettings(), "cpu", DIGITS)
     every = pack.borders[0]
-    assert 5 < every * fixed_seconds(pack, DIGITS) < 10
+    assert 5 < every * fixed_seconds(pack, DIGITS, "cpu") < 10
     assert len(pack.borders) == -(-100_000 // every)
 
 
 def seconds(**values: object) -> float:
     pack = make_pack([trial(**values)], RunSettings(), "cpu", DIGITS)
-    return epoch_seconds(pack, DIGITS, "cpu") - fixed_seconds(pack, DIGITS)
+    return epoch_seconds(pack, DIGITS, "cpu") - fixed_seconds(pack, DIGITS, "cpu")
 
 
 def test_every_layer_above_costs_and_samples_of_it_cost_again():
