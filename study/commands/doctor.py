@@ -7,6 +7,7 @@ from study.doctor.check import Check
 from study.doctor.data_checks import check_data
 from study.doctor.machine_checks import (
     check_device,
+    check_sockets,
     check_space,
     check_store,
     check_token,
@@ -51,6 +52,7 @@ def _checks(out: str, found: Found | None, grid: Grid | None) -> Iterator[Check]
     if grid:
         yield check_space(grid, out)
         yield from check_data(grid)
+    yield from check_sockets()
     yield check_token()
     if note := cache_note():
         yield Check(0, f"caches: {note.removeprefix('note: ')}")

@@ -6,11 +6,13 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from study.cluster.local_ray import socket_folder
 from study.doctor.check import Check
 from study.doctor.versions import version_problems
 from study.forecast.amounts import in_bytes
@@ -126,6 +128,17 @@ def _bytes_of(grid: Grid, data: Known) -> float:
     packs = pack_trials(trials_of(grid, data.fingerprint), grid.run, machine.device, machine.slots, data)
     done = dict.fromkeys((pack.pack_id for pack in packs), -1)
     return stored_bytes(packs, data, done, grid.run.keep_weights == "all")
+
+
+def check_sockets() -> Iterator[Check]:
+    """Report where Ray would put its sockets, if that is not the folder for temporary files: their paths must be short."""
+    try:
+        folder = str(socket_folder())
+    except MachineError as error:
+        yield Check(2, f"sockets: {error}")
+        return
+    if "RAY_TMPDIR" not in os.environ and folder != (usual := tempfile.gettempdir()):
+        yield Check(0, f"sockets: Ray's are in {folder}, because {usual} (TMPDIR) is too long for the path of a socket")
 
 
 def check_token() -> Check:
