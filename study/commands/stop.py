@@ -1,4 +1,4 @@
-"""`study stop`: ask the driver of a study to stop at the next border of every running pack."""
+"""`study stop`: ask the driver of a study to stop once every running pack has stored what it has."""
 
 import argparse
 
@@ -34,18 +34,15 @@ def carry_out(words: argparse.Namespace) -> int:
     # A driver elsewhere that is silent may only sleep. If it does not, nobody reads the key.
     is_new = found.store.create(stop_key(driver.lease.run_id), b"")
     if not driver.alive:
-        say(
-            f"the driver of study {found.name} is silent ({sentence(driver)}); if it only sleeps, it stops at the next "
-            "borders when it wakes"
-        )
+        say(f"the driver of study {found.name} is silent ({sentence(driver)}); if it only sleeps, it stops when it wakes")
     elif is_new:
         say(
-            f"asked the driver of study {found.name} to stop ({sentence(driver)}): every running pack continues to its "
-            f"next border, then the command ends; study status {quoted(found.url)} shows when; "
+            f"asked the driver of study {found.name} to stop ({sentence(driver)}): every running pack stores "
+            f"what it has after its current epoch, then the command ends; study status {quoted(found.url)} shows when; "
             "to continue later, run the study again"
         )
     else:
-        say(f"study {found.name} was already asked to stop ({sentence(driver)}); its packs continue to their next borders")
+        say(f"study {found.name} was already asked to stop ({sentence(driver)}); it ends when its packs have stored all")
     return 0
 
 
@@ -65,8 +62,8 @@ def _through_cluster(words: argparse.Namespace) -> int:
         for job in reversed(running):
             jobs.stop(client, job.job_id)
             say(
-                f"asked job {job.job_id} to stop: every running pack of study {job.study} continues to its next border, "
-                f"then the driver ends; study status {quoted(study_url(job.out, job.study))} shows when; "
+                f"asked job {job.job_id} to stop: every running pack of study {job.study} stores what it has after its "
+                f"current epoch, then the driver ends; study status {quoted(study_url(job.out, job.study))} shows when; "
                 "to continue later, run the study again"
             )
         if not running:
