@@ -176,7 +176,7 @@ def _trained_on_other_data(footers: Mapping[str, Mapping[str, Any]], plan: Plan)
         read = provenance.get("fingerprint") if isinstance(provenance, dict) else None
         # A fence was written by a driver, which reads no data.
         planned = {trial.fingerprint for trial in pack.trials} if pack else set()
-        if read is not None and planned and planned != {read}:
+        if read is not None and planned and not (isinstance(read, str) and planned == {read}):
             wanted = ", ".join(sorted(planned))
             text = f"was computed on data with the fingerprint {read}, but its trials were planned on {wanted}"
             yield Fault(key, text, "do not use its numbers; run the study anew under another name")

@@ -13,8 +13,9 @@ absent where the trial is listed as missing, and a trial that is called unfinish
 
 What no reader can notice is not made here: measured values that were changed or traded between epochs, with new checksums;
 files without the entry `measure`, as earlier versions wrote them, that come from another study; a study that is consistently
-another one; and an earlier state of a study. The factors in the footer of an entry are their order and what was crossed, and
-are not compared.
+another one; an earlier state of a study; and a file from a study that differs in a setting that rows do not repeat (other
+classes of the same data), after all its ids were written anew as ours. The factors in the footer of an entry are their order
+and what was crossed, and are not compared.
 """
 
 import argparse

@@ -175,6 +175,13 @@ def test_rows_of_a_closed_pack_are_reported(tiny):
     assert any("and yet has rows" in text for text in faults(tiny)[key_of(path)])
 
 
+@pytest.mark.parametrize("value", ["b" * 64, ["a"], {"a": 1}, 3, True])
+def test_rows_computed_on_other_data_are_reported_whatever_is_in_the_place_of_the_fingerprint(tiny, value):
+    path = min((tiny / "epochs").iterdir())
+    changed(path, lambda frame: None, lambda footer: footer["provenance"].__setitem__("fingerprint", value))
+    assert any("was computed on data with the fingerprint" in text for text in faults(tiny)[key_of(path)])
+
+
 def under_another_pack(tiny, pack_id: str):
     path = min((tiny / "trials").glob("*-000002*"))
     changed(path, lambda frame: frame.__setitem__("pack_id", pack_id), lambda footer: footer.__setitem__("pack_id", pack_id))
