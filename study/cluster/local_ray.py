@@ -176,8 +176,7 @@ def _end_at_exit(ending: threading.Event, folder: Path) -> None:
 
     ending.set()
     if folder in _folders:
-        # By force, because its processes do not receive SIGTERM, by which Ray ends them. Nothing is left to be saved.
-        _kill()
+        _end_by_force()
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -234,6 +233,18 @@ def _is_up() -> bool:
     from ray._private import worker
 
     return worker._global_node is not None
+
+
+def _end_by_force() -> None:
+    """Let ray.shutdown kill the processes of this Ray after it has left them: they do not receive SIGTERM.
+
+    Killed before, they would be missed, and Ray would print pages about it.
+    """
+    from ray._private import worker
+
+    if (node := worker._global_node) is not None:
+        kill = node.kill_all_processes
+        node.kill_all_processes = lambda *_, **__: kill(check_alive=False, allow_graceful=False)
 
 
 def _kill() -> None:

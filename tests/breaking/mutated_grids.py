@@ -89,7 +89,7 @@ VALUES = [
 ]
 CHARACTERS = "\t\n\r \0\x07\x1b\x7f\x85\xa0\u2028\ufeff\u200b-:,[]{}#&*!|>'\"%@`?~0123456789abcxyzABCé中👍"
 TOKEN = re.compile(r"\s+|[\[\]{},:#]|[^\s\[\]{},:#]+")
-TRIALS = re.compile(r"cells, (\d+) trials")
+TRIALS = re.compile(r"cells?, (\d+) trials")
 
 
 def characters(text: str, draw: random.Random) -> str:

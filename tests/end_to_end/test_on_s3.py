@@ -54,7 +54,7 @@ def test_with_ray_then_read_and_reported(environment, tmp_path):
     grid.write_text(GRID)
     done = run("study.run", str(grid), "--out", "s3://results/of a group")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "figures: python -m analysis.report s3://results/of a group/short" in done.stdout
+    assert "figures: python -m analysis.report 's3://results/of a group/short'" in done.stdout
     again = run("study.run", str(grid), "--out", "s3://results/of a group")
     assert again.returncode == 0
     assert "nothing to do" in again.stdout
