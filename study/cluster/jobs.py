@@ -266,7 +266,7 @@ def _from_elsewhere() -> Named | None:
     for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
         if address := os.environ.get(name):
             return Named(address, name)
-    return find_cluster()
+    return find_cluster()[0]
 
 
 def _dashboard_of_head(named: Named) -> Named:

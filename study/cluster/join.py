@@ -32,26 +32,27 @@ DOWN = (
 )
 
 
-def find_cluster() -> Named | None:
+def find_cluster() -> tuple[Named | None, str]:
     """Return the address in RAY_ADDRESS, or that of the cluster that `ray start` has added this machine to; else None.
 
-    RAY_ADDRESS=local means this machine alone, as it does to Ray. A file that is left from a cluster that went down does not
-    count.
+    RAY_ADDRESS=local means this machine alone, as it does to Ray.
+
+    Returns:
+        The address, and why the cluster that a file on this machine names is not used; empty if there is nothing to say.
     """
     if named := from_environment():
-        return None if named.address == "local" else named
-    return from_file() if left_behind() == "" else None
+        return None if named.address == "local" else named, ""
+    return _started_here()
 
 
-def left_behind() -> str:
-    """Return why the cluster of this machine's file is not used; empty if it answers, or if there is no file."""
+def _started_here() -> tuple[Named | None, str]:
     if (named := from_file()) is None:
-        return ""
+        return None, ""
     try:
         knock(named)
-    except MachineError as error:
-        return str(error)
-    return ""
+    except MachineError as error:  # it is left from a cluster that went down
+        return None, str(error)
+    return named, ""
 
 
 def join_cluster(named: Named, run: RunSettings) -> tuple[Machine, str]:
@@ -62,7 +63,7 @@ def join_cluster(named: Named, run: RunSettings) -> tuple[Machine, str]:
     """
     quiet_environment()
     if named.address == "auto":
-        found = from_file() if left_behind() == "" else None
+        found, _ = _started_here()
         if not found:
             raise MachineError(
                 f"{named}: this machine is not part of a Ray cluster; give the address of a head, like ray-head:6379"

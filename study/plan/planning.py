@@ -173,9 +173,7 @@ def statuses_of(store: Store, work: Work) -> dict[str, str]:
     for pack_id, end in dict.fromkeys(work.done.values()):
         statuses = statuses_of_pack(store, pack_id, end)
         if COMPLETED in statuses.values():
-            pack = work.plan.packs[pack_id]
-            to_its_end = pack.model_copy(update={"borders": tuple(border for border in pack.borders if border <= end)})
-            refuse_lost_rows(store, (to_its_end,), stored, has_ended=True)
+            refuse_lost_rows(store, (work.plan.packs[pack_id],), stored, ended_at=end)
         known |= statuses
     return {trial_id: known[trial_id] for trial_id in work.done}
 

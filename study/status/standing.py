@@ -109,9 +109,7 @@ def _lost(store: Store, plan: Plan, ended: Mapping[str, Mapping[str, Any]], stor
             continue
         try:
             line = (pack, *lineage_of(pack, plan))
-            if end := completed.get(pack_id):
-                borders = tuple(border for border in pack.borders if border <= end)
-                refuse_lost_rows(store, (pack.model_copy(update={"borders": borders or (end,)}), *line[1:]), files, True)
+            refuse_lost_rows(store, line, files, completed.get(pack_id))
             refuse_lost_rows(store, line, files)
         except RecordError as error:
             lost[pack_id] = str(error)

@@ -143,9 +143,8 @@ def refuse_lost(store: Store, plan: Plan, reruns: Sequence[Rerun]) -> None:
     """
     for rerun in reruns:
         pack = plan.packs[rerun.pack_id]
-        as_it_ended = pack.model_copy(update={"borders": tuple(one for one in pack.borders if one <= rerun.epochs)})
-        has_ended = COMPLETED in statuses_of_pack(store, rerun.pack_id, rerun.epochs).values()
-        refuse_lost_rows(store, (as_it_ended, *lineage_of(pack, plan)), has_ended=has_ended)
+        is_completed = COMPLETED in statuses_of_pack(store, rerun.pack_id, rerun.epochs).values()
+        refuse_lost_rows(store, (pack, *lineage_of(pack, plan)), ended_at=rerun.epochs if is_completed else None)
 
 
 def origin_of(store: Store, pack_id: str, epochs: int) -> Mapping[str, Any]:

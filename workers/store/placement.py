@@ -217,7 +217,7 @@ def keys_at_borders(pack: Pack, until: int) -> Iterator[str]:
 
 
 def refuse_lost_rows(
-    store: Store, lineage: Sequence[Pack], stored: Mapping[str, Sequence[Segment]] | None = None, has_ended: bool = False
+    store: Store, lineage: Sequence[Pack], stored: Mapping[str, Sequence[Segment]] | None = None, ended_at: int | None = None
 ) -> None:
     """Check that the stored borders of a line of packs follow each other from epoch 0 to the newest one.
 
@@ -227,11 +227,16 @@ def refuse_lost_rows(
         store: the store of the study.
         lineage: a pack, the pack that it continues, and so on.
         stored: the segments of every pack, by pack_id, if they have been listed already.
-        has_ended: the first pack must have all its borders, because a trial of it is completed.
+        ended_at: the epoch at which a trial of the first pack is completed. All rows up to there must be stored, and later
+            ones do not count.
 
     Raises:
         RecordError: a rows file is missing, or begins or ends where its pack has no border.
     """
+    if ended_at is not None:
+        first, *ancestors = lineage
+        borders = tuple(border for border in first.borders if border <= ended_at)
+        lineage = (first.model_copy(update={"borders": borders or (ended_at,)}), *ancestors)
     for pack, until in parts_of(lineage):
         due = list(keys_at_borders(pack, until))
         found = segments(store, pack.pack_id) if stored is None else stored.get(pack.pack_id, ())
@@ -239,7 +244,7 @@ def refuse_lost_rows(
         if wrong := there.keys() - set(due):
             raise _at_no_border(min(wrong), pack.pack_id)
         # An ancestor has stored everything up to where its child began. What the pack itself has not reached is yet to come.
-        if pack is lineage[0] and not has_ended:
+        if pack is lineage[0] and ended_at is None:
             due = due[: max((due.index(key) for key in there), default=0)]
         for key in due:
             # A listing that is made while another worker commits may show a file and not the one before it.

@@ -74,8 +74,10 @@ def read_plan(store: Store, hidden: Collection[str] = ()) -> Plan:
     keys = _keys(store, hidden)
     for key in keys:
         raw = _read(store, key)
-        refuse_wrong_ids(raw, key)
-        found, footer = _entry(raw, key)
+        if wrong := wrong_ids(raw, key):
+            more = f", and {len(wrong) - 1} more such" if len(wrong) > 1 else ""
+            raise RecordError(key, wrong[0] + more, "restore it from a copy")
+        found, footer, _ = _entry(raw, key)
         if footers and footer.get("study") != footers[0].get("study"):
             raise RecordError(key, f"is an entry of study {footer.get('study')}, not of {footers[0].get('study')}", _AWAY)
         orphans = sorted({pack.parent for pack in found if pack.parent} - packs.keys())
@@ -164,33 +166,17 @@ def _row(trial: Trial, pack: Pack) -> dict[str, Any]:
     }
 
 
-def refuse_wrong_ids(raw: bytes, key: str) -> None:
-    """Compare every id in an entry with the one that its settings and data, or its members and start, give.
-
-    Raises:
-        VersionError, RecordError: see read_plan.
-    """
-    if wrong := wrong_ids(raw, key):
-        more = f", and {len(wrong) - 1} more such" if len(wrong) > 1 else ""
-        raise RecordError(key, wrong[0] + more, "restore it from a copy")
-
-
 def wrong_ids(raw: bytes, key: str) -> tuple[str, ...]:
     """Return a sentence without its subject, the file, for each trial and each pack of an entry whose id is not its own.
 
     Raises:
         VersionError, RecordError: see read_plan.
     """
-    return _read_entry(raw, key)[2]
-
-
-def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any]]:
-    """Return the packs and the footer of an entry."""
-    return _read_entry(raw, key)[:2]
+    return _entry(raw, key)[2]
 
 
 @lru_cache(maxsize=256)
-def _read_entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any], tuple[str, ...]]:
+def _entry(raw: bytes, key: str) -> tuple[tuple[Pack, ...], Mapping[str, Any], tuple[str, ...]]:
     """Return the packs and the footer of an entry, and which of its ids are wrong; see wrong_ids.
 
     The result is cached by the bytes: a command reads the log several times, and entries never change.

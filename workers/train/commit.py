@@ -39,16 +39,11 @@ def commit(
         PackClosedError, ConflictError: see agrees.
         OSError: the store cannot be written; nothing is committed.
     """
-    raw = to_bytes(state)
-    checkpoint = checkpoint_key(pack.pack_id, state.epoch, attempt)
-    # (1) The key may exist if this attempt wrote it and then lost the connection; the bytes are the same.
-    store.create(checkpoint, raw)
     footer = {
         "kind": "epochs",
         "pack_id": pack.pack_id,
         "attempt": attempt,
-        "checkpoint": checkpoint,
-        "checkpoint_sha256": sha256(raw),
+        **store_state(store, pack, state, attempt),  # (1)
         "provenance": dict(provenance),
         **facts,
     }
@@ -56,6 +51,30 @@ def commit(
     if store.create(key, encode(table, footer)):  # (2) the commit
         return True
     return agrees(store, key, table, provenance, is_exact)
+
+
+def store_state(store: Store, pack: Pack, state: State, attempt: str) -> dict[str, str]:
+    """Store a checkpoint; return the entries of a footer that name it.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    raw = to_bytes(state)
+    key = checkpoint_key(pack.pack_id, state.epoch, attempt)
+    # The key may exist if this attempt wrote it and then lost the connection; the bytes are the same.
+    store.create(key, raw)
+    return {"checkpoint": key, "checkpoint_sha256": sha256(raw)}
+
+
+def state_named_by(store: Store, footer: Mapping[str, Any], checkpoint: str, device: torch.device) -> State | None:
+    """Return the state in the checkpoint that a footer names; None if it is damaged or missing."""
+    try:
+        raw = store.read(checkpoint) if checkpoint else b""
+        if sha256(raw) == footer.get("checkpoint_sha256"):
+            return from_bytes(raw, device)
+    except (FileNotFoundError, safetensors.SafetensorError):
+        pass
+    return None
 
 
 def agrees(store: Store, key: str, table: pa.Table, provenance: Mapping[str, Any], is_exact: bool = True) -> bool:
@@ -105,11 +124,5 @@ def newest_state(store: Store, pack: Pack, ancestors: Sequence[Pack], device: to
 
 def _state_at(store: Store, segment: Segment, device: torch.device) -> State | None:
     footer = read_footer(store.read(segment.key), segment.key)
-    try:
-        raw = store.read(checkpoint) if (checkpoint := named_checkpoint(footer, segment.key)) else b""
-        if sha256(raw) == footer.get("checkpoint_sha256"):
-            return from_bytes(raw, device)
-    except (FileNotFoundError, safetensors.SafetensorError):
-        pass
-    # The checkpoint is damaged or missing; the pack continues from the border before it and computes these epochs again.
-    return None
+    # Without it, the pack continues from the border before and computes these epochs again.
+    return state_named_by(store, footer, named_checkpoint(footer, segment.key), device)

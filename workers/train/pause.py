@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import safetensors
 import torch
 
 from workers.contract.columns import EPOCHS
 from workers.contract.errors import RecordError
 from workers.contract.trial import Pack, next_border
 from workers.contract.version import SAME_NUMBERS
-from workers.store.keys import CHECKPOINT_KEY, checkpoint_key, pause_key
+from workers.store.keys import CHECKPOINT_KEY, pause_key
 from workers.store.listing import pauses
 from workers.store.parquet import decode_with_footer, encode
 from workers.store.protocol import Store
-from workers.train.checkpoint import State, from_bytes, sha256, to_bytes
+from workers.train.checkpoint import State
+from workers.train.commit import state_named_by, store_state
 
 _SAME_RUN = (*SAME_NUMBERS, "package", "version", "commit", "dirty", "fingerprint")
 """Provenance that must agree: one rows file has one provenance."""
@@ -33,15 +33,11 @@ def pause(
     Raises:
         OSError: the store cannot be written; what was trained since the last border is lost.
     """
-    raw = to_bytes(state)
-    checkpoint = checkpoint_key(pack.pack_id, state.epoch, attempt)
-    store.create(checkpoint, raw)
     footer = {
         "kind": "pause",
         "pack_id": pack.pack_id,
         "first": first,
-        "checkpoint": checkpoint,
-        "checkpoint_sha256": sha256(raw),
+        **store_state(store, pack, state, attempt),
         "provenance": dict(provenance),
     }
     store.create(pause_key(pack.pack_id, state.epoch, attempt), encode(rows, footer))
@@ -61,22 +57,16 @@ def paused(
             continue
         try:
             rows, footer = decode_with_footer(store.read(key), key)
-            named = CHECKPOINT_KEY.fullmatch(str(footer.get("checkpoint")))
-            if (
-                not named
-                or named[1] != pack.pack_id
-                or int(named[2]) != epoch
-                or not _continues(rows, footer, pack, committed)
-            ):
-                continue
-            if not all(footer["provenance"].get(name) == provenance.get(name) for name in _SAME_RUN):
-                continue
-            raw = store.read(named[0])
-            if sha256(raw) == footer.get("checkpoint_sha256"):
-                return from_bytes(raw, device), rows
-        except (FileNotFoundError, RecordError, safetensors.SafetensorError):
+        except (FileNotFoundError, RecordError):
             # A driver has deleted it since, or it is damaged.
             continue
+        named = CHECKPOINT_KEY.fullmatch(str(footer.get("checkpoint")))
+        if not named or named[1] != pack.pack_id or int(named[2]) != epoch or not _continues(rows, footer, pack, committed):
+            continue
+        if any(footer["provenance"].get(name) != provenance.get(name) for name in _SAME_RUN):
+            continue
+        if state := state_named_by(store, footer, named[0], device):
+            return state, rows
     return None
 
 

@@ -12,7 +12,6 @@ from study.cluster.join import (
     find_cluster,
     is_in_use,
     join_cluster,
-    left_behind,
     ray_of_this_process,
     refuse_private_folder,
 )
@@ -52,14 +51,12 @@ class RayTune:
         if is_in_use():
             machine, words = ray_of_this_process(run)
             return Site(machine, words, is_here=False)
-        named = None if address == "local" else Named(address) if address else find_cluster()
+        named, reason = (None if address == "local" else Named(address), "") if address else find_cluster()
         if named:
             machine, words = join_cluster(named, run)
             return Site(machine, words, is_here=False, farewell=DOWN)
-        notes = _clusters_up()
-        if not address and (reason := left_behind()):
-            notes = (f"note: {reason}; running on this machine alone", *notes)
-        return this_site(run, notes=notes)
+        left = (f"note: {reason}; running on this machine alone",) if reason else ()
+        return this_site(run, notes=(*left, *_clusters_up()))
 
     def prepare(self, site: Site, out: str) -> None:
         """Check that every node of a cluster sees the same results."""

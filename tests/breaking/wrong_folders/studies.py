@@ -15,15 +15,7 @@ from workers.store.weights_file import decode_weights, encode_weights
 
 COPIED = (*victim.STORED, "checkpoints")
 
-GRID = """\
-study: victim
-data: {name: digits, classes: [0, 1], subset: classes}
-factors: {k: [1, 2], seed: [0, 1]}
-model: {hidden: [4]}
-training: {epochs: 2, batch_size: 60}
-measure: {images: 60, nll_samples: 2, secondary_samples: 2}
-run: {commit_every: 1, device: cpu}
-"""
+GRID = victim.GRID.replace("packing: none", "device: cpu")
 """Two packs of two trials each; then the trials with seed 0 go on alone, in two packs that continue these."""
 
 LONGER = ("--only", "seed=0", "--set", "training.epochs=3")

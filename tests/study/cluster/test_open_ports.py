@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cluster.join import find_cluster, gpus_to_come, join_cluster, left_behind
+from study.cluster.join import find_cluster, gpus_to_come, join_cluster
 from study.cluster.named import Named
 from study.cluster.open_ports import close_token_file, refuse_open_cluster
 from study.drive.executors.ray_tune import RayTune
@@ -249,23 +249,8 @@ def test_a_token_is_closed_to_others(home, monkeypatch):
     assert other.stat().st_mode & 0o777 == 0o600
 
 
-def http2(listening: socket.socket) -> None:
-    """Answer everybody as a server of gRPC does, with a frame of settings."""
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            with connection:
-                connection.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
-
-    threading.Thread(target=serve, daemon=True).start()
-
-
-def http1(listening: socket.socket) -> None:
-    """Answer everybody as a web server does."""
+def answer_all(listening: socket.socket, answer: bytes) -> None:
+    """Give everybody who connects the same answer."""
 
     def serve() -> None:
         while True:
@@ -275,9 +260,15 @@ def http1(listening: socket.socket) -> None:
                 return
             with connection:
                 connection.recv(1000)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
+
+
+OF_GRPC = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""A frame of settings."""
+
+OF_A_WEB_SERVER = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
 
 @pytest.fixture
@@ -288,33 +279,33 @@ def current_cluster(home) -> Path:
 
 
 def test_this_machines_cluster_is_found(home, monkeypatch, current_cluster):
-    assert find_cluster() is None
+    assert find_cluster() == (None, "")
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        http2(listening)
+        answer_all(listening, OF_GRPC)
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         current_cluster.write_text(address)
-        assert find_cluster() == Named(address, str(current_cluster))
-        assert left_behind() == ""
+        assert find_cluster() == (Named(address, str(current_cluster)), "")
         monkeypatch.setenv("RAY_ADDRESS", "local")
-        assert find_cluster() is None
+        assert find_cluster() == (None, "")
         monkeypatch.delenv("RAY_ADDRESS")
         listening.shutdown(socket.SHUT_RDWR)
-    assert find_cluster() is None, "a file that a machine that went down has left"
-    assert left_behind().startswith(f"{current_cluster}: {address}: no Ray cluster answers there")
+    found, reason = find_cluster()
+    assert found is None, "a file that a machine that went down has left"
+    assert reason.startswith(f"{current_cluster}: {address}: no Ray cluster answers there")
     for named, found in (("head:6379", "head:6379"), ("auto", "auto"), ("local", None), ("http://127.0.0.1:8265", None)):
         monkeypatch.setenv("RAY_ADDRESS", named)
-        assert find_cluster() == (found and Named(found, "RAY_ADDRESS"))
+        assert find_cluster()[0] == (found and Named(found, "RAY_ADDRESS"))
 
 
-@pytest.mark.parametrize("answer", [http1, lambda listening: None], ids=["a web server", "a program that is silent"])
+@pytest.mark.parametrize("answer", [OF_A_WEB_SERVER, None], ids=["a web server", "a program that is silent"])
 def test_another_program_on_the_port_of_a_file_that_was_left_costs_a_moment(current_cluster, answer, monkeypatch, capsys):
     """Ray tried for 14 minutes, and then the refusal blamed --address, which nobody had given."""
     monkeypatch.setattr("study.cluster.named.WAIT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        answer(listening)
+        if answer:
+            answer_all(listening, answer)
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         current_cluster.write_text(address)
-        assert find_cluster() is None
         site = RayTune().find_site(RunSettings(device="cpu"), None)
         assert site.is_here
         assert site.notes[0] == (

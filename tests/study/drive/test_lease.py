@@ -15,11 +15,11 @@ import pytest
 from study.drive import lease
 from study.drive.lease import Holder, glance, hold, process_start
 from tests import ROOT
+from tests.study.drive.planted_leases import keys, plant
 from tests.waiting import wait_until
 from workers.store.folder import FolderStore
 from workers.store.keys import LEASE_FOLDER, lease_key
 from workers.store.memory import MemoryStore
-from workers.store.protocol import Store
 
 HOLD = """
 import signal, sys
@@ -64,19 +64,6 @@ def ended(process: subprocess.Popen[str]) -> None:
     process.wait(timeout=300)
     process.stdin.close()
     process.stdout.close()
-
-
-def plant(store: Store, number: int = 1, run_id: str = "aa", **values: object) -> str:
-    """A lease of another machine, just now, unless `values` say otherwise."""
-    now = time.time()
-    content = {"run_id": run_id, "host": "elsewhere", "machine": "m", "pid": 1, "process_start": "1"}
-    key = lease_key(number, run_id)
-    assert store.create(key, json.dumps(content | {"started": now - 100, "beat": now} | values).encode())
-    return key
-
-
-def keys(store: Store) -> list[str]:
-    return store.list(LEASE_FOLDER)
 
 
 def test_nobody_holds_an_empty_study(store):

@@ -181,8 +181,8 @@ def test_a_line_of_packs_stores_its_borders_from_epoch_0_on():
     ]
 
 
-@pytest.mark.parametrize("has_ended", [False, True])
-def test_a_pack_that_begins_at_its_own_end_stores_no_rows(has_ended):
+@pytest.mark.parametrize("ended_at", [None, 4])
+def test_a_pack_that_begins_at_its_own_end_stores_no_rows(ended_at):
     """Its parent trained all epochs and died while the end was measured."""
     parent = tiny.pack({"seed": 0}, {"seed": 1}, borders=(2, 4))
     child = tiny.pack_of(parent.trials[:1], (4,), parent, 4)
@@ -190,24 +190,24 @@ def test_a_pack_that_begins_at_its_own_end_stores_no_rows(has_ended):
     for key in keys_at_borders(parent, 4):
         store.create(key, b"rows")
     assert list(keys_at_borders(child, 4)) == []
-    refuse_lost_rows(store, (child, parent), has_ended=has_ended)
+    refuse_lost_rows(store, (child, parent), ended_at=ended_at)
 
 
 @pytest.mark.parametrize("lost", range(4))
-@pytest.mark.parametrize("has_ended", [False, True])
-def test_what_is_missing_in_a_line_of_packs_is_named(lost, has_ended):
+@pytest.mark.parametrize("ended_at", [None, 8])
+def test_what_is_missing_in_a_line_of_packs_is_named(lost, ended_at):
     child, parent, keys = line_of_packs()
     store = MemoryStore()
     for key in keys:
         store.create(key, b"rows")
     refuse_lost_rows(store, (child, parent))
     store.delete(keys[lost])
-    if lost == 3 and not has_ended:
+    if lost == 3 and ended_at is None:
         # The newest border may as well not have been reached.
         refuse_lost_rows(store, (child, parent))
         return
     with pytest.raises(RecordError, match="is missing, although pack") as caught:
-        refuse_lost_rows(store, (child, parent), has_ended=has_ended)
+        refuse_lost_rows(store, (child, parent), ended_at=ended_at)
     assert caught.value.path == keys[lost]
     assert caught.value.exit_code == 3
 
