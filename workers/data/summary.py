@@ -49,11 +49,11 @@ def _reading(images: Images) -> str:
 def _ones(train: Pixels, settings: DataSettings) -> str:
     highest = 255 if train.dtype == np.uint8 else 1
     if settings.input == "threshold":
-        return f"{np.mean(train > highest / 2):.1%} ones above the threshold"
+        return f"{np.mean(train > highest / 2):.1%} are above the threshold"
     mean = float(train.mean(dtype=np.float64)) / highest
     if not ((train == 0) | (train == highest)).all():
-        return f"mean {mean:.3g}" if settings.input == "grey" else f"{mean:.1%} ones when binarised"
-    return f"{mean:.1%} ones"
+        return f"mean {mean:.3g}" if settings.input == "grey" else f"{mean:.1%} become 1 when binarised"
+    return f"{mean:.1%} are 1"
 
 
 def _classes(images: Images) -> str:

@@ -57,7 +57,7 @@ def test_the_doctor_tells_what_it_makes_of_a_file_and_where_its_picture_lies(cap
     found = load_images(DataSettings(name="npz", path="mine.npz"))
     counts = [np.bincount(labels) for labels in (found.train_labels, found.test_labels)]
     assert line.endswith(
-        f"{found.train.mean() / 255:.1%} ones when binarised; 2 classes (cat, dog); training + test images of each class: "
+        f"{found.train.mean() / 255:.1%} become 1 when binarised; 2 classes (cat, dog); training + test images of each class: "
         f"cat: {counts[0][0]} + {counts[1][0]}, dog: {counts[0][1]} + {counts[1][1]}"
     )
     assert picture == f"ok       data: mine-data.png shows training images as the model sees them; it lies in {Path.cwd()}"
@@ -84,7 +84,7 @@ def test_every_way_to_read_the_data_has_its_line_and_its_picture(capsys):
     lines = data_lines(capsys)
     assert len(lines) == 4
     assert "; pixels uint8 from 0 to 255, divided by 255, mean 0." in lines[0]
-    assert "% ones above the threshold; 2 classes (0, 1);" in lines[2]
+    assert "% are above the threshold; 2 classes (0, 1);" in lines[2]
     assert {path.name for path in Path().glob("*.png")} == {"mine-data-1.png", "mine-data-2.png"}
 
 
@@ -107,7 +107,7 @@ def test_a_run_tells_the_same_before_it_trains(capsys):
     [
         ({"images": GREY // 128}, "pixels uint8 from 0 to 1, taken as they are, "),
         ({"images": GREY / 255}, "pixels float64 from 0 to 1, taken as they are, "),
-        ({"images": GREY}, "% ones when binarised; no labels"),
+        ({"images": GREY}, "% become 1 when binarised; no labels"),
         ({"images": GREY, "labels": np.full(40, 20231129)}, "; 1 class (20231129)"),
     ],
     ids=["bits", "floats", "no labels", "one class"],
